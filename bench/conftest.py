@@ -1,0 +1,86 @@
+"""The throughput report: rows are proved, then timed, then printed beside the limit of this machine.
+
+    pytest bench/                          # table at the end, JSON in bench-report.json
+    pytest bench/ --report elsewhere.json
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from fastwave import backends, measure, native
+
+ROWS = pytest.StashKey[list[measure.Row]]()
+ROUNDS = 7
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--report", default="bench-report.json", help="where the JSON goes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = []
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """CPU rows use one thread unless they say otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def row(benchmark, request) -> Callable[..., None]:
+    """row(name, run, samples, proof=..., config=..., dtype=...): times run(), which makes `samples` samples."""
+
+    def measured(name: str, run: Callable[[], object], samples: int, *, proof: str, config, dtype: str, batch: int = 1):
+        limit = measure.ceiling(config, dtype)
+        benchmark.pedantic(run, rounds=ROUNDS, iterations=1, warmup_rounds=1)
+        if benchmark.stats is None:
+            pytest.skip("--benchmark-disable: proved, not timed")
+        seconds = benchmark.stats.stats.data
+        made = measure.make_row(name, samples, seconds, proof, limit, dtype=dtype, batch=batch)
+        request.config.stash[ROWS].append(made)
+
+    return measured
+
+
+def unmeasured() -> dict[str, str]:
+    """What this run could not measure, and why."""
+    reasons = {f"{each.role} {each.name}": each.reason for each in backends() if not each.available}
+    if not torch.cuda.is_available():
+        reasons["GPU rows"] = "no GPU: not measured"
+    if native.missing("cpu"):
+        reasons["limits"] = str(native.missing("cpu"))
+    return reasons
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
+    rows = config.stash[ROWS]
+    if not rows:
+        return
+    environment = measure.environment()
+    terminalreporter.section("fastwave throughput")
+    terminalreporter.write_line(measure.table(rows))
+    for each in rows:
+        terminalreporter.write_line(f"{each.name}: limit {each.limit_reason}; proved: {each.proof}")
+    terminalreporter.write_line(", ".join(f"{key} {value}" for key, value in environment.items()))
+    for what, reason in unmeasured().items():
+        terminalreporter.write_line(f"not measured: {what}: {reason}")
+    report = {
+        "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "environment": environment,
+        "rows": [each.to_dict() for each in rows],
+        "not_measured": unmeasured(),
+    }
+    path = Path(config.getoption("report"))
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    terminalreporter.write_line(f"written to {path}")

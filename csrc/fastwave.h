@@ -1,0 +1,104 @@
+/* The whole boundary between fastwave and its two native libraries.
+ *
+ * libfastwave_cpu  has every function without suffix and every ..._cpu.
+ * libfastwave_cuda has every function without suffix and every ..._cuda.
+ *
+ * Rules. Functions return a status; results go through pointers, which must not be null unless said so and are left
+ * alone on failure. Sizes are int64_t. Memory that outlives a call belongs to the caller. Every function may be called
+ * from any thread. Nothing here prints, aborts or throws.
+ */
+#ifndef FASTWAVE_H
+#define FASTWAVE_H
+
+#include <stdint.h>
+
+#define FW_ABI_VERSION 1 /* raise it with every change below; fastwave/native.py refuses another number */
+
+#if defined(__cplusplus)
+#define FW_API extern "C" __attribute__((visibility("default")))
+#else
+#define FW_API __attribute__((visibility("default")))
+#endif
+
+enum { /* status */
+       FW_OK = 0,
+       FW_INVALID_ARGUMENT = 1,
+       FW_BUFFER_TOO_SMALL = 2,
+       FW_OUT_OF_MEMORY = 3,
+       FW_UNSUPPORTED = 4,    /* not on this processor or device, or not compiled in */
+       FW_INTERNAL = 5,       /* a fault of ours */
+       FW_NO_DRIVER = 6,      /* CUDA: no NVIDIA driver on this machine */
+       FW_DRIVER_TOO_OLD = 7, /* CUDA: older than the CUDA runtime that was built in */
+       FW_NO_DEVICE = 8,      /* CUDA: a driver, but no device that it shows to this process */
+       FW_DEVICE_FAILED = 9   /* CUDA: any other error of the CUDA runtime */
+};
+
+enum {                      /* instruction sets: a ladder, each holds all before it */
+       FW_ISA_PORTABLE = 0, /* what the compiler emits by default: SSE2 on x86-64, NEON on 64-bit ARM */
+       FW_ISA_AVX2 = 1,     /* AVX2, FMA, F16C */
+       FW_ISA_AVX512 = 2,   /* F, BW, DQ, VL */
+       FW_ISA_AVX512_VNNI = 3,
+       FW_ISA_AVX512_BF16 = 4
+};
+
+enum { /* types of multiplicand; sums are float32, and int32 for int8 */
+       FW_FLOAT32 = 0,
+       FW_BFLOAT16 = 1,
+       FW_INT8 = 2
+};
+
+typedef struct { /* 1 where the processor has it and the operating system saves its registers, else 0 */
+  int32_t avx2;
+  int32_t fma;
+  int32_t f16c;
+  int32_t avx_vnni;
+  int32_t avx512f;
+  int32_t avx512bw;
+  int32_t avx512dq;
+  int32_t avx512vl;
+  int32_t avx512_vnni;
+  int32_t avx512_bf16;
+  int32_t amx_tile; /* Linux also asks each process to request AMX before its first use */
+  int32_t amx_bf16;
+  int32_t amx_int8;
+  int32_t neon;
+  int32_t usable_isas; /* bit FW_ISA_x is set where x is compiled in and runs here */
+  int32_t best_isa;    /* FW_ISA_x: the highest of them, what is chosen when nobody asks */
+} fw_features_t;
+
+typedef struct {
+  char name[256];
+  int32_t compute_major;
+  int32_t compute_minor;
+  int32_t multiprocessors;
+  int32_t shared_bytes_per_block; /* the most a block may opt in to */
+  int64_t l2_bytes;
+  int64_t memory_bytes;
+} fw_device_t;
+
+/* FW_ABI_VERSION of the library: the one function that returns no status. */
+FW_API int32_t fw_abi_version(void);
+
+/* Texts: at most `capacity` bytes go to `buffer`, the closing NUL included; `length`, where not null, gets the whole
+ * text's length without it. FW_BUFFER_TOO_SMALL leaves the beginning of the text in `buffer`. A null buffer of
+ * capacity 0 asks for the length alone and is FW_OK. */
+
+/* Why the last call of this thread that failed did so. Calls that succeed leave it, and so does this one. */
+FW_API int32_t fw_last_error(char* buffer, int64_t capacity, int64_t* length);
+/* How the library was built, as JSON. */
+FW_API int32_t fw_build_info_cpu(char* buffer, int64_t capacity, int64_t* length);
+FW_API int32_t fw_build_info_cuda(char* buffer, int64_t capacity, int64_t* length);
+
+FW_API int32_t fw_features_cpu(fw_features_t* features);
+
+/* Ceilings of one core: the calling thread works for about `seconds`, in (0, 60], and the best pass counts. */
+
+/* Reads `bytes`, in [4096, 2^32], again and again. */
+FW_API int32_t fw_read_bandwidth_cpu(int32_t isa, int64_t bytes, double seconds, double* bytes_per_second);
+/* Multiplies and adds in registers; a multiply-add is two operations. */
+FW_API int32_t fw_multiply_add_peak_cpu(int32_t isa, int32_t type, double seconds, double* operations_per_second);
+
+FW_API int32_t fw_device_count_cuda(int32_t* count);
+FW_API int32_t fw_device_cuda(int32_t index, fw_device_t* device);
+
+#endif /* FASTWAVE_H */

@@ -1,0 +1,47 @@
+"""WaveNet in PyTorch at the speed of the machine."""
+
+__version__ = "0.1.0"
+
+from . import codec
+from .backends import backends
+from .config import WaveNetConfig, dilation_cycle
+from .engine import Engine, State
+from .errors import (
+    AudioError,
+    BackendUnavailable,
+    CheckpointError,
+    ConfigError,
+    FastwaveError,
+    GenerationError,
+    InputError,
+    NativeError,
+    StagnationWarning,
+)
+from .generate import Result, generate, score, stream
+from .model import WaveNet
+from .noise import noise
+
+__all__ = [
+    "AudioError",
+    "BackendUnavailable",
+    "CheckpointError",
+    "ConfigError",
+    "Engine",
+    "FastwaveError",
+    "GenerationError",
+    "InputError",
+    "NativeError",
+    "Result",
+    "StagnationWarning",
+    "State",
+    "WaveNet",
+    "WaveNetConfig",
+    "__version__",
+    "backends",
+    "codec",
+    "dilation_cycle",
+    "generate",
+    "noise",
+    "score",
+    "stream",
+]

@@ -1,0 +1,176 @@
+"""Checkpoints: `config.json` + `model.safetensors` + a short model card. No pickle, nothing half-written.
+
+The weights file carries the config in its own metadata too, so that a save interrupted between the two files is
+noticed instead of guessed about. Everything is checked from headers before memory is taken for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from .config import WaveNetConfig
+from .errors import CheckpointError, ConfigError
+from .files import replacing
+
+FORMAT = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+MAX_CONFIG_BYTES = 1 << 20
+# Names inside a safetensors header; the dtypes a model may be saved in.
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
+
+
+def save(folder: str | os.PathLike[str], config: WaveNetConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint folder. Each file appears whole or not at all; the config comes last."""
+    target = Path(folder)
+    description = json.dumps({"format": FORMAT, **config.to_dict()}, indent=2)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        write_tensors(target / WEIGHTS_FILE, tensors, {"fastwave": description})
+        _write_text(target / CARD_FILE, _model_card(config))
+        _write_text(target / CONFIG_FILE, description + "\n")
+    except OSError as error:
+        raise CheckpointError(f"cannot save a checkpoint in {target}: {error.strerror or error}.") from error
+
+
+def load(folder: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tensor]]:
+    """The config and every parameter of a checkpoint folder, checked against each other."""
+    source = Path(folder)
+    if not source.is_dir():
+        raise CheckpointError(
+            f"no checkpoint folder at {source}: give a folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}. "
+            "(This version bundles no models to be asked for by name.)"
+        )
+    config = read_config(source / CONFIG_FILE)
+    tensors, metadata = read_tensors(source / WEIGHTS_FILE, lambda _: config.parameter_shapes())
+    if "fastwave" in metadata and _parse_config(metadata["fastwave"], source / WEIGHTS_FILE) != config:
+        raise CheckpointError(
+            f"{source}: {CONFIG_FILE} differs from the config that {WEIGHTS_FILE} was saved with. A save was "
+            "interrupted, or one of the two files was edited or replaced; put the matching pair back."
+        )
+    return config, tensors
+
+
+def read_config(path: Path) -> WaveNetConfig:
+    """`config.json` alone."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
+    if len(content) > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{path} is over {MAX_CONFIG_BYTES} bytes: not a fastwave config.")
+    return _parse_config(content, path)
+
+
+def _parse_config(content: bytes | str, path: Path) -> WaveNetConfig:
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: the config is not valid JSON ({str(error)[:120]}).") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: the config must be a JSON object, got {type(values).__name__}.")
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: checkpoint format {str(values.get('format'))[:40]!r}; this version reads format {FORMAT}. "
+            "Load it with the fastwave that wrote it, or a newer one."
+        )
+    values = {key: value for key, value in values.items() if key != "format"}
+    try:
+        return WaveNetConfig.from_dict(values)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """One safetensors file, written whole or not at all."""
+    content = safetensors.torch.save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata
+    )
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_tensors(
+    path: Path,
+    expected_shapes: Callable[[dict[str, str]], Mapping[str, tuple[int, ...]]],
+    integers: frozenset[str] = frozenset(),
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file whose names, shapes and dtypes are exactly the expected ones.
+
+    `expected_shapes` is given the metadata. Tensors named in `integers` are int64; the others share one dtype
+    of DTYPES. Nothing is allocated for tensors before the header has passed every check.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            dtypes = {name: file.get_slice(name).get_dtype() for name in shapes}
+            _check_shapes(path, shapes, expected_shapes(metadata))
+            _check_dtypes(path, dtypes, integers)
+            # cloned: the file's mapping must not stay alive under a model while the file may be replaced
+            return {name: file.get_tensor(name).clone() for name in shapes}, metadata
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged or not a safetensors file ({str(error)[:120]}).") from error
+
+
+def _check_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for problem, names in (
+        ("lacks", expected.keys() - found.keys()),
+        ("has the unknown", found.keys() - expected.keys()),
+    ):
+        if names:
+            shown = ", ".join(sorted(names)[:4])[:200]
+            raise CheckpointError(f"{path} {problem} tensor {shown} ({len(names)} in all): it is from another model.")
+    for name, shape in expected.items():
+        if found[name] != tuple(shape):
+            raise CheckpointError(
+                f"{path}: {name} has shape {str(list(found[name]))[:80]}, but the config asks for {list(shape)}."
+            )
+
+
+def _check_dtypes(path: Path, dtypes: Mapping[str, str], integers: frozenset[str]) -> None:
+    floats = {dtype for name, dtype in dtypes.items() if name not in integers}
+    if len(floats) > 1 or not floats <= DTYPES.keys() or any(dtypes[name] != "I64" for name in integers):
+        raise CheckpointError(
+            f"{path}: tensor types {', '.join(sorted(set(dtypes.values())))}; "
+            f"a fastwave file uses one of {', '.join(DTYPES)} throughout."
+        )
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _model_card(config: WaveNetConfig) -> str:
+    rate = f" at {config.sample_rate} Hz" if config.sample_rate else ""
+    field = f"{config.receptive_field} samples"
+    if config.receptive_field_ms is not None:
+        field += f" ({config.receptive_field_ms:.1f} ms)"
+    return f"""# A fastwave WaveNet
+
+- {config.layers} layers, {config.parameter_count:,} parameters, receptive field {field}
+- codec {config.codec}{rate}, output {config.output}
+- checkpoint format {FORMAT}
+
+```python
+import fastwave
+model = fastwave.WaveNet.from_pretrained("path/to/this/folder")
+result = fastwave.generate(model, samples=16000)
+```
+
+Data, licence and quality are not known to the program that wrote this card: say them here.
+"""

@@ -1,0 +1,198 @@
+"""From frames and speakers to the per-sample vector c: [local features | speaker vector].
+
+Frame i of the local features belongs to sample i*hop. Before the first frame and after the last one the edge
+frame is repeated, so c is defined at every sample position, negative ones too, and any stretch of it can be
+computed alone: chunks, training windows and the silence before the start are all the same function.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .config import WaveNetConfig
+from .errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """Checked conditioning of a batch: frames [B, F, C_local], and speaker ids [B] or vectors [B, C_speaker].
+
+    Each is None where the model has no such part. Every function that takes `condition=` takes this too, so that
+    a long run checks its frames once.
+    """
+
+    batch: int
+    frames: Tensor | None = None
+    speaker: Tensor | None = None
+
+    def rows(self, rows: Sequence[int]) -> Condition:
+        """The conditioning of some streams of the batch."""
+        index = list(rows)
+        frames, speaker = (None if part is None else part[index] for part in (self.frames, self.speaker))
+        return Condition(len(index), frames, speaker)
+
+
+def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: int, samples: int) -> Condition:
+    """What a caller gave as condition= and speaker= -> a Condition that covers samples 0 .. samples-1."""
+    if isinstance(condition, Condition):
+        if speaker is not None or condition.batch != batch:
+            raise InputError(f"this prepared conditioning has {condition.batch} streams, {batch} are needed.")
+        if condition.frames is not None:
+            _check_cover(condition.frames, config.hop, samples)
+        return condition
+    frames = who = None
+    if config.local_channels or condition is not None:
+        frames = _check_frames(condition, batch, config.local_channels, config.hop)
+        _check_cover(frames, config.hop, samples)
+    if config.speaker_channels or speaker is not None:
+        who = _check_speaker(speaker, batch, config.speakers, config.speaker_channels)
+    return Condition(batch, frames, who)
+
+
+def vectors(
+    config: WaveNetConfig, parameters: Mapping[str, Tensor], condition: Condition, first: int, count: int
+) -> Tensor | None:
+    """c at samples first .. first+count-1, in the dtype and place of the parameters: [B, count, C] or None."""
+    like = parameters["front.weight"]
+    parts = []
+    if condition.frames is not None:
+        stages = range(len(config.upsample_scales))
+        weights = [(parameters[f"upsample.{i}.weight"], parameters[f"upsample.{i}.bias"]) for i in stages]
+        frames = condition.frames.to(like)
+        parts.append(upsample(frames, first, count, config.hop, config.upsampling, config.upsample_scales, weights))
+    if condition.speaker is not None:
+        given = condition.speaker.to(like.device)
+        vector = parameters["speaker.weight"][given] if config.speakers else given.to(like)
+        parts.append(vector[:, None, :].expand(-1, count, -1))
+    return torch.cat(parts, dim=-1) if parts else None
+
+
+def upsample(
+    frames: Tensor,
+    first: int,
+    count: int,
+    hop: int,
+    method: str,
+    scales: Sequence[int] = (),
+    weights: Sequence[tuple[Tensor, Tensor]] = (),
+) -> Tensor:
+    """Local features at samples first .. first+count-1.
+
+    frames [B, F, C]; for `learned`, `scales` multiply to the hop and weights holds one
+    (weight [2*scale, C, C], bias [C]) a stage -> [B, count, C]
+    """
+    if count == 0:
+        return frames.new_zeros(frames.shape[0], 0, frames.shape[2])
+    if method == "repeat":
+        return _rows(frames, torch.arange(first, first + count, device=frames.device) // hop)
+    if method == "linear":
+        return _interpolate(frames, first, count, hop)
+    return _transposed_convolutions(frames, first, count, scales, weights)
+
+
+def _rows(frames: Tensor, index: Tensor) -> Tensor:
+    """frames[:, index], with the edges repeated."""
+    return frames[:, index.clamp(0, frames.shape[1] - 1)]
+
+
+def _interpolate(frames: Tensor, first: int, count: int, hop: int) -> Tensor:
+    time = torch.arange(first, first + count, device=frames.device)
+    index = time // hop
+    share = ((time % hop).to(torch.float64) / hop).to(frames.dtype)[:, None]
+    return _rows(frames, index) * (1 - share) + _rows(frames, index + 1) * share
+
+
+def _transposed_convolutions(
+    frames: Tensor, first: int, count: int, scales: Sequence[int], weights: Sequence[tuple[Tensor, Tensor]]
+) -> Tensor:
+    """Stage by stage: sample i*scale + k reads its two neighbours, W[k]^T x[i] + W[scale+k]^T x[i+1] + bias."""
+    # From the last stage up: which inputs (start, end) does each stage need for the outputs asked of it?
+    start, end = first, first + count
+    spans = []
+    for scale in reversed(scales):
+        spans.append((start, end))
+        start, end = start // scale, (end - 1) // scale + 2  # one neighbour to the right
+    x = _rows(frames, torch.arange(start, end, device=frames.device))
+    for scale, (weight, bias), (low, high) in zip(scales, weights, reversed(spans), strict=True):
+        left = torch.einsum("bfc,kcd->bfkd", x[:, :-1], weight[:scale])
+        right = torch.einsum("bfc,kcd->bfkd", x[:, 1:], weight[scale:])
+        dense = (left + right + bias).flatten(1, 2)  # begins at sample start*scale
+        x = dense[:, low - start * scale : high - start * scale]
+        start = low
+    return x
+
+
+def linear_interpolation_weight(scale: int, channels: int) -> Tensor:
+    """The [2*scale, C, C] weight with which a learned stage starts out as exactly linear interpolation."""
+    share = torch.arange(scale) / scale
+    return torch.cat([1 - share, share])[:, None, None] * torch.eye(channels)
+
+
+def _check_frames(condition: object, batch: int, channels: int, hop: int) -> Tensor:
+    """[F, C] for the whole batch, or [B, F, C] -> [B, F, C]"""
+    expected = f"[frames, {channels}] or [{batch}, frames, {channels}]"
+    if condition is None:
+        raise InputError(f"this model is conditioned: give condition= with shape {expected}, {hop} samples a frame.")
+    if not channels:
+        raise InputError("this model takes no local features (its local_channels is 0): leave condition out.")
+    frames = _as_tensor("condition", condition)
+    if not frames.is_floating_point():
+        raise InputError(f"condition must be floating point, got {frames.dtype}.")
+    if frames.dim() == 2:
+        frames = frames.expand(batch, -1, -1)
+    if frames.dim() != 3 or frames.shape[0] != batch or frames.shape[2] != channels:
+        raise InputError(f"condition must have shape {expected}, got {list(frames.shape)}.")
+    _require_finite("condition", frames)
+    return frames
+
+
+def _check_cover(frames: Tensor, hop: int, samples: int) -> None:
+    needed = max(1, -(-samples // hop))
+    if frames.shape[1] < needed:
+        raise InputError(
+            f"condition has {frames.shape[1]} frames of {hop} samples, but {samples} samples are needed: "
+            f"give at least {needed} frames."
+        )
+
+
+def _check_speaker(speaker: object, batch: int, speakers: int, channels: int) -> Tensor:
+    """One for all or one a stream -> ids [B] when the model has a table of `speakers`, else vectors [B, channels]"""
+    if not channels:
+        raise InputError("this model knows no speakers (its speaker_channels is 0): leave speaker out.")
+    if speaker is None:
+        wanted = f"an id 0..{speakers - 1}" if speakers else f"a vector of {channels}"
+        raise InputError(f"this model needs to know the speaker: give speaker=, {wanted}, one for all or one a stream.")
+    given = _as_tensor("speaker", speaker)
+    if not speakers:
+        chosen = given.expand(batch, -1) if given.dim() == 1 else given
+        if chosen.shape != (batch, channels) or not chosen.is_floating_point():
+            raise InputError(
+                f"speaker must be a float vector [{channels}] or [{batch}, {channels}], "
+                f"got {list(given.shape)} of {given.dtype}."
+            )
+        _require_finite("speaker", chosen)
+        return chosen
+    chosen = given.expand(batch) if given.dim() == 0 else given
+    if chosen.shape != (batch,) or chosen.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
+        raise InputError(
+            f"speaker must be an integer id, or {batch} of them, got {list(given.shape)} of {given.dtype}."
+        )
+    if not (int(chosen.min()) >= 0 and int(chosen.max()) < speakers):
+        raise InputError(f"speaker ids must be 0..{speakers - 1}, got {chosen.tolist()[:8]}.")
+    return chosen.to(torch.int64)
+
+
+def _as_tensor(what: str, given: object) -> Tensor:
+    try:
+        return torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{what} cannot be read as a tensor: {error}") from error
+
+
+def _require_finite(what: str, values: Tensor) -> None:
+    if not torch.isfinite(values).all():
+        raise InputError(f"{what} contains NaN or infinity.")

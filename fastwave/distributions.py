@@ -1,0 +1,143 @@
+"""The three output distributions: their loss in nats, and one draw from each, given its uniforms.
+
+Losses are computed in float32 (float64 for float64 outputs) whatever the model's dtype, so they do not fall apart
+in bfloat16. Draws are float32 on the host, in the exact order SPEC fixes, because backends must agree on them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import InputError
+
+LEVELS = 65_536  # the mixture is discretised to 16 bits
+HALF_BIN = 1.0 / (LEVELS - 1)
+# A fifth of a bin: narrower scales cannot raise the likelihood of a 16-bit value any further, only overflow.
+LOG_SCALE_FLOOR = -12.0
+DRAWS = {"categorical": 1, "mixture-of-logistics": 2, "gaussian": 2}
+
+
+def negative_log_likelihood(output: str, out: Tensor, target: Tensor) -> Tensor:
+    """out [..., O]; target [...] int64 classes or float waveform -> nats [...]
+
+    Categorical and mixture are probabilities of one of finitely many values; the Gaussian is a density, so its
+    nats may be negative (subtract log(2 / 65536) to compare it with 16-bit probabilities).
+    """
+    out = out if out.dtype == torch.float64 else out.float()
+    if output == "categorical":
+        flat = F.cross_entropy(out.reshape(-1, out.shape[-1]), target.reshape(-1), reduction="none")
+        return flat.reshape(target.shape)
+    if output == "mixture-of-logistics":
+        return _mixture_nll(out, target.to(out.dtype))
+    return _gaussian_nll(out, target.to(out.dtype))
+
+
+def _mixture_nll(out: Tensor, target: Tensor) -> Tensor:
+    logits, means, log_scales = out.chunk(3, dim=-1)
+    log_scales = log_scales.clamp(min=LOG_SCALE_FLOOR)
+    level = ((target.clamp(-1, 1) + 1) / 2 * (LEVELS - 1)).round()
+    centre = (level / (LEVELS - 1) * 2 - 1)[..., None]
+    level = level[..., None]
+    inverse_scale = torch.exp(-log_scales)
+    upper = (centre + HALF_BIN - means) * inverse_scale
+    lower = (centre - HALF_BIN - means) * inverse_scale
+    # sigmoid(u) - sigmoid(l) = sigmoid(u) * sigmoid(-l) * (1 - exp(l-u)): exact in the tails, no threshold needed
+    width = 2 * HALF_BIN * inverse_scale
+    inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
+    log_probability = torch.where(
+        level == 0, F.logsigmoid(upper), torch.where(level == LEVELS - 1, F.logsigmoid(-lower), inside)
+    )
+    return -torch.logsumexp(F.log_softmax(logits, dim=-1) + log_probability, dim=-1)
+
+
+def _gaussian_nll(out: Tensor, target: Tensor) -> Tensor:
+    mean, log_scale = out[..., 0], out[..., 1].clamp(min=LOG_SCALE_FLOOR)
+    return 0.5 * math.log(2 * math.pi) + log_scale + 0.5 * ((target - mean) * torch.exp(-log_scale)) ** 2
+
+
+def check_options(output: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Refuse sampling options that mean nothing for this output."""
+    if not (isinstance(temperature, (int, float)) and math.isfinite(temperature) and temperature >= 0):
+        raise InputError(f"temperature must be a finite number >= 0, got {temperature!r}.")
+    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+        raise InputError(f"top_k must be an integer >= 1 or None, got {top_k!r}.")
+    if top_p is not None and not (isinstance(top_p, (int, float)) and 0 < top_p <= 1):
+        raise InputError(f"top_p must lie in (0, 1] or be None, got {top_p!r}.")
+    if output != "categorical" and (top_k is not None or top_p is not None):
+        raise InputError(f"top_k and top_p choose among classes; a {output} output has none. Use temperature instead.")
+
+
+def sample(
+    output: str,
+    out: Tensor,
+    uniforms: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Tensor:
+    """out [N, O], uniforms [N, draws] -> [N]: int64 classes, or the float32 waveform"""
+    values = out.detach().float().cpu().numpy()
+    drawn = uniforms.detach().float().cpu().numpy()
+    if output == "categorical":
+        chosen = _sample_categorical(values, drawn[:, 0], temperature, top_k, top_p)
+    elif output == "mixture-of-logistics":
+        chosen = _sample_mixture(values, drawn, temperature)
+    else:
+        chosen = _sample_gaussian(values, drawn, temperature)
+    return torch.from_numpy(chosen).to(out.device)
+
+
+def _sample_categorical(
+    logits: np.ndarray, uniform: np.ndarray, temperature: float, top_k: int | None, top_p: float | None
+) -> np.ndarray:
+    if temperature == 0:
+        return logits.argmax(axis=-1)  # numpy takes the lowest index on a tie
+    scaled = logits / np.float32(temperature)
+    weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    if top_k is not None and top_k < weights.shape[-1]:
+        weights = _keep_first(weights, np.full(weights.shape[:1], top_k))
+    if top_p is not None and top_p < 1:
+        descending = -np.sort(-weights, axis=-1)
+        running = np.cumsum(descending, axis=-1, dtype=np.float32)
+        needed = (running < np.float32(top_p) * running[:, -1:]).sum(axis=-1) + 1
+        weights = _keep_first(weights, needed)
+    return inverse_cdf(weights, uniform)
+
+
+def _keep_first(weights: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Zero all but the `count` largest weights of each row; among equals the lower class stays."""
+    order = np.argsort(-weights, axis=-1, kind="stable")
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.arange(weights.shape[-1])[None, :], axis=-1)
+    return np.where(rank < count[:, None], weights, np.float32(0))
+
+
+def inverse_cdf(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """The smallest class whose running float32 sum exceeds u * total. weights [N, A], uniform [N] -> int64 [N]"""
+    running = np.cumsum(weights, axis=-1, dtype=np.float32)  # numpy adds in class order; torch would sum in float64
+    passed = running > (uniform * running[:, -1])[:, None]
+    # u * total may round up to the total itself: then no sum exceeds it, and the last possible class is meant
+    last_possible = weights.shape[-1] - 1 - (weights[:, ::-1] > 0).argmax(axis=-1)
+    return np.where(passed.any(axis=-1), passed.argmax(axis=-1), last_possible)
+
+
+def _sample_mixture(values: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
+    logits, means, log_scales = np.split(values, 3, axis=-1)
+    component = inverse_cdf(np.exp(logits - logits.max(axis=-1, keepdims=True)), uniforms[:, 0])[:, None]
+    mean = np.take_along_axis(means, component, axis=-1)[:, 0]
+    log_scale = np.take_along_axis(log_scales, component, axis=-1)[:, 0]
+    u = uniforms[:, 1].clip(np.float32(1e-5), np.float32(1 - 1e-5))
+    scale = np.exp(log_scale.clip(LOG_SCALE_FLOOR))
+    return (mean + np.float32(temperature) * scale * np.log(u / (1 - u))).clip(-1, 1)
+
+
+def _sample_gaussian(values: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
+    radius = np.sqrt(-2 * np.log1p(-uniforms[:, 0]))  # 1-u lies in (0, 1], so the logarithm is finite
+    normal = radius * np.cos(np.float32(2 * math.pi) * uniforms[:, 1])
+    scale = np.exp(values[:, 1].clip(LOG_SCALE_FLOOR))
+    return (values[:, 0] + np.float32(temperature) * scale * normal).clip(-1, 1)

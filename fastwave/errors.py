@@ -1,0 +1,37 @@
+"""Every error fastwave raises on purpose. A message says what was asked, what was got and what to do."""
+
+
+class FastwaveError(Exception):
+    """The root: `except FastwaveError` catches everything below and nothing else."""
+
+
+class ConfigError(FastwaveError, ValueError):
+    """A configuration that cannot describe a model."""
+
+
+class InputError(FastwaveError, ValueError):
+    """Tokens, conditioning, or an option of the wrong shape, type or range."""
+
+
+class AudioError(FastwaveError):
+    """A sound file that cannot be read or written."""
+
+
+class CheckpointError(FastwaveError):
+    """A checkpoint or saved state that cannot be trusted, or cannot be written."""
+
+
+class BackendUnavailable(FastwaveError, RuntimeError):
+    """A backend was asked for by name and cannot run here."""
+
+
+class NativeError(FastwaveError, RuntimeError):
+    """A native library was found but does not answer as it should."""
+
+
+class GenerationError(FastwaveError, RuntimeError):
+    """Generation cannot go on; the message names the step."""
+
+
+class StagnationWarning(UserWarning):
+    """Generation has repeated one value for so long that the output is likely stuck."""

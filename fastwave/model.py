@@ -1,0 +1,160 @@
+"""WaveNet: the parameters of `reference.py` as a module, its loss, and checkpoints."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoint, conditioning, reference
+from .backends import choose, residual_stack
+from .config import WaveNetConfig
+from .distributions import negative_log_likelihood
+from .errors import InputError
+
+_GATED_POWER = 0.13  # mean of (tanh(a) * sigmoid(b))^2 for unit normal a and b
+
+
+class WaveNet(nn.Module):
+    """A WaveNet of a given shape. Parameters are stacked over layers, one tensor a role, as SPEC names them.
+
+    `backend` chooses what computes the residual stack in training: auto, reference, cpu or triton.
+    """
+
+    def __init__(self, config: WaveNetConfig, backend: str = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.backend = choose("training", backend).name
+        for name, shape in config.parameter_shapes().items():
+            *groups, leaf = name.split(".")
+            owner: nn.Module = self
+            for group in groups:
+                if group not in owner._modules:
+                    owner.add_module(group, nn.Module())
+                owner = owner._modules[group]  # type: ignore[assignment]
+            owner.register_parameter(leaf, nn.Parameter(torch.empty(shape)))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Every sum starts near unit variance whatever the widths, depth and taps, and the output near uniform:
+        the stream then neither dies nor grows through L layers, and the first loss is the entropy of a blind guess.
+        """
+        config = self.config
+        deep = config.layers * config.gate_channels
+        scales = {
+            "front": config.front_kernel**-0.5,
+            "speaker": 1.0,
+            "dilated": (config.kernel_size * config.residual_channels) ** -0.5,
+            "condition": max(1, config.condition_channels) ** -0.5,
+            "residual": deep**-0.5,  # all layers together add 13% to the power of the stream
+            "skip": (_GATED_POWER * deep) ** -0.5,  # the skip sum is one product with L*G inputs
+            "head.0": (2 / config.skip_channels) ** 0.5,
+            "head.1": 0.1 * config.head_channels**-0.5,
+        }
+        for name, parameter in self.named_parameters():
+            role, leaf = name.rsplit(".", 1)
+            if role.startswith("upsample"):
+                self._start_as_interpolation(parameter, leaf)
+            elif leaf == "bias":
+                parameter.zero_()
+            else:
+                parameter.normal_(0.0, scales[role])
+        self._spread_output_bias()
+
+    def _start_as_interpolation(self, parameter: Tensor, leaf: str) -> None:
+        if leaf == "bias":
+            parameter.zero_()
+        else:
+            parameter.copy_(conditioning.linear_interpolation_weight(parameter.shape[0] // 2, parameter.shape[1]))
+
+    def _spread_output_bias(self) -> None:
+        """Continuous outputs start as a broad distribution over [-1, 1], not as a unit-scale one far outside it."""
+        config, bias = self.config, self.get_parameter("head.1.bias")
+        if config.output == "mixture-of-logistics":
+            m = config.mixtures
+            bias[m : 2 * m] = (torch.arange(m) + 0.5) / m * 2 - 1
+            bias[2 * m :] = -math.log(m) - 1
+        elif config.output == "gaussian":
+            bias[1] = -1.0
+
+    def forward(self, tokens: Tensor, condition: object = None, speaker: object = None) -> Tensor:
+        """Outputs for every step: out[:, t] sees tokens up to t and predicts token t+1.
+
+        tokens [B, T] int64 classes, or float for the pcm codec; condition [B, frames, C_local] or [frames, C_local],
+        `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker] -> [B, T, O]
+        """
+        tokens = check_tokens(self.config, tokens)
+        x = reference.front(tokens, self.get_parameter("front.weight"))
+        batch, steps = tokens.shape
+        prepared = conditioning.prepare(self.config, condition, speaker, batch, steps)
+        c = conditioning.vectors(self.config, dict(self.named_parameters()), prepared, 0, steps)
+        skip_sum, _ = residual_stack(self.backend)(
+            x,
+            *(self.get_parameter(name) for name in STACK_PARAMETERS),
+            dilations=self.config.dilations,
+            condition=c,
+            condition_weight=None if c is None else self.get_parameter("condition.weight"),
+        )
+        return reference.head(skip_sum, *(self.get_parameter(name) for name in HEAD_PARAMETERS))
+
+    def loss(self, tokens: Tensor, condition: object = None, speaker: object = None, mask_warmup: bool = False) -> Tensor:
+        """Mean nats a sample of predicting tokens[:, 1:] from what came before each: a scalar.
+
+        mask_warmup leaves out targets whose past is shorter than the receptive field.
+        """
+        tokens = check_tokens(self.config, tokens)
+        first = self.config.receptive_field if mask_warmup else 1
+        if tokens.shape[1] <= first:
+            raise InputError(f"this loss needs more than {first} samples in time, got {tokens.shape[1]}.")
+        out = self(tokens, condition, speaker)
+        return negative_log_likelihood(self.config.output, out[:, first - 1 : -1], tokens[:, first:]).mean()
+
+    @classmethod
+    def from_pretrained(cls, path: str | os.PathLike[str], backend: str = "auto") -> WaveNet:
+        """The model in a checkpoint folder, in the dtype it was saved in."""
+        config, tensors = checkpoint.load(path)
+        with torch.device("meta"):  # no memory and no random numbers for weights about to be replaced
+            model = cls(config, backend)
+        model.load_state_dict(tensors, assign=True)
+        return model
+
+    def save_pretrained(self, path: str | os.PathLike[str]) -> None:
+        """Write config.json, model.safetensors and a model card into a folder, each whole or not at all."""
+        checkpoint.save(path, self.config, self.state_dict())
+
+    def extra_repr(self) -> str:
+        """What `print(model)` says beyond the parameter groups."""
+        return f"{self.config.parameter_count:,} parameters, backend={self.backend}"
+
+
+STACK_PARAMETERS = (
+    "dilated.weight",
+    "dilated.bias",
+    "residual.weight",
+    "residual.bias",
+    "skip.weight",
+    "skip.bias",
+)
+HEAD_PARAMETERS = ("head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias")
+
+
+def check_tokens(config: WaveNetConfig, tokens: object) -> Tensor:
+    """Tokens as a caller gave them -> [B, T], int64 classes, or float for scalar input."""
+    if not isinstance(tokens, Tensor) or tokens.dim() != 2:
+        got = list(tokens.shape) if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise InputError(f"tokens must be a tensor [batch, time], got {got}.")
+    if config.scalar_input:
+        if not tokens.is_floating_point():
+            raise InputError(f"the {config.codec} codec takes a float waveform, got {tokens.dtype}.")
+        return tokens
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise InputError(f"the {config.codec} codec takes integer classes, got {tokens.dtype}: encode the waveform first.")
+    # on an accelerator this look would stall the queue; its own index check speaks there
+    if tokens.numel() and tokens.device.type == "cpu" and not torch.compiler.is_compiling():
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= config.classes:
+            raise InputError(f"classes must be 0..{config.classes - 1}, got {low}..{high}.")
+    return tokens.to(torch.int64)

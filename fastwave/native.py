@@ -1,0 +1,238 @@
+"""The only ctypes file: finds the native libraries, checks them, and turns their status into exceptions.
+
+A library is loaded when it is first used, never at import. `csrc/fastwave.h` says what each function does.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+import enum
+import functools
+import json
+import sys
+from collections.abc import Callable
+from ctypes import POINTER, c_char, c_char_p, c_double, c_int32, c_int64
+from pathlib import Path
+from typing import Any, Literal
+
+from .errors import BackendUnavailable, FastwaveError, InputError, NativeError
+
+Library = Literal["cpu", "cuda"]
+
+ABI_VERSION = 1
+INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16")  # FW_ISA_*, each holds all before it
+TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
+FOLDER = Path(__file__).parent
+
+
+class Status(enum.IntEnum):
+    """What a native function returns: FW_*."""
+
+    OK = 0
+    INVALID_ARGUMENT = 1
+    BUFFER_TOO_SMALL = 2
+    OUT_OF_MEMORY = 3
+    UNSUPPORTED = 4
+    INTERNAL = 5
+    NO_DRIVER = 6
+    DRIVER_TOO_OLD = 7
+    NO_DEVICE = 8
+    DEVICE_FAILED = 9
+
+
+_EXCEPTIONS: dict[int, type[FastwaveError]] = {
+    Status.INVALID_ARGUMENT: InputError,
+    Status.UNSUPPORTED: BackendUnavailable,
+    Status.NO_DRIVER: BackendUnavailable,
+    Status.DRIVER_TOO_OLD: BackendUnavailable,
+    Status.NO_DEVICE: BackendUnavailable,
+}  # all others are NativeError
+
+_FLAGS = (
+    *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"),
+    *("amx_tile", "amx_bf16", "amx_int8", "neon"),
+)
+
+
+class _Features(ctypes.Structure):
+    _fields_ = [(flag, c_int32) for flag in _FLAGS] + [("usable_isas", c_int32), ("best_isa", c_int32)]
+
+
+class _Device(ctypes.Structure):
+    _fields_ = [
+        ("name", c_char * 256),
+        ("compute_major", c_int32),
+        ("compute_minor", c_int32),
+        ("multiprocessors", c_int32),
+        ("shared_bytes_per_block", c_int32),
+        ("l2_bytes", c_int64),
+        ("memory_bytes", c_int64),
+    ]
+
+
+_TEXT = (c_char_p, c_int64, POINTER(c_int64))
+_BOTH: dict[str, tuple[Any, ...]] = {"fw_abi_version": (), "fw_last_error": _TEXT}
+
+# The arguments of every function; each returns an int32.
+SIGNATURES: dict[Library, dict[str, tuple[Any, ...]]] = {
+    "cpu": {
+        **_BOTH,
+        "fw_build_info_cpu": _TEXT,
+        "fw_features_cpu": (POINTER(_Features),),
+        "fw_read_bandwidth_cpu": (c_int32, c_int64, c_double, POINTER(c_double)),
+        "fw_multiply_add_peak_cpu": (c_int32, c_int32, c_double, POINTER(c_double)),
+    },
+    "cuda": {
+        **_BOTH,
+        "fw_build_info_cuda": _TEXT,
+        "fw_device_count_cuda": (POINTER(c_int32),),
+        "fw_device_cuda": (c_int32, POINTER(_Device)),
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CpuFeatures:
+    """What the processor has and the operating system allows, and the instruction sets of ours that run on it."""
+
+    flags: frozenset[str]
+    instruction_sets: tuple[str, ...]
+    best: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CudaDevice:
+    """One CUDA device; sizes in bytes."""
+
+    name: str
+    compute_capability: tuple[int, int]
+    multiprocessors: int
+    shared_per_block: int
+    l2: int
+    memory: int
+
+
+def missing(library: Library) -> str | None:
+    """Why a library cannot be used here, with the cure; None when it can."""
+    try:
+        _open(library)
+    except FastwaveError as error:
+        return str(error)
+    return None
+
+
+def build_info(library: Library) -> dict[str, Any]:
+    """How a library was built: compiler, version, instruction sets or CUDA toolkit and architectures."""
+    info: dict[str, Any] = json.loads(_text(getattr(_open(library), f"fw_build_info_{library}")))
+    return info
+
+
+def cpu_features() -> CpuFeatures:
+    """What the processor under this process can run."""
+    found = _Features()
+    _call("cpu", "fw_features_cpu", found)
+    return CpuFeatures(
+        flags=frozenset(flag for flag in _FLAGS if getattr(found, flag)),
+        instruction_sets=tuple(name for bit, name in enumerate(INSTRUCTION_SETS) if found.usable_isas >> bit & 1),
+        best=INSTRUCTION_SETS[found.best_isa],
+    )
+
+
+def read_bandwidth(size: int, *, seconds: float = 0.2, instruction_set: str | None = None) -> float:
+    """Bytes a second at which one core reads a working set of `size` bytes again and again; the best pass counts."""
+    result = c_double()
+    _call("cpu", "fw_read_bandwidth_cpu", _isa(instruction_set), size, seconds, result)
+    return result.value
+
+
+def multiply_add_peak(dtype: str = "float32", *, seconds: float = 0.2, instruction_set: str | None = None) -> float:
+    """Operations a second (a multiply-add is two) of one core in registers; bfloat16 and int8 are dot products."""
+    result = c_double()
+    _call("cpu", "fw_multiply_add_peak_cpu", _isa(instruction_set), _index("dtype", dtype, TYPES), seconds, result)
+    return result.value
+
+
+def cuda_devices() -> list[CudaDevice]:
+    """The CUDA devices this process sees, never none: BackendUnavailable says why there is none."""
+    count = c_int32()
+    _call("cuda", "fw_device_count_cuda", count)
+    return [_cuda_device(index) for index in range(count.value)]
+
+
+def _cuda_device(index: int) -> CudaDevice:
+    device = _Device()
+    _call("cuda", "fw_device_cuda", index, device)
+    return CudaDevice(
+        name=device.name.decode(),
+        compute_capability=(device.compute_major, device.compute_minor),
+        multiprocessors=device.multiprocessors,
+        shared_per_block=device.shared_bytes_per_block,
+        l2=device.l2_bytes,
+        memory=device.memory_bytes,
+    )
+
+
+def _isa(name: str | None) -> int:
+    return (
+        INSTRUCTION_SETS.index(cpu_features().best)
+        if name is None
+        else _index("instruction set", name, INSTRUCTION_SETS)
+    )
+
+
+def _index(what: str, name: str, names: tuple[str, ...]) -> int:
+    if name not in names:
+        raise InputError(f"{what} {name!r} is not known; choose one of {', '.join(names)}.")
+    return names.index(name)
+
+
+def _call(library: Library, name: str, *arguments: Any) -> None:
+    """Call a function of the boundary; ctypes objects among the arguments are passed by reference."""
+    handle = _open(library)
+    passed = [a if isinstance(a, int | float) else ctypes.byref(a) for a in arguments]
+    status = getattr(handle, name)(*passed)
+    if status != Status.OK:
+        raise _EXCEPTIONS.get(status, NativeError)(_text(handle.fw_last_error))
+
+
+def _text(function: Callable[..., int]) -> str:
+    length = c_int64()
+    function(None, 0, ctypes.byref(length))
+    buffer = ctypes.create_string_buffer(length.value + 1)
+    status = function(buffer, len(buffer), None)
+    if status != Status.OK:
+        raise NativeError(f"a native text could not be read: status {status}")
+    return buffer.value.decode()
+
+
+@functools.cache
+def _open(library: Library) -> ctypes.CDLL:
+    path = FOLDER / f"libfastwave_{library}{'.dylib' if sys.platform == 'darwin' else '.so'}"
+    if not path.exists():
+        raise BackendUnavailable(_why_absent(library))
+    try:
+        handle = ctypes.CDLL(str(path))
+        version = handle.fw_abi_version()
+        if version != ABI_VERSION:
+            raise NativeError(
+                f"{path} has ABI {version}, this fastwave needs {ABI_VERSION}: it is left from another version. "
+                "Reinstall fastwave."
+            )
+        for name, arguments in SIGNATURES[library].items():
+            function = getattr(handle, name)
+            function.argtypes = arguments
+            function.restype = c_int32
+    except (OSError, AttributeError) as error:  # not loadable here, or without a function that it should have
+        raise NativeError(f"{path} cannot be used: {error}. Reinstall fastwave on this machine.") from error
+    return handle
+
+
+def _why_absent(library: Library) -> str:
+    if library == "cpu":
+        cure = 'Install fastwave (in a checkout: pip install -e .), or use backend="reference".'
+        return f"libfastwave_cpu is not in {FOLDER}. {cure}"
+    reason = build_info("cpu")["cuda_absent"]
+    if reason:
+        return f'libfastwave_cuda was not built ({reason}). Reinstall with FASTWAVE_CUDA=ON, or use backend="cpu".'
+    return f'libfastwave_cuda was built but is not in {FOLDER}. Reinstall fastwave, or use backend="cpu".'

@@ -1,0 +1,119 @@
+"""THE SPEC: what a WaveNet computes, in plain PyTorch. When a kernel and this page disagree, the kernel is wrong.
+
+Pure functions of tensors, differentiable, any float dtype. Channels last, time second. Letters: B batch, T time,
+R residual, G one gate half, S skip, H head, O output, A classes, C condition, K taps, K0 front taps, L layers.
+
+Every causal function takes a `history`, the inputs that came just before. None means that nothing came before:
+zeros, the model's own left padding. Whole sequences, chunks and single samples are therefore the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def front(tokens: Tensor, weight: Tensor, history: Tensor | None = None) -> Tensor:
+    """The first causal layer: a sum of one embedding a tap. Tokens before the start contribute nothing.
+
+    tokens [B, T] int64 classes, or float for scalar input; weight [K0, A, R], or [K0, 1, R] for scalar input;
+    history [B, K0-1], oldest first, or None -> [B, T, R]
+    """
+    taps = weight.shape[0]
+    known = tokens if history is None else torch.cat([history, tokens], dim=1)
+    absent = taps - 1 if history is None else 0
+    steps = tokens.shape[1]
+    total = weight.new_zeros(*tokens.shape, weight.shape[2])
+    for tap in range(taps):  # output t reads token t - (K0-1-tap), which stands at `tap + t - absent` in `known`
+        rows = known[:, max(tap - absent, 0) : max(tap - absent + steps, 0)]
+        embedded = rows[..., None].to(weight.dtype) * weight[tap] if weight.shape[1] == 1 else weight[tap][rows]
+        padding = weight.new_zeros(tokens.shape[0], steps - embedded.shape[1], weight.shape[2])
+        total = total + torch.cat([padding, embedded], dim=1)
+    return total
+
+
+def extend(x: Tensor, slots: int, history: Tensor | None) -> Tensor:
+    """x [B, T, R] with the `slots` inputs before it in front, zeros where nothing came before -> [B, slots+T, R]"""
+    if history is None:
+        history = x.new_zeros(x.shape[0], slots, x.shape[2])
+    return torch.cat([history, x], dim=1)
+
+
+def dilated_convolution(extended: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """out[t] = sum_k weight[k]^T x[t - (K-1-k)*dilation]
+
+    extended [B, (K-1)*dilation + T, R], oldest first; weight [K, R, N] -> [B, T, N]
+    """
+    taps = weight.shape[0]
+    steps = extended.shape[1] - (taps - 1) * dilation
+    total = extended[:, :steps] @ weight[0]
+    for tap in range(1, taps):
+        total = total + extended[:, tap * dilation : tap * dilation + steps] @ weight[tap]
+    return total
+
+
+def gate(a: Tensor) -> Tensor:
+    """a [B, T, 2G], filter half then gate half -> [B, T, G]"""
+    filter_half, gate_half = a.chunk(2, dim=-1)
+    return torch.tanh(filter_half) * torch.sigmoid(gate_half)
+
+
+def residual_stack(
+    x: Tensor,
+    dilated_weight: Tensor,
+    dilated_bias: Tensor,
+    residual_weight: Tensor,
+    residual_bias: Tensor,
+    skip_weight: Tensor,
+    skip_bias: Tensor,
+    dilations: Sequence[int],
+    condition: Tensor | None = None,
+    condition_weight: Tensor | None = None,
+    history: Sequence[Tensor] | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """All L gated residual layers.
+
+    x [B, T, R]; dilated_weight [L, K, R, 2G], dilated_bias [L, 2G]; residual_weight [L-1, G, R], residual_bias
+    [L-1, R]; skip_weight [L, G, S], skip_bias [S]; condition [B, T, C] with condition_weight [L, C, 2G], or neither;
+    history: L tensors [B, (K-1)*d, R], oldest first, or None
+    -> skip sum [B, T, S], and the history that the next call continues from
+    """
+    layers, taps = dilated_weight.shape[:2]
+    skip_sum = skip_bias.expand(*x.shape[:2], -1)
+    kept = []
+    for layer, dilation in enumerate(dilations):
+        extended = extend(x, (taps - 1) * dilation, None if history is None else history[layer])
+        kept.append(extended[:, x.shape[1] :])
+        a = dilated_bias[layer] + dilated_convolution(extended, dilated_weight[layer], dilation)
+        if condition is not None and condition_weight is not None:
+            a = a + condition @ condition_weight[layer]
+        z = gate(a)
+        skip_sum = skip_sum + z @ skip_weight[layer]
+        if layer < layers - 1:
+            x = x + z @ residual_weight[layer] + residual_bias[layer]
+    return skip_sum, kept
+
+
+def head(skip_sum: Tensor, weight0: Tensor, bias0: Tensor, weight1: Tensor, bias1: Tensor) -> Tensor:
+    """skip_sum [B, T, S]; weight0 [S, H], bias0 [H]; weight1 [H, O], bias1 [O] -> [B, T, O]"""
+    hidden = torch.relu(torch.relu(skip_sum) @ weight0 + bias0)
+    return hidden @ weight1 + bias1
+
+
+def time_to_batch(x: Tensor, dilation: int) -> Tensor:
+    """Every `dilation`-th step becomes one sequence: [B, T, R] -> [B*dilation, T/dilation, R]. T divides evenly.
+
+    With `batch_to_time`, the second way to write a dilated convolution: reshape, convolve plainly, reshape back.
+    """
+    batch, steps, channels = x.shape
+    columns = x.reshape(batch, steps // dilation, dilation, channels)
+    return columns.transpose(1, 2).reshape(batch * dilation, steps // dilation, channels)
+
+
+def batch_to_time(x: Tensor, dilation: int) -> Tensor:
+    """The inverse of `time_to_batch`: [B*dilation, T/dilation, R] -> [B, T, R]"""
+    rows, steps, channels = x.shape
+    columns = x.reshape(rows // dilation, dilation, steps, channels)
+    return columns.transpose(1, 2).reshape(rows // dilation, steps * dilation, channels)

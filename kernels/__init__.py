@@ -1,0 +1,1 @@
+"""Triton kernels, one file an operator; this folder is installed as `fastwave.kernels`."""

@@ -1,0 +1,286 @@
+"""Codecs: waveform or text <-> classes."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fastwave import codec
+from fastwave.errors import ConfigError, InputError
+
+CLASS_COUNTS = [2, 3, 16, 255, 256, 1024, 65536]
+AUDIO = [codec.MuLaw, codec.Linear]
+
+
+def mu_law_of_the_page(x: float, classes: int) -> int:
+    """SPEC's formula, one sample at a time in Python's own float64: the witness."""
+    mu = classes - 1
+    sign = (x > 0) - (x < 0)
+    return math.floor((sign * math.log1p(mu * min(abs(x), 1)) / math.log1p(mu) + 1) / 2 * mu + 0.5)
+
+
+def linear_of_the_page(x: float, classes: int) -> int:
+    return math.floor((min(max(x, -1), 1) + 1) / 2 * (classes - 1) + 0.5)
+
+
+# Every class, every sample
+
+
+@pytest.mark.parametrize("kind", AUDIO)
+@pytest.mark.parametrize("classes", CLASS_COUNTS)
+def test_every_class_comes_back_exactly(kind, classes):
+    every = torch.arange(classes)
+    chosen = kind(classes)
+    assert torch.equal(chosen.encode(chosen.decode(every)), every)
+
+
+@pytest.mark.parametrize("classes", CLASS_COUNTS)
+def test_encoding_follows_the_written_formulas(classes):
+    wave = np.random.default_rng(0).uniform(-1.2, 1.2, 2000).tolist()
+    assert codec.MuLaw(classes).encode(wave).tolist() == [mu_law_of_the_page(x, classes) for x in wave]
+    assert codec.Linear(classes).encode(wave).tolist() == [linear_of_the_page(x, classes) for x in wave]
+
+
+def test_mu_law_gives_the_known_values():
+    # by hand: log1p(255 * x) / log(256) at x = 1, 15/255 and 1/255 is exactly 1, 1/2 and 1/8
+    wave = torch.tensor([-1.0, -15 / 255, -1 / 255, 0.0, 1 / 255, 15 / 255, 1.0], dtype=torch.float64)
+    assert codec.MuLaw(256).encode(wave).tolist() == [0, 64, 112, 128, 143, 191, 255]
+    assert codec.MuLaw(256).decode([0, 255]).tolist() == [-1.0, 1.0]
+    step = math.expm1(math.log(256) / 255) / 255  # classes 127 and 128 stand half a bin from zero on either side
+    assert codec.MuLaw(256).decode([127, 128]).tolist() == pytest.approx([-step, step], rel=2**-23)
+
+
+def test_linear_gives_the_known_values():
+    assert codec.Linear(3).encode([-1.0, -0.51, -0.49, 0.0, 0.49, 0.5, 1.0]).tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert codec.Linear(5).decode([0, 1, 2, 3, 4]).tolist() == [-1.0, -0.5, 0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("kind", AUDIO)
+@pytest.mark.parametrize("classes", CLASS_COUNTS)
+def test_silence_is_the_class_of_zero(kind, classes):
+    chosen = kind(classes)
+    assert chosen.silence == int(chosen.encode(torch.zeros(1))[0]) == int(chosen.encode([-0.0])[0])
+
+
+def test_silence_of_256_classes_is_128():
+    assert codec.MuLaw(256).silence == codec.Linear(256).silence == 128
+
+
+@pytest.mark.parametrize("kind", AUDIO)
+@pytest.mark.parametrize("classes", CLASS_COUNTS)
+def test_a_louder_sample_never_gets_a_lower_class(kind, classes):
+    ramp = torch.linspace(-1, 1, 300_001, dtype=torch.float64)
+    encoded = kind(classes).encode(ramp)
+    assert bool((encoded.diff() >= 0).all())
+    assert (int(encoded[0]), int(encoded[-1])) == (0, classes - 1)
+    decoded = kind(classes).decode(torch.arange(classes))
+    assert bool((decoded.diff() > 0).all())
+
+
+@pytest.mark.parametrize("kind", AUDIO)
+@pytest.mark.parametrize("classes", CLASS_COUNTS)
+def test_up_and_down_are_treated_alike(kind, classes):
+    wave = torch.rand(20_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    chosen = kind(classes)
+    assert torch.equal(chosen.encode(-wave), classes - 1 - chosen.encode(wave))
+    every = torch.arange(classes)
+    # float32 decoding rounds after the symmetric float64: one step of float32 near 1
+    assert torch.allclose(chosen.decode(every), -chosen.decode(classes - 1 - every), rtol=0, atol=2**-23)
+
+
+@pytest.mark.parametrize("classes", CLASS_COUNTS)
+def test_the_error_is_at_most_half_a_step(classes):
+    wave = torch.rand(50_000, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 2 - 1
+    mu = classes - 1
+    linear_error = codec.Linear(classes).decode(codec.Linear(classes).encode(wave)).double() - wave
+    assert float(linear_error.abs().max()) <= 1 / mu + 2**-24  # half of 2 / mu, and the rounding to float32
+
+    # mu-law's steps are equal after compression, so half a step is measured there
+    def compressed(x: torch.Tensor) -> torch.Tensor:
+        return x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu)
+
+    decoded = codec.MuLaw(classes).decode(codec.MuLaw(classes).encode(wave)).double()
+    steepest = mu / math.log1p(mu)  # what compression makes of float32's rounding
+    assert float((compressed(decoded) - compressed(wave)).abs().max()) <= 1 / mu + steepest * 2**-24
+
+
+def test_loud_samples_are_clipped():
+    for kind in AUDIO:
+        assert kind(256).encode([-1e300, -1.5, 1.5, 1e300]).tolist() == [0, 0, 255, 255]
+    assert codec.Pcm().encode([-1e300, -1.5, 0.25, 1.5]).tolist() == [-1.0, -1.0, 0.25, 1.0]
+
+
+# What goes in and what comes out
+
+
+@pytest.mark.parametrize("kind", AUDIO)
+def test_every_kind_of_float_input_gives_the_same_classes(kind):
+    chosen = kind(256)
+    wave = torch.tensor([[-0.75, 0.0, 0.125], [0.5, -0.25, 1.0]])  # exact in every float type
+    expected = chosen.encode(wave)
+    forms = [wave.to(dtype) for dtype in (torch.float16, torch.bfloat16, torch.float64)]
+    forms += [wave.clone().requires_grad_(), wave.t().contiguous().t()]
+    forms += [wave.numpy(), wave.numpy().astype(">f4"), wave.numpy().astype(np.longdouble), wave.tolist()]
+    for form in forms:
+        encoded = chosen.encode(form)
+        assert encoded.dtype == torch.int64
+        assert torch.equal(encoded, expected)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 3, 4)])
+def test_shapes_are_kept(shape):
+    for chosen in (codec.MuLaw(), codec.Linear(), codec.Pcm()):
+        encoded = chosen.encode(torch.zeros(shape))
+        assert encoded.shape == shape
+        assert chosen.decode(encoded).shape == shape
+        assert chosen.decode(encoded).dtype == torch.float32
+
+
+def test_integer_classes_of_any_width_decode_alike():
+    expected = codec.MuLaw().decode(torch.tensor([0, 5, 127]))
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+        assert torch.equal(codec.MuLaw().decode(torch.tensor([0, 5, 127], dtype=dtype)), expected)
+    assert torch.equal(codec.MuLaw().decode(np.array([0, 5, 127], dtype=np.uint16)), expected)
+    assert torch.equal(codec.MuLaw().decode([0, 5, 127]), expected)
+
+
+def test_the_caller_keeps_his_data():
+    wave = torch.tensor([0.3, -2.0], dtype=torch.float64)
+    classes = torch.tensor([3, 200])
+    for chosen in (codec.MuLaw(), codec.Linear(), codec.Pcm()):
+        chosen.encode(wave)
+    codec.MuLaw().decode(classes)
+    codec.Linear().decode(classes)
+    assert wave.tolist() == [0.3, -2.0]
+    assert classes.tolist() == [3, 200]
+
+
+def test_long_audio_converts_as_its_pieces_do(monkeypatch):
+    wave = torch.rand(1000, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    for chosen in (codec.MuLaw(), codec.Linear(), codec.Pcm()):
+        whole = chosen.encode(wave)
+        with monkeypatch.context() as patch:
+            patch.setattr(codec, "_BLOCK", 7)
+            assert torch.equal(chosen.encode(wave), whole)
+            assert torch.equal(chosen.decode(whole), torch.cat([chosen.decode(part) for part in whole.split(13)]))
+
+
+def test_text_comes_back_and_broken_text_is_shown_as_such():
+    chosen = codec.Bytes()
+    text = "naïve café, 波形 🎵\n"
+    encoded = chosen.encode(text)
+    assert encoded.dtype == torch.int64
+    assert encoded.tolist() == list(text.encode())
+    assert torch.equal(chosen.encode(text.encode()), encoded)
+    assert chosen.decode(encoded) == text
+    assert chosen.decode([72, 105, 0xFF]) == "Hi\ufffd"
+    assert chosen.decode([]) == ""
+    assert chr(chosen.silence) == "\n"
+
+
+def test_pcm_gives_the_samples_themselves():
+    wave = torch.tensor([-1.0, 0.1, 1.0])
+    chosen = codec.Pcm()
+    assert torch.equal(chosen.encode(wave), wave)
+    assert torch.equal(chosen.decode(wave), wave)
+    assert chosen.encode(wave.double()).dtype == torch.float32
+    assert (chosen.classes, chosen.silence, chosen.scalar) == (0, 0.0, True)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("chosen", [codec.MuLaw(), codec.Linear(), codec.Pcm()])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_poisoned_waveform_is_refused_with_its_place(chosen, bad, monkeypatch):
+    monkeypatch.setattr(codec, "_BLOCK", 4)
+    wave = torch.zeros(10)
+    wave[6] = bad
+    with pytest.raises(InputError, match="NaN or infinity, first at element 6"):
+        chosen.encode(wave)
+
+
+@pytest.mark.parametrize("chosen", [codec.MuLaw(), codec.Linear(), codec.Pcm()])
+@pytest.mark.parametrize(
+    "wave", [torch.zeros(3, dtype=torch.int16), np.zeros(3, np.int16), [0, 1], torch.zeros(2, dtype=torch.complex64)]
+)
+def test_a_waveform_that_is_not_float_is_refused(chosen, wave):
+    with pytest.raises(InputError, match="floats in"):
+        chosen.encode(wave)
+
+
+@pytest.mark.parametrize("wave", ["sound", None, [[0.1], [0.1, 0.2]], [True], {"a": 1}, np.array(["a"]), [1j]])
+def test_what_is_not_numbers_is_refused(wave):
+    for chosen in (codec.MuLaw(), codec.Linear(), codec.Pcm()):
+        with pytest.raises(InputError):
+            chosen.encode(wave)
+        with pytest.raises(InputError):
+            chosen.decode(wave)
+
+
+@pytest.mark.parametrize("chosen", [codec.MuLaw(16), codec.Linear(16)])
+def test_classes_out_of_range_or_not_whole_are_refused(chosen):
+    for classes in ([16], [-1], [0, 3, 99], torch.tensor([2**40])):
+        with pytest.raises(InputError, match=r"0\.\.15"):
+            chosen.decode(classes)
+    for classes in ([0.5], torch.zeros(2), torch.tensor([True])):
+        with pytest.raises(InputError):
+            chosen.decode(classes)
+
+
+def test_text_that_cannot_be_encoded_is_refused():
+    for text in ("\ud800", 5, None, ["a"]):
+        with pytest.raises(InputError):
+            codec.Bytes().encode(text)
+    for classes in ([256], [-1], [0.5], [[65, 66]]):
+        with pytest.raises(InputError):
+            codec.Bytes().decode(classes)
+
+
+# By name
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "expected"),
+    [
+        ("mu-law", 256, codec.MuLaw(256)),
+        ("mu-law", 65536, codec.MuLaw(65536)),
+        ("linear", 2, codec.Linear(2)),
+        ("bytes", 256, codec.Bytes()),
+        ("pcm", 0, codec.Pcm()),
+    ],
+)
+def test_a_codec_is_found_by_name_and_carries_it(name, classes, expected):
+    found = codec.by_name(name, classes)
+    assert found == expected
+    assert type(found) is type(expected)
+    assert (found.name, found.classes) == (name, classes)
+    assert found.is_audio == (name != "bytes")
+    assert found.scalar == (name == "pcm")
+
+
+def test_every_listed_name_is_known():
+    classes = {"bytes": 256, "pcm": 0}
+    assert [codec.by_name(name, classes.get(name, 16)).name for name in codec.NAMES] == list(codec.NAMES)
+
+
+@pytest.mark.parametrize("name", ["mulaw", "MU-LAW", "", "mu-law ", None, 3, ["mu-law"]])
+def test_an_unknown_codec_is_refused_and_the_known_ones_listed(name):
+    with pytest.raises(ConfigError, match="mu-law, linear, bytes, pcm"):
+        codec.by_name(name, 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [("mu-law", count) for count in (1, 0, -5, 65537, 2.0, "256", None, True)]
+    + [("linear", 1), ("linear", 65537), ("bytes", 255), ("bytes", 256.0), ("pcm", 256), ("pcm", False), ("pcm", None)],
+)
+def test_a_class_count_that_the_codec_cannot_have_is_refused(name, classes):
+    with pytest.raises(ConfigError, match=name):
+        codec.by_name(name, classes)
+
+
+def test_a_codec_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        codec.MuLaw().classes = 3

@@ -1,7 +1,7 @@
 """The throughput report: rows are proved, then timed, then printed beside the limit of this machine.
 
-    pytest bench/                          # table at the end, JSON in bench-report.json
-    pytest bench/ --report elsewhere.json
+pytest bench/                          # table at the end, JSON in bench-report.json
+pytest bench/ --report elsewhere.json
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from fastwave import backends, measure, native
 
 ROWS = pytest.StashKey[list[measure.Row]]()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from fastwave import Engine, WaveNet, WaveNetConfig, noise
 from fastwave.distributions import sample
 from tolerances import assert_as_close_as_eager

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from typing import Literal
 
+from torch import Tensor
+
 from . import reference
 from .errors import BackendUnavailable, InputError
 
@@ -60,7 +62,7 @@ def choose(role: Role, name: str = "auto") -> Choice:
         name = _from_environment(role)
     if name != "auto":
         return _named(role, name)
-    passed_over = []
+    passed_over: list[str] = []
     for candidate in CANDIDATES[role]:
         reason = _why_not(role, candidate)
         if not reason:
@@ -87,6 +89,6 @@ def _named(role: Role, name: str) -> Choice:
     return Choice(name, "asked for by name")
 
 
-def residual_stack(name: str) -> Callable[..., tuple[reference.Tensor, list[reference.Tensor]]]:
+def residual_stack(name: str) -> Callable[..., tuple[Tensor, list[Tensor]]]:
     """The function with the signature of `reference.residual_stack` that trains on this backend."""
     return {"reference": reference.residual_stack}[name]

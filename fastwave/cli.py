@@ -1,4 +1,4 @@
-"""The `fastwave` command: one small function a verb. Results go to standard output, everything else to standard error."""
+"""The `fastwave` command: one small function a verb. Results go to standard output, all else to standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -137,7 +137,7 @@ def doctor(options: argparse.Namespace) -> int:
     rows = [(key, value) for key, value in environment.items()]
     for library in ("cpu", "cuda"):
         reason = native.missing(library)
-        rows.append((f"lib {library}", reason or ", ".join(f"{k} {v}" for k, v in native.build_info(library).items())))
+        rows.append((f"lib {library}", reason or _describe(native.build_info(library))))
     for status in backends():
         rows.append((f"{status.role} {status.name}", status.reason or "available"))
     _print_rows(rows)
@@ -192,7 +192,9 @@ def bench(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastwave", description="WaveNet at the speed of the machine.")
-    parser.add_argument("--version", action="version", version=f"fastwave {__version__}, Python {platform.python_version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"fastwave {__version__}, Python {platform.python_version()}"
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     numbers = argparse.ArgumentParser(add_help=False)
     numbers.add_argument("--backend", default="auto", help="auto, reference, cpu or cuda (default: auto)")
@@ -208,13 +210,17 @@ def _parser() -> argparse.ArgumentParser:
     length.add_argument("--seconds", type=float, help="how long (default: the conditioning's length, or 3)")
     length.add_argument("--samples", type=int, help="how many samples, or characters of text")
     verb.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples (default: 0)")
-    verb.add_argument("--temperature", type=float, default=1.0, help="below 1 safer, 0 always the likeliest (default: 1)")
+    verb.add_argument(
+        "--temperature", type=float, default=1.0, help="below 1 safer, 0 always the likeliest (default: 1)"
+    )
     verb.add_argument("--top-k", type=int, help="draw among the k likeliest classes only")
     verb.add_argument("--top-p", type=float, help="draw among the likeliest classes that hold this probability")
     verb.add_argument("--prime", metavar="FILE", help="continue this sound or text file")
     verb.add_argument("--prime-text", metavar="TEXT", help="continue this text")
     verb.add_argument("--batch", type=int, default=1, help="how many streams (default: 1); files get -0, -1, ...")
-    verb.add_argument("--save-every", type=float, metavar="SECONDS", help="also save what there is so far; for text, characters")
+    verb.add_argument(
+        "--save-every", type=float, metavar="SECONDS", help="also save what there is so far; for text, characters"
+    )
 
     verb = _verb(verbs, "score", score, numbers, guided, untrained=False)
     verb.add_argument("files", nargs="+", metavar="FILE", help="sound or text files")
@@ -295,11 +301,12 @@ def _array(path: str | None) -> object:
 
 
 def _save_every(options: argparse.Namespace, config: WaveNetConfig) -> int | None:
-    if options.save_every is None:
+    every: float | None = options.save_every
+    if every is None:
         return None
-    if options.output is None or not options.save_every > 0:
+    if options.output is None or not every > 0:
         raise InputError("--save-every needs -o and a length above 0.")
-    return max(1, round(options.save_every * (config.sample_rate or 1)))
+    return max(1, round(every * (config.sample_rate or 1)))
 
 
 def _training_bytes(config: WaveNetConfig) -> int:
@@ -307,6 +314,11 @@ def _training_bytes(config: WaveNetConfig) -> int:
     layer = config.residual_channels + 3 * config.gate_channels
     head = config.skip_channels + config.head_channels + config.output_channels
     return 4 * 1000 * (config.layers * layer + head)
+
+
+def _describe(values: dict[str, Any]) -> str:
+    words = ((key.replace("_", " "), " ".join(v) if isinstance(v, list) else v) for key, v in values.items())
+    return ", ".join(f"{key} {value}" for key, value in words if value)
 
 
 def _shorten(dilations: Sequence[int]) -> str:

@@ -30,10 +30,18 @@ class Condition:
     speaker: Tensor | None = None
 
     def rows(self, rows: Sequence[int]) -> Condition:
-        """The conditioning of some streams of the batch."""
-        index = list(rows)
+        """The conditioning of some streams of the batch; of one stream it is a view, hours of frames are not copied."""
+        index = slice(rows[0], rows[0] + 1) if len(rows) == 1 else list(rows)
         frames, speaker = (None if part is None else part[index] for part in (self.frames, self.speaker))
-        return Condition(len(index), frames, speaker)
+        return Condition(len(rows), frames, speaker)
+
+    def to(self, like: Tensor) -> Condition:
+        """In the dtype and place of the parameters it will meet: converted once, not at every use."""
+        frames = None if self.frames is None else self.frames.to(like)
+        who = self.speaker
+        if who is not None:
+            who = who.to(like) if who.is_floating_point() else who.to(like.device)
+        return Condition(self.batch, frames, who)
 
 
 def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: int, samples: int) -> Condition:
@@ -57,16 +65,15 @@ def vectors(
     config: WaveNetConfig, parameters: Mapping[str, Tensor], condition: Condition, first: int, count: int
 ) -> Tensor | None:
     """c at samples first .. first+count-1, in the dtype and place of the parameters: [B, count, C] or None."""
-    like = parameters["front.weight"]
+    condition = condition.to(parameters["front.weight"])
     parts = []
     if condition.frames is not None:
         stages = range(len(config.upsample_scales))
         weights = [(parameters[f"upsample.{i}.weight"], parameters[f"upsample.{i}.bias"]) for i in stages]
-        frames = condition.frames.to(like)
-        parts.append(upsample(frames, first, count, config.hop, config.upsampling, config.upsample_scales, weights))
+        how = (config.hop, config.upsampling, config.upsample_scales, weights)
+        parts.append(upsample(condition.frames, first, count, *how))
     if condition.speaker is not None:
-        given = condition.speaker.to(like.device)
-        vector = parameters["speaker.weight"][given] if config.speakers else given.to(like)
+        vector = parameters["speaker.weight"][condition.speaker] if config.speakers else condition.speaker
         parts.append(vector[:, None, :].expand(-1, count, -1))
     return torch.cat(parts, dim=-1) if parts else None
 

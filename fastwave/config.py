@@ -55,8 +55,8 @@ class WaveNetConfig:
     upsample_scales: tuple[int, ...] = ()  # learned only; their product is the hop
 
     def __post_init__(self) -> None:
-        for field in ("dilations", "upsample_scales"):
-            object.__setattr__(self, field, _integers(field, getattr(self, field)))
+        for name in ("dilations", "upsample_scales"):
+            object.__setattr__(self, name, _integers(name, getattr(self, name)))
         for field in dataclasses.fields(self):
             if field.type == "int":
                 _require_integer(field.name, getattr(self, field.name))
@@ -180,8 +180,8 @@ class WaveNetConfig:
         unknown = sorted(str(key) for key in values if key not in known)
         if unknown:
             raise ConfigError(
-                f"unknown config field {', '.join(map(repr, unknown))[:200]}; this version knows {', '.join(sorted(known))}. "
-                "The file may come from a newer fastwave, or from another project."
+                f"unknown config field {', '.join(map(repr, unknown))[:200]}; this version knows "
+                f"{', '.join(sorted(known))}. The file may come from a newer fastwave, or from another project."
             )
         return cls(**values)
 
@@ -207,8 +207,8 @@ class WaveNetConfig:
             raise ConfigError(f"output {self.output!r} is not known; choose one of {', '.join(get_args(Output))}.")
         if codec.scalar == (self.output == "categorical"):
             raise ConfigError(
-                f"codec {self.codec!r} with output {self.output!r}: pcm has no classes and needs 'mixture-of-logistics' "
-                "or 'gaussian'; codecs with classes need 'categorical'."
+                f"codec {self.codec!r} with output {self.output!r}: pcm has no classes and needs "
+                "'mixture-of-logistics' or 'gaussian'; codecs with classes need 'categorical'."
             )
         if self.output == "mixture-of-logistics":
             _require_range("mixtures", self.mixtures, 1, MAX_CHANNELS // 3)
@@ -236,7 +236,8 @@ class WaveNetConfig:
                 _require_range("upsample scale", scale, 1, MAX_RECEPTIVE_FIELD)
             if math.prod(self.upsample_scales) != self.hop:
                 raise ConfigError(
-                    f"upsample_scales={self.upsample_scales} multiply to {math.prod(self.upsample_scales)}, not to hop={self.hop}."
+                    f"upsample_scales={self.upsample_scales} multiply to {math.prod(self.upsample_scales)}, "
+                    f"not to hop={self.hop}."
                 )
         elif self.upsample_scales:
             raise ConfigError(f"upsample_scales has no meaning for upsampling {self.upsampling!r}: leave it empty.")

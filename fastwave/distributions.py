@@ -96,7 +96,7 @@ def _sample_categorical(
     logits: np.ndarray, uniform: np.ndarray, temperature: float, top_k: int | None, top_p: float | None
 ) -> np.ndarray:
     if temperature == 0:
-        return logits.argmax(axis=-1)  # numpy takes the lowest index on a tie
+        return np.asarray(logits.argmax(axis=-1))  # numpy takes the lowest index on a tie
     scaled = logits / np.float32(temperature)
     weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     if top_k is not None and top_k < weights.shape[-1]:
@@ -123,7 +123,8 @@ def inverse_cdf(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     passed = running > (uniform * running[:, -1])[:, None]
     # u * total may round up to the total itself: then no sum exceeds it, and the last possible class is meant
     last_possible = weights.shape[-1] - 1 - (weights[:, ::-1] > 0).argmax(axis=-1)
-    return np.where(passed.any(axis=-1), passed.argmax(axis=-1), last_possible)
+    chosen: np.ndarray = np.where(passed.any(axis=-1), passed.argmax(axis=-1), last_possible)
+    return chosen
 
 
 def _sample_mixture(values: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
@@ -133,11 +134,13 @@ def _sample_mixture(values: np.ndarray, uniforms: np.ndarray, temperature: float
     log_scale = np.take_along_axis(log_scales, component, axis=-1)[:, 0]
     u = uniforms[:, 1].clip(np.float32(1e-5), np.float32(1 - 1e-5))
     scale = np.exp(log_scale.clip(LOG_SCALE_FLOOR))
-    return (mean + np.float32(temperature) * scale * np.log(u / (1 - u))).clip(-1, 1)
+    drawn: np.ndarray = mean + np.float32(temperature) * scale * np.log(u / (1 - u))
+    return drawn.clip(-1, 1)
 
 
 def _sample_gaussian(values: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
     radius = np.sqrt(-2 * np.log1p(-uniforms[:, 0]))  # 1-u lies in (0, 1], so the logarithm is finite
     normal = radius * np.cos(np.float32(2 * math.pi) * uniforms[:, 1])
     scale = np.exp(values[:, 1].clip(LOG_SCALE_FLOOR))
-    return (values[:, 0] + np.float32(temperature) * scale * normal).clip(-1, 1)
+    drawn: np.ndarray = values[:, 0] + np.float32(temperature) * scale * normal
+    return drawn.clip(-1, 1)

@@ -7,6 +7,7 @@ weights came from elsewhere.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,11 +59,17 @@ def _causality(model: WaveNet) -> Finding:
         return Finding("causal", False, "outputs ignore their input altogether: dead weights")
     first, last = int(moved[0]), int(moved[-1])
     if first < at:
-        return Finding("causal", False, f"a change at sample {at} moved the output at {first}: the model sees the future")
+        return Finding(
+            "causal", False, f"a change at sample {at} moved the output at {first}: the model sees the future"
+        )
     if last >= at + field:
-        return Finding("causal", False, f"an output {last - at + 1} samples later moved; the receptive field is {field}")
+        return Finding(
+            "causal", False, f"an output {last - at + 1} samples later moved; the receptive field is {field}"
+        )
     probed = "" if field == reach else f" (probed over {reach})"
-    return Finding("causal", True, f"a sample moves outputs up to {last - at + 1} later, receptive field {field}{probed}")
+    return Finding(
+        "causal", True, f"a sample moves outputs up to {last - at + 1} later, receptive field {field}{probed}"
+    )
 
 
 def _target_shift(model: WaveNet) -> Finding:
@@ -83,22 +90,24 @@ def _parallel_is_incremental(model: WaveNet) -> Finding:
     tokens, inputs = _example(model, 32, batch=1)
     engine = Engine(model, backend="reference", dtype="float64")
     state = engine.start(1, **inputs)
-    one_by_one = [engine.feed(state, token, **inputs) for token in tokens.split(1, dim=1)]
+    one_by_one = [engine.feed(state, token, **inputs) for token in torch.split(tokens, 1, dim=1)]
     state = engine.start(1, **inputs)
     together = engine.feed(state, tokens, **inputs)
     error = float((torch.cat(one_by_one, dim=1) - together).abs().max())
     scale = max(1.0, float(together.abs().max()))
-    return Finding("parallel equals incremental", error < EXACT * scale, f"largest difference {error:.1e}, field {field}")
+    return Finding(
+        "parallel equals incremental", error < EXACT * scale, f"largest difference {error:.1e}, field {field}"
+    )
 
 
-def _example(model: WaveNet, steps: int, batch: int = 2) -> tuple[Tensor, dict[str, Tensor]]:
+def _example(model: WaveNet, steps: int, batch: int = 2) -> tuple[Tensor, dict[str, Any]]:
     """Seeded tokens and conditioning that fit the model."""
     config, random = model.config, torch.Generator().manual_seed(0)
     if config.scalar_input:
         tokens = torch.rand(batch, steps, generator=random, dtype=torch.float64) * 1.8 - 0.9
     else:
         tokens = torch.randint(config.classes, (batch, steps), generator=random)
-    inputs: dict[str, Tensor] = {}
+    inputs: dict[str, Any] = {}
     if config.local_channels:
         frames = -(-steps // config.hop) + 1
         inputs["condition"] = torch.randn(batch, frames, config.local_channels, generator=random, dtype=torch.float64)

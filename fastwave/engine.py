@@ -24,10 +24,11 @@ from .conditioning import Condition
 from .config import WaveNetConfig
 from .distributions import DRAWS, check_options, sample
 from .errors import CheckpointError, GenerationError, InputError
-from .model import HEAD_PARAMETERS, STACK_PARAMETERS, WaveNet, check_tokens
+from .model import WaveNet, check_tokens
 from .noise import noise as philox_uniforms
 
 BLOCK = 1024  # samples for which conditioning and noise are laid out at once: memory stays flat on any run
+GRID = 64  # conditioning is computed in stretches that begin at multiples of it, see Engine._vectors
 REFERENCE_DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
 
@@ -120,7 +121,8 @@ class Engine:
         self.backend = self.choice.name
         if dtype not in REFERENCE_DTYPES:
             raise InputError(
-                f"dtype {dtype!r} does not run on the {self.backend} backend; choose one of {', '.join(REFERENCE_DTYPES)}."
+                f"dtype {dtype!r} does not run on the {self.backend} backend; "
+                f"choose one of {', '.join(REFERENCE_DTYPES)}."
             )
         self.config: WaveNetConfig = model.config
         self.dtype = dtype
@@ -135,8 +137,13 @@ class Engine:
         """A digest of weights, config, backend and dtype: which states belong to this engine."""
         digest = hashlib.sha256(f"{self.backend} {self.dtype} {self.config.to_json()}".encode())
         for tensor in self._parameters.values():
-            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
+            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
         return digest.hexdigest()
+
+    def prepare(self, condition: object, speaker: object, batch: int, samples: int) -> Condition:
+        """Check and convert conditioning for samples 0 .. samples-1 once, to be given as condition= many times."""
+        prepared = conditioning.prepare(self.config, condition, speaker, batch, samples)
+        return prepared.to(self._parameters["front.weight"])
 
     def start(
         self,
@@ -165,7 +172,7 @@ class Engine:
             prime = self._tokens(prime, batch)
             length = prime.shape[1]
             past = torch.cat([past, prime], dim=1)[:, -field:]
-        given = conditioning.prepare(self.config, condition, speaker, batch, length)
+        given = self.prepare(condition, speaker, batch, length)
         kept: list[list[Tensor]] = []
         with _quiet_torch():
             for row in range(batch):
@@ -204,7 +211,7 @@ class Engine:
         draws = DRAWS[self.config.output]
         if noise is not None and noise.shape != (state.batch, samples, draws):
             raise InputError(f"noise must have shape {[state.batch, samples, draws]}, got {list(noise.shape)}.")
-        given = conditioning.prepare(self.config, condition, speaker, state.batch, self._end(state, samples))
+        given = self.prepare(condition, speaker, state.batch, self._end(state, samples))
         options = (temperature, top_k, top_p)
         rows, chosen = [], []
         with _quiet_torch():
@@ -216,9 +223,7 @@ class Engine:
         state.become(rows[0].join(*rows[1:]))
         return torch.cat(chosen)
 
-    def feed(
-        self, state: State, tokens: Tensor, *, condition: object = None, speaker: object = None
-    ) -> Tensor:
+    def feed(self, state: State, tokens: Tensor, *, condition: object = None, speaker: object = None) -> Tensor:
         """Give the next samples of every stream instead of drawing them (teacher forcing), and move the state on.
 
         tokens [B, n] -> outputs [B, n, O]; outputs[:, i] is what the model predicted for tokens[:, i].
@@ -226,7 +231,7 @@ class Engine:
         self._check_state(state)
         tokens = self._tokens(tokens, state.batch)
         count = tokens.shape[1]
-        given = conditioning.prepare(self.config, condition, speaker, state.batch, self._end(state, count))
+        given = self.prepare(condition, speaker, state.batch, self._end(state, count))
         rows, outputs = [], []
         with _quiet_torch():
             for row in range(state.batch):
@@ -283,7 +288,9 @@ class Engine:
                 drawn = noise[begin : begin + count]
             c = self._vectors(condition, first - 1, count)
             for step in range(count):
-                out = self._step(stream, stream.tokens[:, -1:], None if c is None else c[:, step : step + 1])
+                # cloned, so that its alignment in memory, which can decide a product's last bit, is always the same
+                now = None if c is None else c[:, step : step + 1].clone()
+                out = self._step(stream, stream.tokens[:, -1:], now)
                 token = sample(output, out[:, 0], drawn[step : step + 1], *options)
                 stream.tokens = torch.cat([stream.tokens[:, 1:], token[:, None].to(self._token_dtype)], dim=1)
                 chosen.append(token)
@@ -307,19 +314,17 @@ class Engine:
     def _forward(
         self, inputs: Tensor, condition: Tensor | None, last: Tensor | None, history: list[Tensor] | None
     ) -> tuple[Tensor, list[Tensor]]:
-        p = self._parameters
-        skip_sum, kept = reference.residual_stack(
-            reference.front(inputs, p["front.weight"], last),
-            *(p[name] for name in STACK_PARAMETERS),
-            dilations=self.config.dilations,
-            condition=condition,
-            condition_weight=p.get("condition.weight"),
-            history=history,
-        )
-        return reference.head(skip_sum, *(p[name] for name in HEAD_PARAMETERS)), kept
+        return reference.wavenet(self._parameters, self.config.dilations, inputs, condition, last, history)
 
     def _vectors(self, condition: Condition, first: int, count: int) -> Tensor | None:
-        return conditioning.vectors(self.config, self._parameters, condition, first, count)
+        """c at samples first .. first+count-1. The last bit of learned upsampling can depend on how many samples it
+        computes together, so it always computes the same stretches, whatever part of them is asked for."""
+        begin, end = first // GRID * GRID, -(-(first + count) // GRID) * GRID
+        stretches = [
+            conditioning.vectors(self.config, self._parameters, condition, at, GRID) for at in range(begin, end, GRID)
+        ]
+        known = [stretch for stretch in stretches if stretch is not None]
+        return torch.cat(known, dim=1)[:, first - begin : first - begin + count] if known else None
 
     # Checks
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import audio, conditioning
+from . import audio
 from .config import WaveNetConfig
 from .distributions import check_options, negative_log_likelihood
 from .engine import Engine
@@ -179,10 +179,10 @@ def score(
     total_samples = tokens.numel()
     if not total_samples:
         raise InputError("nothing to score: samples is empty.")
-    prepared = conditioning.prepare(engine.config, condition, speaker, *tokens.shape)
+    prepared = engine.prepare(condition, speaker, *tokens.shape)
     state = engine.start(tokens.shape[0], condition=prepared)
     nats = 0.0
-    for part in tokens.split(4096, dim=1):  # a few megabytes of activations a layer, however long the recording
+    for part in torch.split(tokens, 4096, dim=1):  # a few megabytes of activations a layer, however long the recording
         out = engine.feed(state, part, condition=prepared)
         nats += float(negative_log_likelihood(engine.config.output, out, part.to(out.device)).double().sum())
     return nats / total_samples / math.log(2)
@@ -218,7 +218,7 @@ class _Job:
         self.past = None if self.prime is None else _encode(self.config, self.prime, "prime").expand(self.batch, -1)
         self.lengths = self._lengths()
         end = self._primed + max(self.lengths)
-        self.prepared = conditioning.prepare(self.config, self.condition, self.speaker, self.batch, end)
+        self.prepared = self.engine.prepare(self.condition, self.speaker, self.batch, end)
 
     @property
     def _primed(self) -> int:
@@ -245,7 +245,7 @@ class _Job:
         return tuple(values)
 
     def _default_length(self) -> int:
-        shape = getattr(self.condition, "shape", ())
+        shape: tuple[int, ...] = getattr(self.condition, "shape", ())
         if self.config.local_channels and len(shape) > 1:
             return max(0, int(shape[-2]) * self.config.hop - self._primed)
         return round(DEFAULT_SECONDS * self.config.sample_rate) if self.config.sample_rate else DEFAULT_CHARACTERS
@@ -255,16 +255,17 @@ class _Job:
         state = self.engine.start(self.batch, prime=self.past, condition=self.prepared)
         options: dict[str, Any] = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
         watch = _StagnationWatch(self.config, self.batch)
-        alive, made = list(range(self.batch)), 0
+        alive, made, condition = list(range(self.batch)), 0, self.prepared
         while True:
             running = [row for row in alive if self.lengths[row] > made]
             if len(running) < len(alive):
                 state = state.take([alive.index(row) for row in running])
                 alive = running
+                condition = self.prepared.rows(alive) if alive else condition
             if not alive:
                 return
             count = min(chunk, min(self.lengths[row] for row in alive) - made)
-            drawn = self.engine.run(state, count, seed=self.seed, condition=self.prepared.rows(alive), **options)
+            drawn = self.engine.run(state, count, seed=self.seed, condition=condition, **options)
             watch.see(alive, drawn)
             tokens = torch.full((self.batch, count), self.config.codec_object.silence, dtype=drawn.dtype)
             tokens[alive] = drawn.cpu()

@@ -129,7 +129,7 @@ def _p20_p80(rates: Sequence[float]) -> tuple[float, float]:
 def table(rows: Sequence[Row]) -> str:
     """The rows as text, one line each under a header."""
     header = ("row", "samples/s", "p20", "p80", "x real time", "limit", "share", "batch", "threads", "dtype")
-    lines = [header]
+    lines: list[tuple[str, ...]] = [header]
     for row in rows:
         limit = "-" if row.limit is None else f"{row.limit:,.0f}"
         share = "-" if row.share is None else f"{row.share:.1%}"

@@ -87,20 +87,16 @@ class WaveNet(nn.Module):
         `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker] -> [B, T, O]
         """
         tokens = check_tokens(self.config, tokens)
-        x = reference.front(tokens, self.get_parameter("front.weight"))
-        batch, steps = tokens.shape
-        prepared = conditioning.prepare(self.config, condition, speaker, batch, steps)
-        c = conditioning.vectors(self.config, dict(self.named_parameters()), prepared, 0, steps)
-        skip_sum, _ = residual_stack(self.backend)(
-            x,
-            *(self.get_parameter(name) for name in STACK_PARAMETERS),
-            dilations=self.config.dilations,
-            condition=c,
-            condition_weight=None if c is None else self.get_parameter("condition.weight"),
-        )
-        return reference.head(skip_sum, *(self.get_parameter(name) for name in HEAD_PARAMETERS))
+        parameters = dict(self.named_parameters())
+        prepared = conditioning.prepare(self.config, condition, speaker, *tokens.shape)
+        c = conditioning.vectors(self.config, parameters, prepared, 0, tokens.shape[1])
+        stack = residual_stack(self.backend)
+        out, _ = reference.wavenet(parameters, self.config.dilations, tokens, c, stack=stack)
+        return out
 
-    def loss(self, tokens: Tensor, condition: object = None, speaker: object = None, mask_warmup: bool = False) -> Tensor:
+    def loss(
+        self, tokens: Tensor, condition: object = None, speaker: object = None, mask_warmup: bool = False
+    ) -> Tensor:
         """Mean nats a sample of predicting tokens[:, 1:] from what came before each: a scalar.
 
         mask_warmup leaves out targets whose past is shorter than the receptive field.
@@ -130,17 +126,6 @@ class WaveNet(nn.Module):
         return f"{self.config.parameter_count:,} parameters, backend={self.backend}"
 
 
-STACK_PARAMETERS = (
-    "dilated.weight",
-    "dilated.bias",
-    "residual.weight",
-    "residual.bias",
-    "skip.weight",
-    "skip.bias",
-)
-HEAD_PARAMETERS = ("head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias")
-
-
 def check_tokens(config: WaveNetConfig, tokens: object) -> Tensor:
     """Tokens as a caller gave them -> [B, T], int64 classes, or float for scalar input."""
     if not isinstance(tokens, Tensor) or tokens.dim() != 2:
@@ -151,7 +136,9 @@ def check_tokens(config: WaveNetConfig, tokens: object) -> Tensor:
             raise InputError(f"the {config.codec} codec takes a float waveform, got {tokens.dtype}.")
         return tokens
     if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise InputError(f"the {config.codec} codec takes integer classes, got {tokens.dtype}: encode the waveform first.")
+        raise InputError(
+            f"the {config.codec} codec takes integer classes, got {tokens.dtype}: encode the waveform first."
+        )
     # on an accelerator this look would stall the queue; its own index check speaks there
     if tokens.numel() and tokens.device.type == "cpu" and not torch.compiler.is_compiling():
         low, high = int(tokens.min()), int(tokens.max())

@@ -9,10 +9,42 @@ zeros, the model's own left padding. Whole sequences, chunks and single samples 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+
+def wavenet(
+    parameters: Mapping[str, Tensor],
+    dilations: Sequence[int],
+    tokens: Tensor,
+    condition: Tensor | None = None,
+    last_tokens: Tensor | None = None,
+    history: Sequence[Tensor] | None = None,
+    stack: Callable[..., tuple[Tensor, list[Tensor]]] | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """The whole model. out[:, t] sees tokens up to t and predicts token t+1.
+
+    parameters by their names in SPEC; tokens [B, T]; condition [B, T, C]; last_tokens [B, K0-1] and history are what
+    came before, or None; `stack` computes the residual stack in place of `residual_stack` below
+    -> out [B, T, O], and the history that the next call continues from
+    """
+    p = parameters
+    skip_sum, kept = (stack or residual_stack)(
+        front(tokens, p["front.weight"], last_tokens),
+        p["dilated.weight"],
+        p["dilated.bias"],
+        p["residual.weight"],
+        p["residual.bias"],
+        p["skip.weight"],
+        p["skip.bias"],
+        dilations,
+        condition,
+        p.get("condition.weight"),
+        history,
+    )
+    return head(skip_sum, p["head.0.weight"], p["head.0.bias"], p["head.1.weight"], p["head.1.bias"]), kept
 
 
 def front(tokens: Tensor, weight: Tensor, history: Tensor | None = None) -> Tensor:

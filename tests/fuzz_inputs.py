@@ -23,13 +23,32 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+
 from fastwave import Engine, FastwaveError, WaveNet, audio
 from fastwave.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from shapes import CONFIGS, make_model
 
 SLACK = 64 << 20  # bytes of memory a load may take, beside twice the file
 LIMIT_SECONDS = 1.0
-EXTREMES = [0, 1, -1, 2**31 - 1, -(2**31), 2**63 - 1, 2**64, 10**30, 1e308, 1e-320, float("nan"), None, True, "", "pcm", [], {}]
+EXTREMES = [
+    0,
+    1,
+    -1,
+    2**31 - 1,
+    -(2**31),
+    2**63 - 1,
+    2**64,
+    10**30,
+    1e308,
+    1e-320,
+    float("nan"),
+    None,
+    True,
+    "",
+    "pcm",
+    [],
+    {},
+]
 
 
 def mutate_bytes(content: bytes, random: np.random.Generator) -> bytes:
@@ -47,7 +66,9 @@ def mutate_bytes(content: bytes, random: np.random.Generator) -> bytes:
             case 1:
                 width = int(random.choice([1, 2, 4, 8]))
                 value = int(random.choice(np.array([0, 1, 2**7, 2**8 - 1, 2**15, 2**31 - 1, 2**32 - 1], dtype=object)))
-                data[at : at + width] = (value % 2 ** (8 * width)).to_bytes(width, str(random.choice(["little", "big"])))
+                data[at : at + width] = (value % 2 ** (8 * width)).to_bytes(
+                    width, str(random.choice(["little", "big"]))
+                )
             case 2:
                 del data[at:]
             case 3:
@@ -80,7 +101,9 @@ def mutate_json(content: bytes, random: np.random.Generator) -> bytes:
 class Case:
     """One kind of file: originals to damage, and how it is loaded."""
 
-    def __init__(self, path: Path, originals: list[bytes], load: Callable[[], object], structured: bool = False) -> None:
+    def __init__(
+        self, path: Path, originals: list[bytes], load: Callable[[], object], structured: bool = False
+    ) -> None:
         self.path, self.originals, self.load, self.structured = path, originals, load, structured
 
     def damaged(self, random: np.random.Generator) -> bytes:
@@ -102,7 +125,9 @@ def make_cases(folder: Path) -> dict[str, Case]:
         make_model(name).save_pretrained(folder / "other")
         configs.append((folder / "other" / CONFIG_FILE).read_bytes())
     path = folder / "config" / CONFIG_FILE
-    cases["config"] = Case(path, [path.read_bytes(), *configs], lambda: WaveNet.from_pretrained(folder / "config"), True)
+    cases["config"] = Case(
+        path, [path.read_bytes(), *configs], lambda: WaveNet.from_pretrained(folder / "config"), True
+    )
     path = folder / "weights" / WEIGHTS_FILE
     cases["weights"] = Case(path, [path.read_bytes()], lambda: WaveNet.from_pretrained(folder / "weights"))
     engine = Engine(make_model("categorical"))
@@ -153,7 +178,9 @@ def run(seed: int, first: int, count: int, folder: Path) -> tuple[collections.Co
             outcome = "refused"
         except BaseException as error:
             outcome = "FAILED"
-            failures.append(f"{names[number % len(names)]} --seed {seed} --first {number}: {type(error).__name__}: {error}")
+            failures.append(
+                f"{names[number % len(names)]} --seed {seed} --first {number}: {type(error).__name__}: {error}"
+            )
         if time.monotonic() - begun > LIMIT_SECONDS:
             failures.append(f"{names[number % len(names)]} --seed {seed} --first {number}: took over {LIMIT_SECONDS} s")
         outcomes[f"{names[number % len(names)]} {outcome}"] += 1

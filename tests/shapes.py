@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from fastwave import WaveNet, WaveNetConfig
 
 BASE = {
@@ -70,6 +71,7 @@ def row_of(given: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
     return {name: values[row : row + 1] for name, values in given.items()}
 
 
+@torch.no_grad()
 def heard(model: WaveNet, tokens: torch.Tensor, given: dict[str, torch.Tensor]) -> torch.Tensor:
     """What the parallel model says about tokens after one receptive field of silence: [B, T, O]."""
     field, config = model.config.receptive_field, model.config

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fastwave
 import pytest
+
+import fastwave
 
 PACKAGE = Path(fastwave.__file__).parent
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -81,9 +82,7 @@ def test_import_loads_no_native_library_no_triton_no_soundfile():
 
 def test_import_takes_under_300_ms_more_than_torch():
     """Import times of torch and of fastwave on top of it, in one process: the best of three."""
-    code = (
-        "import time, torch, numpy; begun = time.perf_counter(); import fastwave; print(time.perf_counter() - begun)"
-    )
+    code = "import time, torch, numpy; begun = time.perf_counter(); import fastwave; print(time.perf_counter() - begun)"
     runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
     assert min(float(run.stdout) for run in runs) < 0.3
 

@@ -1,6 +1,7 @@
 """One place chooses; a named backend never falls back; every refusal says why and what to do."""
 
 import pytest
+
 from fastwave import BackendUnavailable, Engine, InputError, WaveNet, backends, generate
 from fastwave.backends import CANDIDATES, choose
 from shapes import make_model

@@ -6,6 +6,7 @@ import os
 import pytest
 import safetensors.torch
 import torch
+
 from fastwave import CheckpointError, WaveNet, generate
 from fastwave.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from shapes import CONFIGS, make_condition, make_model, make_tokens
@@ -100,7 +101,7 @@ def test_damage_is_refused_with_a_sentence_that_helps(damage, message, tmp_path)
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match="no checkpoint folder at .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint folder at .*nowhere"):
         WaveNet.from_pretrained(tmp_path / "nowhere")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+
 from fastwave import WaveNet, WaveNetConfig, generate, score
 from fastwave.cli import main
 from shapes import make_model, make_tokens
@@ -80,7 +81,7 @@ def test_info_states_size_field_and_floors(capsys):
 
 
 def test_training_memory_in_info_is_what_autograd_keeps():
-        from fastwave.cli import _training_bytes
+    from fastwave.cli import _training_bytes
 
     config = WaveNetConfig.preset("small")
     model, kept = WaveNet(config), {}
@@ -148,7 +149,11 @@ def test_failures_are_one_sentence_and_a_status(arguments, message, capsys, monk
 
 def test_arrays_that_are_pickles_or_lie_about_their_size_are_refused(sound_model, tmp_path, capsys):
     np.save(tmp_path / "pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
-    header = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 80), }".ljust(117) + b"\n"
+    header = (
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 80), }".ljust(117)
+        + b"\n"
+    )
     (tmp_path / "liar.npy").write_bytes(header)
     for name in ("pickle.npy", "liar.npy"):
         arguments = ["generate", str(sound_model), "-o", str(tmp_path / "x.wav"), "--condition", str(tmp_path / name)]

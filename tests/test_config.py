@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from fastwave import ConfigError, WaveNetConfig, dilation_cycle
 from fastwave.config import PRESETS
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from fastwave import WaveNet, reference
 from fastwave.distributions import negative_log_likelihood
 from fastwave.doctor import examine

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from fastwave import CheckpointError, Engine, GenerationError, InputError, WaveNet, WaveNetConfig, noise
 from shapes import CONFIGS, heard, make_condition, make_model, make_tokens, row_of
 from tolerances import EXACT, assert_as_close_as_eager

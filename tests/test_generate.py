@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+
 from fastwave import GenerationError, InputError, StagnationWarning, generate, score, stream
 from fastwave.distributions import negative_log_likelihood
 from shapes import CONFIGS, heard, make_condition, make_model, make_tokens

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from fastwave import ConfigError, InputError, WaveNet, WaveNetConfig
 from fastwave.config import PRESETS
 from fastwave.distributions import negative_log_likelihood
@@ -24,7 +25,7 @@ def test_every_parameter_receives_a_gradient(name):
     tokens = make_tokens(model.config, 2, 64)
     model.loss(tokens, **make_condition(model.config, 2, 64)).backward()
     for key, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0 or parameter.numel() == 0, key
+        assert (parameter.grad is not None and parameter.grad.abs().sum() > 0) or parameter.numel() == 0, key
 
 
 def test_output_t_predicts_token_t_plus_1():

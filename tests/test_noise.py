@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+
 from fastwave import InputError
 from fastwave.noise import noise, philox
 

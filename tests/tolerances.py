@@ -28,7 +28,7 @@ def assert_as_close_as_eager(actual: Tensor, eager: Tensor, exact: Tensor) -> st
     assert actual.dtype == eager.dtype, f"actual is {actual.dtype}, eager is {eager.dtype}: compare like with like"
     _require_comparable(actual, eager, exact)
     distance, eager_distance = _distance(actual, exact), _distance(eager, exact)
-    floor = FLOORS[eager.dtype] * float(exact.abs().max())
+    floor = FLOORS[eager.dtype] * _largest(exact)
     limit = 2 * eager_distance + floor
     figures = (
         f"{str(eager.dtype).removeprefix('torch.')}: error {distance:.3g}, eager's {eager_distance:.3g}, "
@@ -42,7 +42,7 @@ def assert_exact(actual: Tensor, expected: Tensor) -> None:
     """Fail unless two float64 tensors agree to `EXACT`, relative to the largest value where that exceeds 1."""
     assert actual.dtype == torch.float64, f"only float64 is exact, got {actual.dtype}"
     _require_comparable(actual, expected)
-    distance, limit = _distance(actual, expected), EXACT * max(1.0, float(expected.abs().max()))
+    distance, limit = _distance(actual, expected), EXACT * max(1.0, _largest(expected))
     assert distance <= limit, (
         f"differs by {distance:.3g}, limit {limit:.3g}; worst at index {_worst(actual, expected)} "
         f"of {list(expected.shape)}"
@@ -57,6 +57,10 @@ def _require_comparable(*tensors: Tensor) -> None:
     for tensor in tensors:  # a non-finite reference is as useless as a non-finite result
         bad = int(torch.isfinite(tensor).logical_not().sum())
         assert not bad, f"{bad} of {tensor.numel()} values are not finite"
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.detach().abs().max())
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

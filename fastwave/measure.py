@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -18,7 +19,6 @@ from .errors import BackendUnavailable
 
 REAL_TIME_RATE = 16_000  # rows state their speed in multiples of it
 WEIGHT_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
-PEAK_TYPES = {"float64": "float32", "float32": "float32", "bfloat16": "bfloat16"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +50,10 @@ def ceiling(config: WaveNetConfig, dtype: str, seconds: float = 0.2) -> Ceiling 
     if native.missing("cpu"):
         return None
     weight_bytes = config.weights_read_per_sample * WEIGHT_BYTES[dtype]
-    try:
-        peak = native.multiply_add_peak(PEAK_TYPES[dtype], seconds=seconds)
-    except BackendUnavailable:  # no bfloat16 products on this processor: it widens, and multiplies in float32
-        peak = native.multiply_add_peak("float32", seconds=seconds)
+    peak = native.multiply_add_peak("float32", seconds=seconds)
+    if dtype == "bfloat16":  # widened to float32 where the processor has no bfloat16 products, or slow ones
+        with contextlib.suppress(BackendUnavailable):
+            peak = max(peak, native.multiply_add_peak("bfloat16", seconds=seconds))
     if dtype == "float64":
         peak /= 2  # half the lanes
     bandwidth = native.read_bandwidth(max(weight_bytes, 4096), seconds=seconds)

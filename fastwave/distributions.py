@@ -104,7 +104,8 @@ def _sample_categorical(
     if top_p is not None and top_p < 1:
         descending = -np.sort(-weights, axis=-1)
         running = np.cumsum(descending, axis=-1, dtype=np.float32)
-        needed = (running < np.float32(top_p) * running[:, -1:]).sum(axis=-1) + 1
+        total = np.cumsum(weights, axis=-1, dtype=np.float32)[:, -1:]  # in class order, as the draw itself adds up
+        needed = (running < np.float32(top_p) * total).sum(axis=-1) + 1
         weights = _keep_first(weights, needed)
     return inverse_cdf(weights, uniform)
 

@@ -205,6 +205,20 @@ def test_c_is_local_features_then_the_speakers_vector():
     assert torch.equal(c[..., 4:], given[:, None].expand(-1, 10, -1))
 
 
+@pytest.mark.parametrize(("fields", "given"), [(IDS, IDS_GIVEN), (VECTORS, random(BATCH, 3).requires_grad_())])
+def test_gradients_of_c_reach_frames_and_speakers(fields, given):
+    config = small(fields)
+    model = WaveNet(config, backend="reference").double()
+    frames = random(BATCH, 5, 4).requires_grad_()
+    prepared = prepare(config, frames, given, BATCH, SAMPLES)
+    vectors(config, dict(model.named_parameters()), prepared, 0, 30).sum().backward()
+    assert torch.equal(frames.grad, torch.full_like(frames, config.hop))  # each frame is held for one hop
+    if config.speakers:
+        assert model.get_parameter("speaker.weight").grad[:, 0].tolist() == [30, 0, 0, 30]
+    else:
+        assert torch.equal(given.grad, torch.full_like(given, 30))
+
+
 @pytest.mark.parametrize("speaker_only", [False, True])
 def test_c_follows_the_dtype_of_the_parameters(speaker_only):
     config = small(GLOBAL if speaker_only else VECTORS)

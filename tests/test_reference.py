@@ -60,6 +60,8 @@ def test_exact_passes_below_its_limit_and_fails_above():
         assert_exact(expected + 0.9 * unit, expected)
         with pytest.raises(AssertionError, match="differs by"):
             assert_exact(expected + 1.1 * unit, expected)
+        with pytest.raises(AssertionError, match="differs by"):  # what once went through float32 is not exact
+            assert_exact(expected.float().double(), expected)
 
 
 NAN = torch.tensor([1.0, float("nan")], dtype=torch.float64)

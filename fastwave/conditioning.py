@@ -47,8 +47,13 @@ class Condition:
 def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: int, samples: int) -> Condition:
     """What a caller gave as condition= and speaker= -> a Condition that covers samples 0 .. samples-1."""
     if isinstance(condition, Condition):
-        if speaker is not None or condition.batch != batch:
+        if speaker is not None:
+            raise InputError("prepared conditioning holds the speaker already: leave speaker out.")
+        if condition.batch != batch:
             raise InputError(f"this prepared conditioning has {condition.batch} streams, {batch} are needed.")
+        parts = (condition.frames is not None, condition.speaker is not None)
+        if parts != (config.local_channels > 0, config.speaker_channels > 0):
+            raise InputError("this conditioning was prepared for another model.")
         if condition.frames is not None:
             _check_cover(condition.frames, config.hop, samples)
         return condition
@@ -110,7 +115,8 @@ def _interpolate(frames: Tensor, first: int, count: int, hop: int) -> Tensor:
     time = torch.arange(first, first + count, device=frames.device)
     index = time // hop
     share = ((time % hop).to(torch.float64) / hop).to(frames.dtype)[:, None]
-    return _rows(frames, index) * (1 - share) + _rows(frames, index + 1) * share
+    left, right = _rows(frames, index), _rows(frames, index + 1)
+    return left + share * (right - left)
 
 
 def _transposed_convolutions(
@@ -184,7 +190,7 @@ def _check_speaker(speaker: object, batch: int, speakers: int, channels: int) ->
         _require_finite("speaker", chosen)
         return chosen
     chosen = given.expand(batch) if given.dim() == 0 else given
-    if chosen.shape != (batch,) or chosen.dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
+    if chosen.shape != (batch,) or chosen.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
         raise InputError(
             f"speaker must be an integer id, or {batch} of them, got {list(given.shape)} of {given.dtype}."
         )

@@ -16,9 +16,11 @@ from torch import Tensor
 from .errors import InputError
 
 LEVELS = 65_536  # the mixture is discretised to 16 bits
-HALF_BIN = 1.0 / (LEVELS - 1)
-# A fifth of a bin: narrower scales cannot raise the likelihood of a 16-bit value any further, only overflow.
+HALF_BIN = 1.0 / LEVELS
+# From a fifth of a bin, whose middle already holds 85% of the probability, to far wider than the waveform's range:
+# beyond these a scale changes little but for overflow.
 LOG_SCALE_FLOOR = -12.0
+LOG_SCALE_CEILING = 12.0
 DRAWS = {"categorical": 1, "mixture-of-logistics": 2, "gaussian": 2}
 
 
@@ -39,10 +41,10 @@ def negative_log_likelihood(output: str, out: Tensor, target: Tensor) -> Tensor:
 
 def _mixture_nll(out: Tensor, target: Tensor) -> Tensor:
     logits, means, log_scales = out.chunk(3, dim=-1)
-    log_scales = log_scales.clamp(min=LOG_SCALE_FLOOR)
-    level = ((target.clamp(-1, 1) + 1) / 2 * (LEVELS - 1)).round()
-    centre = (level / (LEVELS - 1) * 2 - 1)[..., None]
-    level = level[..., None]
+    log_scales = log_scales.clamp(LOG_SCALE_FLOOR, LOG_SCALE_CEILING)
+    half = LEVELS // 2
+    level = (target * half).round().clamp(-half, half - 1)[..., None]
+    centre = level / half
     inverse_scale = torch.exp(-log_scales)
     upper = (centre + HALF_BIN - means) * inverse_scale
     lower = (centre - HALF_BIN - means) * inverse_scale
@@ -50,19 +52,20 @@ def _mixture_nll(out: Tensor, target: Tensor) -> Tensor:
     width = 2 * HALF_BIN * inverse_scale
     inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(-width))
     log_probability = torch.where(
-        level == 0, F.logsigmoid(upper), torch.where(level == LEVELS - 1, F.logsigmoid(-lower), inside)
+        level == -half, F.logsigmoid(upper), torch.where(level == half - 1, F.logsigmoid(-lower), inside)
     )
     return -torch.logsumexp(F.log_softmax(logits, dim=-1) + log_probability, dim=-1)
 
 
 def _gaussian_nll(out: Tensor, target: Tensor) -> Tensor:
-    mean, log_scale = out[..., 0], out[..., 1].clamp(min=LOG_SCALE_FLOOR)
+    mean, log_scale = out[..., 0], out[..., 1].clamp(LOG_SCALE_FLOOR, LOG_SCALE_CEILING)
     return 0.5 * math.log(2 * math.pi) + log_scale + 0.5 * ((target - mean) * torch.exp(-log_scale)) ** 2
 
 
 def check_options(output: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
     """Refuse sampling options that mean nothing for this output."""
-    if not (isinstance(temperature, (int, float)) and math.isfinite(temperature) and temperature >= 0):
+    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+    if not (number and math.isfinite(temperature) and temperature >= 0):
         raise InputError(f"temperature must be a finite number >= 0, got {temperature!r}.")
     if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
         raise InputError(f"top_k must be an integer >= 1 or None, got {top_k!r}.")
@@ -95,10 +98,10 @@ def sample(
 def _sample_categorical(
     logits: np.ndarray, uniform: np.ndarray, temperature: float, top_k: int | None, top_p: float | None
 ) -> np.ndarray:
-    if temperature == 0:
+    if np.float32(temperature) == 0:
         return np.asarray(logits.argmax(axis=-1))  # numpy takes the lowest index on a tie
-    scaled = logits / np.float32(temperature)
-    weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    with np.errstate(over="ignore"):  # a tiny temperature sends all but the likeliest to -infinity, as it should
+        weights = np.exp((logits - logits.max(axis=-1, keepdims=True)) / np.float32(temperature))
     if top_k is not None and top_k < weights.shape[-1]:
         weights = _keep_first(weights, np.full(weights.shape[:1], top_k))
     if top_p is not None and top_p < 1:
@@ -122,10 +125,8 @@ def inverse_cdf(weights: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """The smallest class whose running float32 sum exceeds u * total. weights [N, A], uniform [N] -> int64 [N]"""
     running = np.cumsum(weights, axis=-1, dtype=np.float32)  # numpy adds in class order; torch would sum in float64
     passed = running > (uniform * running[:, -1])[:, None]
-    # u * total may round up to the total itself: then no sum exceeds it, and the last possible class is meant
-    last_possible = weights.shape[-1] - 1 - (weights[:, ::-1] > 0).argmax(axis=-1)
-    chosen: np.ndarray = np.where(passed.any(axis=-1), passed.argmax(axis=-1), last_possible)
-    return chosen
+    # u <= 1 - 2^-24 keeps u * total below the total in float32, so some sum always exceeds it
+    return np.asarray(passed.argmax(axis=-1))
 
 
 def _sample_mixture(values: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
@@ -134,7 +135,7 @@ def _sample_mixture(values: np.ndarray, uniforms: np.ndarray, temperature: float
     mean = np.take_along_axis(means, component, axis=-1)[:, 0]
     log_scale = np.take_along_axis(log_scales, component, axis=-1)[:, 0]
     u = uniforms[:, 1].clip(np.float32(1e-5), np.float32(1 - 1e-5))
-    scale = np.exp(log_scale.clip(LOG_SCALE_FLOOR))
+    scale = np.exp(log_scale.clip(LOG_SCALE_FLOOR, LOG_SCALE_CEILING))
     drawn: np.ndarray = mean + np.float32(temperature) * scale * np.log(u / (1 - u))
     return drawn.clip(-1, 1)
 
@@ -142,6 +143,6 @@ def _sample_mixture(values: np.ndarray, uniforms: np.ndarray, temperature: float
 def _sample_gaussian(values: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
     radius = np.sqrt(-2 * np.log1p(-uniforms[:, 0]))  # 1-u lies in (0, 1], so the logarithm is finite
     normal = radius * np.cos(np.float32(2 * math.pi) * uniforms[:, 1])
-    scale = np.exp(values[:, 1].clip(LOG_SCALE_FLOOR))
+    scale = np.exp(values[:, 1].clip(LOG_SCALE_FLOOR, LOG_SCALE_CEILING))
     drawn: np.ndarray = values[:, 0] + np.float32(temperature) * scale * normal
     return drawn.clip(-1, 1)

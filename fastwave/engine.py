@@ -211,6 +211,8 @@ class Engine:
         draws = DRAWS[self.config.output]
         if noise is not None and noise.shape != (state.batch, samples, draws):
             raise InputError(f"noise must have shape {[state.batch, samples, draws]}, got {list(noise.shape)}.")
+        if noise is not None and not bool(((noise >= 0) & (noise < 1)).all()):
+            raise InputError("noise must lie in [0, 1).")
         given = self.prepare(condition, speaker, state.batch, self._end(state, samples))
         options = (temperature, top_k, top_p)
         rows, chosen = [], []
@@ -288,8 +290,8 @@ class Engine:
                 drawn = noise[begin : begin + count]
             c = self._vectors(condition, first - 1, count)
             for step in range(count):
-                # cloned, so that its alignment in memory, which can decide a product's last bit, is always the same
-                now = None if c is None else c[:, step : step + 1].clone()
+                # gathered, not sliced: with the strides of a slice torch takes another product, with other last bits
+                now = None if c is None else c[:, [step]]
                 out = self._step(stream, stream.tokens[:, -1:], now)
                 token = sample(output, out[:, 0], drawn[step : step + 1], *options)
                 stream.tokens = torch.cat([stream.tokens[:, 1:], token[:, None].to(self._token_dtype)], dim=1)

@@ -38,6 +38,8 @@ def philox(counter: Sequence[np.ndarray], key: int) -> list[np.ndarray]:
 
 def noise(seed: int, stream: int, first: int, count: int, draws: int = 1) -> torch.Tensor:
     """float32 uniforms in [0, 1) for times first .. first+count-1 of one stream: [count, draws]."""
+    if not all(isinstance(each, int) for each in (seed, stream, first, count, draws)) or draws < 1:
+        raise InputError("seed, stream, first, count and draws must be integers, and draws at least 1.")
     if not 0 <= seed < 2**64:
         raise InputError(f"seed must be 0..2^64-1, got {seed}.")
     if not 0 <= stream < 2**32:

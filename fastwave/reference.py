@@ -115,11 +115,13 @@ def residual_stack(
     layers, taps = dilated_weight.shape[:2]
     skip_sum = skip_bias.expand(*x.shape[:2], -1)
     kept = []
-    for layer, dilation in enumerate(dilations):
+    for layer, dilation in zip(range(layers), dilations, strict=True):
         extended = extend(x, (taps - 1) * dilation, None if history is None else history[layer])
         kept.append(extended[:, x.shape[1] :])
         a = dilated_bias[layer] + dilated_convolution(extended, dilated_weight[layer], dilation)
-        if condition is not None and condition_weight is not None:
+        if condition is not None:
+            if condition_weight is None:
+                raise ValueError("a condition needs its weight")
             a = a + condition @ condition_weight[layer]
         z = gate(a)
         skip_sum = skip_sum + z @ skip_weight[layer]

@@ -30,7 +30,7 @@ def mixture(logits: list[float], means: list[float], scales: list[float]) -> tor
 
 def levels(index: object = range(LEVELS)) -> torch.Tensor:
     """The waveform value of each 16-bit level."""
-    return torch.as_tensor(index, dtype=torch.float64) * 2 / (LEVELS - 1) - 1
+    return torch.as_tensor(index, dtype=torch.float64) * 2 / LEVELS - 1
 
 
 # Loss
@@ -46,8 +46,8 @@ def test_categorical_loss_is_cross_entropy_in_nats():
 
 def logistic_bin(level: int, mean: float, scale: float) -> float:
     """The mass of a logistic in one 16-bit bin; the first and last bins are open-ended."""
-    low = -math.inf if level == 0 else ((level - 0.5) * 2 / (LEVELS - 1) - 1 - mean) / scale
-    high = math.inf if level == LEVELS - 1 else ((level + 0.5) * 2 / (LEVELS - 1) - 1 - mean) / scale
+    low = -math.inf if level == 0 else ((level - 0.5) * 2 / LEVELS - 1 - mean) / scale
+    high = math.inf if level == LEVELS - 1 else ((level + 0.5) * 2 / LEVELS - 1 - mean) / scale
     if low > 0:  # mirror into the left tail, where the difference keeps its digits
         low, high = -high, -low
     return scipy.special.expit(high) - scipy.special.expit(low)
@@ -92,7 +92,7 @@ def test_mixture_edge_levels_hold_all_mass_beyond_them():
 
 def test_mixture_targets_between_levels_belong_to_the_nearest():
     out = MIXTURES["three"]
-    step = 2 / (LEVELS - 1)
+    step = 2 / LEVELS
     on = levels([0, 700, 32_768, 65_000, LEVELS - 1])
     near = on + torch.tensor([-0.3, 0.4, -0.4, 0.3, 9.0], dtype=torch.float64) * step  # the ends lie outside [-1, 1]
     expected = negative_log_likelihood(MIXTURE, out.expand(5, -1), on)
@@ -128,7 +128,7 @@ def test_scales_below_the_floor_count_as_the_floor(output, columns):
 
 
 TARGETS = torch.tensor([-1.0, -1 + 1e-5, -0.3, 0.0, 1e-4, 0.77777, 1 - 1e-5, 1.0])
-LOG_SCALES = torch.tensor([-50.0, -20.0, -12.0, -7.0, 0.0, 5.0, 50.0])
+LOG_SCALES = torch.tensor([-50.0, -20.0, -12.0, -7.0, 0.0, 5.0, 50.0, 1000.0])
 MEANS = torch.tensor([-1000.0, -1.0, 0.0, 0.5, 1.0, 1000.0])
 
 
@@ -374,7 +374,7 @@ def test_temperature_zero_takes_the_lowest_of_the_largest():
         assert chosen.tolist() == [1, 1, 0]
 
 
-@pytest.mark.parametrize("temperature", [1e-3, 1e-12, 1e-30])
+@pytest.mark.parametrize("temperature", [1e-3, 1e-12, 1e-30, 1e-39, 1e-45, 1e-300])
 def test_the_colder_the_closer_to_the_largest(temperature):
     logits = torch.tensor([0.5, 0.9, 1.0, 0.8])  # at 1e-3 the next class has e^-100 of the largest's probability
     chosen = sample(CATEGORICAL, logits.expand(100, -1), noise(0, 0, 0, 100), temperature)

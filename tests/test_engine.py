@@ -159,6 +159,23 @@ def test_the_noise_argument_replaces_the_seed():
     assert torch.equal(engine.run(engine.start(2), 12, noise=drawn), expected)
     with pytest.raises(InputError, match=r"\[2, 12, 2\]"):
         engine.run(engine.start(2), 12, noise=drawn[:, :5])
+    with pytest.raises(InputError, match=r"lie in \[0, 1\)"):
+        engine.run(engine.start(2), 12, noise=drawn + 0.5)
+
+
+def test_prepared_conditioning_is_checked_once_and_only_fits_its_model():
+    model = make_model("gaussian-repeat")
+    engine = Engine(model)
+    frames = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(3))
+    prepared = engine.prepare(frames, None, 2, 30)
+    expected = engine.run(engine.start(2, condition=frames), 30, condition=frames)
+    assert torch.equal(engine.run(engine.start(2, condition=prepared), 30, condition=prepared), expected)
+    with pytest.raises(InputError, match="has 2 streams, 1 are needed"):
+        engine.start(1, condition=prepared)
+    with pytest.raises(InputError, match="another model"):
+        Engine(make_model("gaussian")).start(2, condition=prepared)
+    with pytest.raises(InputError, match="holds the speaker already"):
+        engine.start(2, condition=prepared, speaker=1)
 
 
 def test_history_holds_exactly_the_slots_a_layer_needs():

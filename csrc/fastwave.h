@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 1 /* raise it with every change below; fastwave/native.py refuses another number */
+#define FW_ABI_VERSION 2 /* raise it with every change below; fastwave/native.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -30,7 +30,8 @@ enum { /* status */
        FW_NO_DRIVER = 6,      /* CUDA: no NVIDIA driver on this machine */
        FW_DRIVER_TOO_OLD = 7, /* CUDA: older than the CUDA runtime that was built in */
        FW_NO_DEVICE = 8,      /* CUDA: a driver, but no device that it shows to this process */
-       FW_DEVICE_FAILED = 9   /* CUDA: any other error of the CUDA runtime */
+       FW_DEVICE_FAILED = 9,  /* CUDA: any other error of the CUDA runtime */
+       FW_NOT_FINITE = 10     /* generation met NaN or infinity; fw_run_t says where */
 };
 
 enum {                      /* instruction sets: a ladder, each holds all before it */
@@ -97,6 +98,73 @@ FW_API int32_t fw_features_cpu(fw_features_t* features);
 FW_API int32_t fw_read_bandwidth_cpu(int32_t isa, int64_t bytes, double seconds, double* bytes_per_second);
 /* Multiplies and adds in registers; a multiply-add is two operations. */
 FW_API int32_t fw_multiply_add_peak_cpu(int32_t isa, int32_t type, double seconds, double* operations_per_second);
+
+/* Generation. Weights are float32 in the layouts of fastwave/reference.py, and read only while an engine is made. */
+
+enum { FW_CATEGORICAL = 0, FW_MIXTURE = 1, FW_GAUSSIAN = 2 }; /* outputs */
+
+typedef struct {
+  int64_t residual, gate, skip, head, outputs; /* R, G, S, H, O */
+  int64_t taps, front_taps, layers;            /* K, K0, L */
+  int64_t classes;                             /* A; 0 where the input is the waveform itself */
+  int32_t output;                              /* FW_CATEGORICAL, ... */
+  int32_t reserved;
+  const int64_t* dilations;     /* [L] */
+  const float* front;           /* [K0, A or 1, R] */
+  const float* dilated;         /* [L, K, R, 2G] */
+  const float* dilated_bias;    /* [L, 2G] */
+  const float* residual_weight; /* [L-1, G, R] */
+  const float* residual_bias;   /* [L-1, R] */
+  const float* skip_weight;     /* [L, G, S] */
+  const float* skip_bias;       /* [S] */
+  const float* head0;           /* [S, H] */
+  const float* head0_bias;      /* [H] */
+  const float* head1;           /* [H, O] */
+  const float* head1_bias;      /* [O] */
+} fw_model_t;
+
+/* Rows, one a stream, are contiguous. The memory of a stream is one ring a layer, layer after layer: (K-1)*d rows of
+ * R floats, each row filled up with zeros to a multiple of 16; the input of sample p stands in row p mod (K-1)*d.
+ *
+ * A sample at time t is drawn from the output at sample t-1, so a run from time t evaluates samples t-1 .. t+n-2.
+ * Conditioning arrives projected, bias included: for each frame, L rows of filter then gate, each half filled up with
+ * zeros to a multiple of 16. Sample p reads frame floor(p / hop) - first_frame, or with `linear` the point between it
+ * and the next one. Without conditioning `projected` is null. */
+typedef struct {
+  int64_t streams, samples;
+  int64_t* times;             /* [streams], moved on */
+  const int64_t* ids;         /* [streams]: which noise a stream draws */
+  float* memory;              /* [streams, memory_floats], moved on */
+  int64_t* last_classes;      /* [streams, K0], oldest first, moved on; null for scalar input */
+  float* last_values;         /* [streams, K0], the same for scalar input, else null */
+  const float* projected;     /* [streams, frames, L, 2 * padded G] or null */
+  const int64_t* first_frame; /* [streams] */
+  int64_t frames, hop;
+  int32_t linear; /* 1: between frames; 0: frames repeat */
+  int32_t top_k;  /* 0: all classes */
+  uint64_t seed;
+  const float* noise; /* [streams, samples, draws] in place of the seed's, or null */
+  float temperature;
+  float top_p;                  /* 1: all */
+  const int64_t* given_classes; /* [streams, samples]: taken instead of drawing, or null */
+  const float* given_values;
+  int64_t* drawn_classes; /* [streams, samples], or null */
+  float* drawn_values;
+  float* outputs;                     /* [streams, samples, O], or null */
+  int64_t failed_stream, failed_time; /* written with FW_NOT_FINITE */
+} fw_run_t;
+
+typedef struct fw_engine fw_engine_t;
+
+/* Packs the weights as `type` for instruction set `isa` and starts threads-1 threads, which sleep between runs. */
+FW_API int32_t fw_engine_create_cpu(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads,
+                                    fw_engine_t** engine);
+FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine);
+/* One run at a time on an engine. A failed run leaves `memory` and the rest in the middle of their way: run a copy. */
+FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run);
+/* The uniforms of fastwave/noise.py: [count, draws]. */
+FW_API int32_t fw_noise_cpu(uint64_t seed, int64_t stream, int64_t first, int64_t count, int64_t draws,
+                            float* destination);
 
 FW_API int32_t fw_device_count_cuda(int32_t* count);
 FW_API int32_t fw_device_cuda(int32_t index, fw_device_t* device);

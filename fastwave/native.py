@@ -11,18 +11,21 @@ import enum
 import functools
 import json
 import sys
-from collections.abc import Callable
-from ctypes import POINTER, c_char, c_char_p, c_double, c_int32, c_int64
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from ctypes import POINTER, c_char, c_char_p, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import BackendUnavailable, FastwaveError, InputError, NativeError
+from .errors import BackendUnavailable, FastwaveError, GenerationError, InputError, NativeError
 
 Library = Literal["cpu", "cuda"]
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16")  # FW_ISA_*, each holds all before it
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
+OUTPUTS = ("categorical", "mixture-of-logistics", "gaussian")  # FW_CATEGORICAL, ...
 FOLDER = Path(__file__).parent
 
 
@@ -39,6 +42,7 @@ class Status(enum.IntEnum):
     DRIVER_TOO_OLD = 7
     NO_DEVICE = 8
     DEVICE_FAILED = 9
+    NOT_FINITE = 10
 
 
 _EXCEPTIONS: dict[int, type[FastwaveError]] = {
@@ -47,6 +51,7 @@ _EXCEPTIONS: dict[int, type[FastwaveError]] = {
     Status.NO_DRIVER: BackendUnavailable,
     Status.DRIVER_TOO_OLD: BackendUnavailable,
     Status.NO_DEVICE: BackendUnavailable,
+    Status.NOT_FINITE: GenerationError,
 }  # all others are NativeError
 
 _FLAGS = (
@@ -71,6 +76,54 @@ class _Device(ctypes.Structure):
     ]
 
 
+# Weights of a model by the field of fw_model_t that points to them
+WEIGHTS = {
+    "front": "front.weight",
+    "dilated": "dilated.weight",
+    "dilated_bias": "dilated.bias",
+    "residual_weight": "residual.weight",
+    "residual_bias": "residual.bias",
+    "skip_weight": "skip.weight",
+    "skip_bias": "skip.bias",
+    "head0": "head.0.weight",
+    "head0_bias": "head.0.bias",
+    "head1": "head.1.weight",
+    "head1_bias": "head.1.bias",
+}
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("residual", "gate", "skip", "head", "outputs", "taps", "front_taps", "layers")),
+        ("classes", c_int64),
+        ("output", c_int32),
+        ("reserved", c_int32),
+        ("dilations", c_void_p),
+        *((name, c_void_p) for name in WEIGHTS),
+    ]
+
+
+class _Run(ctypes.Structure):
+    _fields_ = [
+        ("streams", c_int64),
+        ("samples", c_int64),
+        *((name, c_void_p) for name in ("times", "ids", "memory", "last_classes", "last_values")),
+        ("projected", c_void_p),
+        ("first_frame", c_void_p),
+        ("frames", c_int64),
+        ("hop", c_int64),
+        ("linear", c_int32),
+        ("top_k", c_int32),
+        ("seed", c_uint64),
+        ("noise", c_void_p),
+        ("temperature", c_float),
+        ("top_p", c_float),
+        *((name, c_void_p) for name in ("given_classes", "given_values", "drawn_classes", "drawn_values", "outputs")),
+        ("failed_stream", c_int64),
+        ("failed_time", c_int64),
+    ]
+
+
 _TEXT = (c_char_p, c_int64, POINTER(c_int64))
 _BOTH: dict[str, tuple[Any, ...]] = {"fw_abi_version": (), "fw_last_error": _TEXT}
 
@@ -82,6 +135,10 @@ SIGNATURES: dict[Library, dict[str, tuple[Any, ...]]] = {
         "fw_features_cpu": (POINTER(_Features),),
         "fw_read_bandwidth_cpu": (c_int32, c_int64, c_double, POINTER(c_double)),
         "fw_multiply_add_peak_cpu": (c_int32, c_int32, c_double, POINTER(c_double)),
+        "fw_engine_create_cpu": (POINTER(_Model), c_int32, c_int32, c_int32, POINTER(c_void_p)),
+        "fw_engine_destroy_cpu": (c_void_p,),
+        "fw_engine_run_cpu": (c_void_p, POINTER(_Run)),
+        "fw_noise_cpu": (c_uint64, c_int64, c_int64, c_int64, c_int64, c_void_p),
     },
     "cuda": {
         **_BOTH,
@@ -151,6 +208,40 @@ def multiply_add_peak(dtype: str = "float32", *, seconds: float = 0.2, instructi
     result = c_double()
     _call("cpu", "fw_multiply_add_peak_cpu", _isa(instruction_set), _index("dtype", dtype, TYPES), seconds, result)
     return result.value
+
+
+class CpuEngine:
+    """A native engine: packed weights and sleeping threads, given back when the last reference goes."""
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        dilations: Sequence[int],
+        pointers: Mapping[str, int],
+        dtype: str,
+        threads: int,
+        instruction_set: str | None = None,
+    ) -> None:
+        """`sizes` are the fields of fw_model_t; `pointers` lead to float32 weights, needed only during this call."""
+        model = _Model(**sizes, **{field: pointers[name] for field, name in WEIGHTS.items()})
+        array = (c_int64 * len(dilations))(*dilations)
+        model.dilations = ctypes.addressof(array)
+        handle = c_void_p()
+        isa, kind = _isa(instruction_set), _index("dtype", dtype, TYPES)
+        _call("cpu", "fw_engine_create_cpu", model, isa, kind, threads, handle)
+        self._handle = handle
+        self._lock = threading.Lock()  # a native engine runs one job at a time
+        weakref.finalize(self, _call, "cpu", "fw_engine_destroy_cpu", handle.value)
+
+    def run(self, **fields: Any) -> None:
+        """One fw_run_t; pointers are integers. The caller keeps alive what they lead to."""
+        with self._lock:
+            _call("cpu", "fw_engine_run_cpu", self._handle.value, _Run(**fields))
+
+
+def noise(seed: int, stream: int, first: int, count: int, draws: int, destination: int) -> None:
+    """The uniforms of `fastwave.noise`, drawn natively into float32 [count, draws] at `destination`."""
+    _call("cpu", "fw_noise_cpu", seed, stream, first, count, draws, destination)
 
 
 def cuda_devices() -> list[CudaDevice]:

@@ -27,6 +27,19 @@ C_TYPES = {
     "double*": ctypes.POINTER(ctypes.c_double),
     "fw_features_t*": ctypes.POINTER(native._Features),
     "fw_device_t*": ctypes.POINTER(native._Device),
+    "uint64_t": ctypes.c_uint64,
+    "float": ctypes.c_float,
+    "float*": ctypes.c_void_p,
+    "const fw_model_t*": ctypes.POINTER(native._Model),
+    "fw_run_t*": ctypes.POINTER(native._Run),
+    "fw_engine_t*": ctypes.c_void_p,
+    "fw_engine_t**": ctypes.POINTER(ctypes.c_void_p),
+}
+STRUCTURES = {
+    "fw_features_t": native._Features,
+    "fw_device_t": native._Device,
+    "fw_model_t": native._Model,
+    "fw_run_t": native._Run,
 }
 
 
@@ -76,20 +89,23 @@ def test_every_function_of_the_header_is_declared_with_its_types(header):
     assert declared == native.SIGNATURES
 
 
-@pytest.mark.parametrize(("name", "structure"), [("fw_features_t", native._Features), ("fw_device_t", native._Device)])
-def test_every_struct_has_the_fields_of_the_header(header, name, structure):
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_every_struct_has_the_fields_of_the_header(header, name):
     body = re.search(r"typedef struct \{([^}]*)\} " + name, header)[1]
     fields = []
-    for kind, field, count in re.findall(r"(\w+)\s+(\w+)(?:\[(\d+)\])?;", body):
-        fields.append((field, ctypes.c_char * int(count) if count else C_TYPES[kind]))
+    for kind, pointer, names in re.findall(r"(?:const )?(\w+)(\*?)\s+([^;]+);", body):
+        for field, count in re.findall(r"(\w+)(?:\[(\d+)\])?", names):
+            plain = ctypes.c_char * int(count) if count else C_TYPES[kind]
+            fields.append((field, ctypes.c_void_p if pointer else plain))
 
-    assert fields == list(structure._fields_)
+    assert fields == list(STRUCTURES[name]._fields_)
 
 
 def test_every_constant_has_the_value_of_the_header(header):
     names = {f"FW_{status.name}": status.value for status in native.Status}
     names |= {f"FW_ISA_{name.upper()}": value for value, name in enumerate(native.INSTRUCTION_SETS)}
     names |= {f"FW_{name.upper()}": value for value, name in enumerate(native.TYPES)}
+    names |= {f"FW_{name.split('-')[0].upper()}": value for value, name in enumerate(native.OUTPUTS)}
 
     assert {name: int(value) for name, value in re.findall(r"(FW_\w+) = (\d+)", header)} == names
     assert int(re.search(r"#define FW_ABI_VERSION (\d+)", header)[1]) == native.ABI_VERSION

@@ -1,5 +1,9 @@
-"""Native code is clean: the boundary, called with every odd argument and from several threads, under sanitizers."""
+"""Native code is clean under sanitizers: the boundary with every odd argument, the engine over random networks.
 
+And, in a build without them, the sample loop allocates nothing.
+"""
+
+import platform
 import re
 import shutil
 import subprocess
@@ -8,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BUILDS = {"memory": "address,undefined", "threads": "thread"}
+BUILDS = {"memory": "address,undefined", "threads": "thread", "plain": ""}
 REPORTS = {"overrun": "AddressSanitizer", "race": "ThreadSanitizer"}
 
 pytestmark = pytest.mark.slow
@@ -16,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", params=BUILDS)
 def build(request, tmp_path_factory):
-    """A folder with the boundary programs under one sanitizer."""
+    """A folder with the test programs under one sanitizer, or none."""
     if not (ROOT / "csrc").exists():
         pytest.skip("no source tree around these tests")
     for tool in ("cmake", "ninja", "c++"):
@@ -26,7 +30,7 @@ def build(request, tmp_path_factory):
     options = ["-DCMAKE_COMPILE_WARNING_AS_ERROR=ON", f"-DFASTWAVE_SANITIZE={BUILDS[request.param]}"]
     if request.param == "threads":
         options.append("-DFASTWAVE_COMPILES_avx512_vnni=OFF")  # as an old compiler would: a rung that must be refused
-    targets = ["boundary_cpu"]
+    targets = ["boundary_cpu", "engine_cpu"]
     if shutil.which("nvcc"):
         options += ["-DFASTWAVE_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=90"]  # host code only matters here
         targets.append("boundary_cuda")
@@ -41,7 +45,13 @@ def cmake(*arguments):
 
 
 def run(program, *arguments):
-    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=300, check=False)
+
+
+def assert_clean(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 failed" in done.stdout
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize("library", ["cpu", "cuda"])
@@ -50,14 +60,28 @@ def test_every_odd_call_is_refused_cleanly(build, library):
     if not program.exists():
         pytest.skip("nvcc is not on PATH: the CUDA boundary was not built")
 
-    done = run(program)
+    assert_clean(run(program))
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 failed" in done.stdout
-    assert done.stderr == ""
+
+def test_the_engine_is_clean_over_random_networks(build):
+    assert_clean(run(build / "engine_cpu"))
+
+
+def test_the_sample_loop_allocates_nothing(build):
+    if not build.name.startswith("plain"):
+        pytest.skip("the sanitizer has the memory functions to itself; the plain build counts")
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("allocations are counted through glibc's own names")
+
+    done = run(build / "engine_cpu", "allocations")
+
+    assert_clean(done)  # it fails where 5,000 samples allocate more often than 10
+    assert done.stdout.count("allocations") == 24  # types x outputs x threads x streams
 
 
 def test_the_sanitizer_sees_a_planted_fault(build):
+    if build.name.startswith("plain"):
+        pytest.skip("no sanitizer in this build")
     fault = "race" if build.name.startswith("threads") else "overrun"
 
     done = run(build / "boundary_cpu", fault)

@@ -86,6 +86,198 @@ void check_message_of_thread(int) {
 #else
 
 constexpr double kSeconds = 1e-3;
+constexpr int64_t kMost = std::numeric_limits<int64_t>::max(), kLeast = std::numeric_limits<int64_t>::min();
+
+// The smallest network there is, on buffers of exactly its sizes; for one run of two streams and three samples.
+struct Smallest {
+  const int64_t dilations[1] = {1};
+  const float front[2] = {0.5f, -0.5f}, dilated[4] = {1, 1, 1, 1}, dilated_bias[2] = {}, skip[1] = {1}, zero[1] = {},
+              head0[1] = {1}, head1[2] = {1, -1}, head1_bias[2] = {};
+  fw_model_t model{};
+  std::vector<int64_t> times{5, 5}, ids{0, 1}, last_classes{0, 1}, first_frame{4, 4}, given{0, 1, 0, 1, 0, 1}, drawn;
+  std::vector<float> memory, last_values{0, 0}, projected, noise, values, outputs;
+  fw_run_t run{};
+
+  Smallest() : drawn(6), memory(2 * 16), projected(2 * 5 * 32), noise(6), values(6), outputs(12) {
+    model.residual = model.gate = model.skip = model.head = model.front_taps = model.layers = 1;
+    model.outputs = model.taps = model.classes = 2;
+    model.dilations = dilations;
+    model.front = front;
+    model.dilated = dilated;
+    model.dilated_bias = dilated_bias;
+    model.skip_weight = skip;
+    model.skip_bias = model.head0_bias = zero;
+    model.head0 = head0;
+    model.head1 = head1;
+    model.head1_bias = head1_bias;
+    reset();
+  }
+  void reset() {
+    times = {5, 5};
+    run = {};
+    run.streams = 2;
+    run.samples = 3;
+    run.times = times.data();
+    run.ids = ids.data();
+    run.memory = memory.data();
+    run.last_classes = last_classes.data();
+    run.projected = projected.data();
+    run.first_frame = first_frame.data();
+    run.frames = 4;
+    run.hop = 1;
+    run.linear = 1;
+    run.temperature = run.top_p = 1;
+    run.drawn_classes = drawn.data();
+    run.outputs = outputs.data();
+  }
+};
+
+void check_engine_creation() {
+  Smallest s;
+  const auto engine_of = [](const fw_model_t* m, int32_t isa, int32_t type, int32_t threads) {
+    fw_engine_t* engine = nullptr;
+    const int32_t status = fw_engine_create_cpu(m, isa, type, threads, &engine);
+    CHECK((status == FW_OK) == (engine != nullptr));
+    CHECK(fw_engine_destroy_cpu(engine) == FW_OK);
+    return status;
+  };
+  CHECK(fw_engine_destroy_cpu(nullptr) == FW_OK);
+  CHECK(fw_engine_create_cpu(&s.model, FW_ISA_PORTABLE, FW_FLOAT32, 1, nullptr) == FW_INVALID_ARGUMENT);
+  CHECK(engine_of(nullptr, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
+  fw_features_t features;
+  CHECK(fw_features_cpu(&features) == FW_OK);
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AVX512_BF16; ++isa) {
+    const int32_t expected = features.usable_isas >> isa & 1 ? FW_OK : FW_UNSUPPORTED;
+    for (int32_t type : {FW_FLOAT32, FW_BFLOAT16, FW_INT8}) CHECK(engine_of(&s.model, isa, type, 2) == expected);
+  }
+  for (int32_t odd : kFarOff) {
+    CHECK(engine_of(&s.model, odd, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
+    CHECK(engine_of(&s.model, FW_ISA_PORTABLE, odd, 1) == FW_INVALID_ARGUMENT);
+    CHECK(engine_of(&s.model, FW_ISA_PORTABLE, FW_FLOAT32, odd) == FW_INVALID_ARGUMENT);
+    fw_model_t odd_output = s.model;
+    odd_output.output = odd;
+    CHECK(engine_of(&odd_output, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
+  }
+  CHECK(engine_of(&s.model, FW_ISA_PORTABLE, FW_FLOAT32, 0) == FW_INVALID_ARGUMENT);
+  int64_t fw_model_t::* const sizes[] = {&fw_model_t::residual, &fw_model_t::gate,       &fw_model_t::skip,
+                                         &fw_model_t::head,     &fw_model_t::outputs,    &fw_model_t::taps,
+                                         &fw_model_t::layers,   &fw_model_t::front_taps, &fw_model_t::classes};
+  for (const auto size : sizes) {
+    for (int64_t odd : {int64_t{0}, int64_t{-1}, kMost, kLeast}) {
+      fw_model_t m = s.model;
+      m.*size = odd;
+      CHECK(engine_of(&m, FW_ISA_PORTABLE, FW_INT8, 1) == FW_INVALID_ARGUMENT);
+    }
+  }
+  const float* fw_model_t::* const weights[] = {
+      &fw_model_t::front,       &fw_model_t::dilated,   &fw_model_t::dilated_bias,
+      &fw_model_t::skip_weight, &fw_model_t::skip_bias, &fw_model_t::head0,
+      &fw_model_t::head0_bias,  &fw_model_t::head1,     &fw_model_t::head1_bias};
+  for (const auto weight : weights) {
+    fw_model_t m = s.model;
+    m.*weight = nullptr;
+    CHECK(engine_of(&m, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
+  }
+  fw_model_t m = s.model;
+  m.layers = 2;  // and no residual weights
+  CHECK(engine_of(&m, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
+  m = s.model;
+  m.dilations = nullptr;
+  CHECK(engine_of(&m, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
+  for (int64_t odd : {int64_t{0}, int64_t{-1}, kMost, kLeast, int64_t{1} << 25}) {
+    m.dilations = &odd;
+    CHECK(engine_of(&m, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
+  }
+}
+
+template <class Change>
+void check_refused_run(fw_engine_t* engine, Smallest& s, Change&& change) {
+  s.reset();
+  change(s.run);
+  CHECK(fw_engine_run_cpu(engine, &s.run) == FW_INVALID_ARGUMENT);
+  CHECK(!last_error().empty());
+  CHECK((s.times == std::vector<int64_t>{5, 5}));
+}
+
+void check_engine_runs() {
+  Smallest s;
+  fw_engine_t* engine = nullptr;
+  CHECK(fw_engine_create_cpu(&s.model, FW_ISA_PORTABLE, FW_FLOAT32, 2, &engine) == FW_OK);
+  CHECK(fw_engine_run_cpu(nullptr, &s.run) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_run_cpu(engine, nullptr) == FW_INVALID_ARGUMENT);
+  const auto refused = [&](auto change) { check_refused_run(engine, s, change); };
+  refused([](fw_run_t& r) { r.times = nullptr; });
+  refused([](fw_run_t& r) { r.ids = nullptr; });
+  refused([](fw_run_t& r) { r.memory = nullptr; });
+  refused([](fw_run_t& r) { r.last_classes = nullptr; });
+  refused([](fw_run_t& r) { r.first_frame = nullptr; });
+  refused([&](fw_run_t& r) { r.given_values = s.values.data(); });
+  refused([&](fw_run_t& r) { r.drawn_values = s.values.data(); });
+  for (int64_t odd : {int64_t{0}, int64_t{-1}, kLeast}) refused([&](fw_run_t& r) { r.streams = odd; });
+  for (int64_t odd : {int64_t{-1}, kLeast, kMost, kMost - 4}) refused([&](fw_run_t& r) { r.samples = odd; });
+  for (int64_t odd : {int64_t{0}, int64_t{-1}, kLeast}) refused([&](fw_run_t& r) { r.hop = odd; });
+  for (int64_t odd : {int64_t{0}, int64_t{3}, int64_t{-1}, kLeast}) refused([&](fw_run_t& r) { r.frames = odd; });
+  for (float odd : {-1.0f, std::nanf(""), HUGE_VALF}) refused([&](fw_run_t& r) { r.temperature = odd; });
+  for (float odd : {0.0f, -1.0f, std::nanf("")}) refused([&](fw_run_t& r) { r.top_p = odd; });
+  for (int32_t odd : {-1, kFarOff[1]}) refused([&](fw_run_t& r) { r.top_k = odd; });
+  const auto refused_value = [&](std::vector<int64_t>& values, std::initializer_list<int64_t> odd) {
+    for (int64_t value : odd) {
+      const int64_t kept = values[1];
+      values[1] = value;
+      refused([&](fw_run_t& r) { r.given_classes = s.given.data(); });
+      values[1] = kept;
+    }
+  };
+  refused_value(s.ids, {-1, int64_t{1} << 32, kLeast, kMost});
+  refused_value(s.last_classes, {-1, 2, kLeast, kMost});
+  refused_value(s.given, {-1, 2, kLeast, kMost});
+  refused_value(s.first_frame, {5, 3, -1, kLeast, kMost});
+  for (int64_t time : {int64_t{-1}, kLeast, kMost, kMost - 2}) {
+    s.reset();
+    s.times[1] = time;
+    CHECK(fw_engine_run_cpu(engine, &s.run) == FW_INVALID_ARGUMENT);
+  }
+  for (float u : {0.0f, 0.99999994f}) {  // the ends of the noise, and every optional pointer in turn
+    s.reset();
+    s.noise.assign(6, u);
+    s.run.noise = s.noise.data();
+    CHECK(fw_engine_run_cpu(engine, &s.run) == FW_OK && s.times[1] == 8);
+    CHECK((s.drawn == std::vector<int64_t>(6, u < 0.5f ? 0 : 1)));
+  }
+  s.reset();
+  s.run.drawn_classes = nullptr;
+  s.run.outputs = nullptr;
+  s.run.projected = nullptr;
+  s.run.first_frame = nullptr;
+  s.run.top_k = kFarOff[2];
+  s.run.top_p = 1e-30f;
+  CHECK(fw_engine_run_cpu(engine, &s.run) == FW_OK);
+  s.reset();
+  s.run.samples = 0;
+  s.run.frames = kLeast;
+  CHECK(fw_engine_run_cpu(engine, &s.run) == FW_OK && s.times[0] == 5);
+  CHECK(fw_engine_destroy_cpu(engine) == FW_OK);
+}
+
+void check_noise() {
+  std::vector<float> uniforms(6, -1);
+  CHECK(fw_noise_cpu(~uint64_t{0}, UINT32_MAX, kMost - 3, 3, 2, uniforms.data()) == FW_OK);
+  for (float u : uniforms) CHECK(0 <= u && u < 1);
+  CHECK(fw_noise_cpu(0, 0, 0, 0, 1, uniforms.data()) == FW_OK);
+  CHECK(fw_noise_cpu(0, 0, 0, 1, 1, nullptr) == FW_INVALID_ARGUMENT);
+  uniforms.assign(6, -1);
+  for (int64_t odd : {int64_t{-1}, int64_t{1} << 32, kLeast, kMost}) {
+    CHECK(fw_noise_cpu(0, odd, 0, 3, 2, uniforms.data()) == FW_INVALID_ARGUMENT);
+  }
+  for (int64_t odd : {int64_t{-1}, kLeast, kMost, kMost - 1}) {
+    CHECK(fw_noise_cpu(0, 0, odd, 3, 2, uniforms.data()) == FW_INVALID_ARGUMENT);
+  }
+  for (int64_t odd : {int64_t{-1}, kLeast}) {
+    CHECK(fw_noise_cpu(0, 0, 0, odd, 2, uniforms.data()) == FW_INVALID_ARGUMENT);
+    CHECK(fw_noise_cpu(0, 0, 0, 3, odd, uniforms.data()) == FW_INVALID_ARGUMENT);
+  }
+  for (float u : uniforms) CHECK(u == -1);
+}
 
 void check_bad_runs(double seconds, double* result) {
   CHECK(fw_read_bandwidth_cpu(FW_ISA_PORTABLE, 4096, seconds, result) == FW_INVALID_ARGUMENT);
@@ -104,7 +296,6 @@ void check_library() {
   double result = -7;
   check_bad_runs(kSeconds, nullptr);
   for (double seconds : {0.0, -1.0, 61.0, std::nan(""), HUGE_VAL, -HUGE_VAL}) check_bad_runs(seconds, &result);
-  constexpr int64_t kMost = std::numeric_limits<int64_t>::max(), kLeast = std::numeric_limits<int64_t>::min();
   for (int64_t bytes : {int64_t{0}, int64_t{-1}, int64_t{4095}, (int64_t{1} << 32) + 1, kMost, kLeast}) {
     CHECK(fw_read_bandwidth_cpu(FW_ISA_PORTABLE, bytes, kSeconds, &result) == FW_INVALID_ARGUMENT);
   }
@@ -130,6 +321,10 @@ void check_library() {
       CHECK(status == FW_OK ? result > 0 && std::isfinite(result) : result == -7);
     }
   }
+
+  check_engine_creation();
+  check_engine_runs();
+  check_noise();
 }
 
 void check_message_of_thread(int thread) {

@@ -1,0 +1,395 @@
+// The engine's boundary: checks, memory, packing and threads. The computing is in cpu/step.cpp.
+#include "cpu/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "cpu/arena.h"
+#include "cpu/isa.h"
+#include "cpu/pack.h"
+#include "cpu/team.h"
+#include "cpu/tuner.h"
+#include "status.h"
+
+FW_TABLE(Kernels, steps)
+
+namespace fw {
+namespace {
+
+constexpr int64_t kMostChannels = 65536 * 3, kMostLayers = 4096, kMostTaps = 1024, kMostHistory = int64_t{1} << 24;
+constexpr int32_t kMostThreads = 1024;
+constexpr int64_t kFarFrame = int64_t{1} << 62;  // so that differences of frames cannot overflow
+constexpr int64_t kMostInt8Inputs = 65536;       // 255 * 127 * 65536 is just below 2^31
+
+}  // namespace
+}  // namespace fw
+
+namespace fw {
+namespace {
+struct Outcome {
+  int32_t status = FW_OK;
+  Failure failure;
+};
+}  // namespace
+}  // namespace fw
+
+struct fw_engine {
+  fw::Network network{};
+  std::vector<fw::Layer> layers;
+  std::unique_ptr<fw::Arena> weights;
+  const fw::Kernels* kernels = nullptr;
+  std::unique_ptr<fw::Team> team;
+  std::vector<std::unique_ptr<fw::Arena>> arenas;  // scratch, one a thread
+  std::vector<fw::Scratch> scratch;
+  int64_t scratch_streams = 0;
+  std::vector<fw::Outcome> outcomes;  // one a thread
+  fw::Tuner tuner;
+};
+
+namespace fw {
+namespace {
+
+bool within(int64_t value, int64_t low, int64_t high) {
+  return low <= value && value <= high;
+}
+
+const char* fault_of(const fw_model_t& m) {
+  const bool sizes = within(m.residual, 1, kMostChannels) && within(m.gate, 1, kMostChannels) &&
+                     within(m.skip, 1, kMostChannels) && within(m.head, 1, kMostChannels) &&
+                     within(m.outputs, 1, kMostChannels) && within(m.taps, 2, kMostTaps) &&
+                     within(m.front_taps, 1, kMostTaps) && within(m.layers, 1, kMostLayers) &&
+                     within(m.classes, 0, kMostChannels) && within(m.output, FW_CATEGORICAL, FW_GAUSSIAN);
+  if (!sizes) return "a size is out of range";
+  const bool outputs = m.output == FW_CATEGORICAL ? m.outputs == m.classes
+                       : m.output == FW_MIXTURE   ? m.outputs % 3 == 0 && m.classes == 0
+                                                  : m.outputs == 2 && m.classes == 0;
+  if (!outputs) return "the outputs do not fit the distribution";
+  const void* pointers[] = {m.dilations, m.front, m.dilated,    m.dilated_bias, m.skip_weight,
+                            m.skip_bias, m.head0, m.head0_bias, m.head1,        m.head1_bias};
+  for (const void* pointer : pointers) {
+    if (pointer == nullptr) return "a pointer is null";
+  }
+  if (m.layers > 1 && (m.residual_weight == nullptr || m.residual_bias == nullptr)) return "a pointer is null";
+  int64_t slots = 0;
+  for (int64_t l = 0; l < m.layers; ++l) {
+    if (!within(m.dilations[l], 1, kMostHistory)) return "a dilation is out of range";
+    slots += (m.taps - 1) * m.dilations[l];
+    if (slots > kMostHistory) return "the receptive field is out of range";
+  }
+  return nullptr;
+}
+
+struct Plan {  // a matrix before it is packed
+  Matrix* matrix;
+  Source source;
+  std::function<float(int64_t)> bias;  // of a padded output
+};
+
+// Position in a row of halves padded each to `wide`: the original position, or -1 in the padding.
+int64_t unpadded(int64_t j, int64_t wide, int64_t narrow) {
+  return j % wide < narrow ? j / wide * narrow + j % wide : -1;
+}
+
+// In the order of use: the layers, then all that a second thread can do.
+std::vector<Plan> plan(const fw_model_t& m, fw_engine& e) {
+  Network& n = e.network;
+  std::vector<Plan> plans;
+  // in: rows are groups of `narrow_in` padded to `wide_in`; out likewise; `columns` is the length of a source row
+  const auto view = [](const float* from, int64_t narrow_in, int64_t wide_in, int64_t narrow_out, int64_t wide_out,
+                       int64_t columns) {
+    return Source([=](int64_t i, int64_t j) {
+      const int64_t row = unpadded(i, wide_in, narrow_in), column = unpadded(j, wide_out, narrow_out);
+      return row < 0 || column < 0 || column >= columns ? 0.0f : from[row * columns + column];
+    });
+  };
+  const auto vector = [](const float* from, int64_t narrow, int64_t wide) {
+    return std::function<float(int64_t)>([=](int64_t j) {
+      const int64_t at = unpadded(j, wide, narrow);
+      return at < 0 ? 0.0f : from[at];
+    });
+  };
+  const int64_t g = m.gate, r = m.residual;
+  for (int64_t l = 0; l < m.layers; ++l) {
+    Layer& layer = e.layers[static_cast<size_t>(l)];
+    layer.dilated.in = n.dilated_inputs;
+    layer.dilated.out = 2 * n.gate;
+    plans.push_back({&layer.dilated, view(m.dilated + l * m.taps * r * 2 * g, r, n.residual, g, n.gate, 2 * g),
+                     vector(m.dilated_bias + l * 2 * g, g, n.gate)});
+    if (l + 1 == m.layers) break;
+    layer.residual.in = n.gate;
+    layer.residual.out = n.residual;
+    plans.push_back({&layer.residual, view(m.residual_weight + l * g * r, g, n.gate, r, n.residual, r),
+                     vector(m.residual_bias + l * r, r, n.residual)});
+  }
+  for (int64_t l = 0; l < m.layers; ++l) {
+    Layer& layer = e.layers[static_cast<size_t>(l)];
+    layer.skip.in = n.gate;
+    layer.skip.out = n.skip;
+    plans.push_back(
+        {&layer.skip, view(m.skip_weight + l * g * m.skip, g, n.gate, m.skip, n.skip, m.skip),
+         l == 0 ? vector(m.skip_bias, m.skip, n.skip) : std::function<float(int64_t)>([](int64_t) { return 0.0f; })});
+  }
+  n.head0.in = n.skip;
+  n.head0.out = n.head;
+  plans.push_back(
+      {&n.head0, view(m.head0, m.skip, n.skip, m.head, n.head, m.head), vector(m.head0_bias, m.head, n.head)});
+  n.head1.in = n.head;
+  n.head1.out = padded(m.outputs);
+  plans.push_back({&n.head1, view(m.head1, m.head, n.head, m.outputs, padded(m.outputs), m.outputs),
+                   vector(m.head1_bias, m.outputs, padded(m.outputs))});
+  return plans;
+}
+
+void shape(const fw_model_t& m, int32_t type, fw_engine& e) {
+  Network& n = e.network;
+  n.residual = padded(m.residual);
+  n.gate = padded(m.gate);
+  n.skip = padded(m.skip);
+  n.head = padded(m.head);
+  n.outputs = m.outputs;
+  n.taps = m.taps;
+  n.front_taps = m.front_taps;
+  n.layers = m.layers;
+  n.classes = m.classes;
+  n.dilated_inputs = m.taps * n.residual;
+  n.skip_inputs = m.layers * n.gate;
+  n.output = m.output;
+  n.type = type;
+  e.layers.resize(static_cast<size_t>(m.layers));
+  for (int64_t l = 0; l < m.layers; ++l) {
+    Layer& layer = e.layers[static_cast<size_t>(l)];
+    layer.dilation = m.dilations[l];
+    layer.slots = (m.taps - 1) * layer.dilation;
+    layer.memory = n.memory_floats;
+    n.memory_floats += layer.slots * n.residual;
+  }
+  n.layer = e.layers.data();
+}
+
+void pack_all(const fw_model_t& m, fw_engine& e) {
+  Network& n = e.network;
+  const std::vector<Plan> plans = plan(m, e);
+  const int64_t rows = m.front_taps * std::max<int64_t>(m.classes, 1);
+  size_t bytes = Arena::size_of<float>(rows * n.residual);
+  for (const Plan& each : plans) {
+    const int64_t in = each.matrix->in, out = each.matrix->out;
+    bytes += Arena::size_of<char>(packed_bytes(in, out, n.type)) + 3 * Arena::size_of<float>(out);
+  }
+  e.weights = std::make_unique<Arena>(static_cast<int64_t>(bytes));
+  for (const Plan& each : plans) {  // first and in the order of use: one straight line through memory
+    Matrix& matrix = *each.matrix;
+    void* const place = e.weights->take<char>(packed_bytes(matrix.in, matrix.out, n.type));
+    matrix.weights = place;
+  }
+  for (const Plan& each : plans) {
+    Matrix& matrix = *each.matrix;
+    float* const bias = e.weights->take<float>(matrix.out);
+    for (int64_t j = 0; j < matrix.out; ++j) bias[j] = each.bias(j);
+    matrix.bias = bias;
+    float* const scale = e.weights->take<float>(matrix.out);
+    int32_t* const offset = e.weights->take<int32_t>(matrix.out);
+    pack(matrix, n.type, e.kernels->lanes, each.source, const_cast<void*>(matrix.weights), scale, offset);
+  }
+  float* const front = e.weights->take<float>(rows * n.residual);
+  for (int64_t row = 0; row < rows; ++row)
+    std::copy_n(m.front + row * m.residual, m.residual, front + row * n.residual);
+  n.front = front;
+  n.skip_bias = n.layer[0].skip.bias;
+}
+
+// One thread's scratch for `streams` streams; measured first, then laid out, by the same lines.
+Scratch lay_out(const Network& n, int64_t streams, std::unique_ptr<Arena>& arena) {
+  const int64_t widest = std::max({n.dilated_inputs, n.skip_inputs, n.skip, n.head, n.gate});
+  const auto sizes = {streams * n.dilated_inputs,
+                      streams * 2 * n.gate,
+                      streams * n.residual,
+                      streams * n.skip_inputs,
+                      streams * n.skip,
+                      streams * n.head,
+                      streams * padded(n.outputs),
+                      streams * n.layers * 2 * n.gate,
+                      streams,
+                      padded(n.outputs)};
+  size_t bytes = Arena::size_of<const float*>(streams) + Arena::size_of<uint8_t>(streams * 2 * widest);
+  for (const int64_t size : sizes) bytes += Arena::size_of<float>(size);
+  arena = std::make_unique<Arena>(static_cast<int64_t>(bytes));
+  Scratch s;
+  s.taps = arena->take<float>(streams * n.dilated_inputs);
+  s.sums = arena->take<float>(streams * 2 * n.gate);
+  s.x = arena->take<float>(streams * n.residual);
+  s.gates = arena->take<float>(streams * n.skip_inputs);
+  s.skip = arena->take<float>(streams * n.skip);
+  s.hidden = arena->take<float>(streams * n.head);
+  s.out = arena->take<float>(streams * padded(n.outputs));
+  s.mixed = arena->take<float>(streams * n.layers * 2 * n.gate);
+  s.conditions = arena->take<const float*>(streams);
+  s.bytes = arena->take<uint8_t>(streams * 2 * widest);
+  s.steps = arena->take<float>(streams);
+  s.order = arena->take<int32_t>(padded(n.outputs));
+  return s;
+}
+
+void make_room(fw_engine& e, int64_t streams) {  // a thread's share
+  if (streams <= e.scratch_streams) return;
+  e.scratch_streams = 0;
+  for (size_t i = 0; i < e.scratch.size(); ++i) e.scratch[i] = lay_out(e.network, streams, e.arenas[i]);
+  e.scratch_streams = streams;
+}
+
+int32_t create(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads, fw_engine_t** engine) {
+  constexpr const char* kName = "fw_engine_create_cpu";
+  if (model == nullptr || engine == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kName);
+  if (const int32_t status = check_isa(kName, isa); status != FW_OK) return status;
+  if (type < FW_FLOAT32 || type > FW_INT8 || threads < 1 || threads > kMostThreads) {
+    return fail(FW_INVALID_ARGUMENT, "%s: type %d or threads %d is out of range", kName, type, threads);
+  }
+  if (const char* fault = fault_of(*model)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kName, fault);
+  const int64_t widest =
+      std::max({model->taps * padded(model->residual), padded(model->gate), padded(model->skip), padded(model->head)});
+  if (type == FW_INT8 && widest > kMostInt8Inputs) {
+    return fail(FW_UNSUPPORTED, "%s: int8 sums overflow beyond %lld inputs, this model has %lld; use bfloat16", kName,
+                static_cast<long long>(kMostInt8Inputs), static_cast<long long>(widest));
+  }
+  auto made = std::make_unique<fw_engine>();
+  made->kernels = steps_of(isa);
+  shape(*model, type, *made);
+  pack_all(*model, *made);
+  made->team = std::make_unique<Team>(threads);
+  made->arenas.resize(static_cast<size_t>(threads));
+  made->scratch.resize(static_cast<size_t>(threads));
+  made->outcomes.resize(static_cast<size_t>(threads));
+  make_room(*made, 1);
+  *engine = made.release();
+  return FW_OK;
+}
+
+const char* fault_of(const Network& n, const fw_run_t& r) {
+  if (r.streams < 1 || r.samples < 0) return "streams or samples is out of range";
+  if (r.times == nullptr || r.ids == nullptr || r.memory == nullptr) return "a pointer is null";
+  if (n.classes ? r.last_classes == nullptr || r.given_values || r.drawn_values
+                : r.last_values == nullptr || r.given_classes || r.drawn_classes) {
+    return "classes and values are mixed up, or the last ones are null";
+  }
+  if (!(r.temperature >= 0) || !std::isfinite(r.temperature) || !(r.top_p > 0) || r.top_k < 0) {
+    return "temperature, top_p or top_k is out of range";
+  }
+  for (int64_t s = 0; s < r.streams; ++s) {
+    if (r.times[s] < 0 || r.times[s] > INT64_MAX - r.samples || !within(r.ids[s], 0, UINT32_MAX)) {
+      return "a time or a stream's id is out of range";
+    }
+    for (int64_t k = 0; n.classes && k < n.front_taps; ++k) {
+      if (!within(r.last_classes[s * n.front_taps + k], 0, n.classes - 1)) return "a last class is out of range";
+    }
+    for (int64_t i = 0; r.given_classes != nullptr && i < r.samples; ++i) {
+      if (!within(r.given_classes[s * r.samples + i], 0, n.classes - 1)) return "a given class is out of range";
+    }
+  }
+  if (r.projected == nullptr || r.samples == 0) return nullptr;
+  if (r.first_frame == nullptr || r.hop < 1 || r.frames < 1) return "conditioning is incomplete";
+  for (int64_t s = 0; s < r.streams; ++s) {
+    if (!within(r.first_frame[s], -kFarFrame, kFarFrame)) return "a first frame is out of range";
+    const auto frame_of = [&](int64_t p) { return (p < 0 ? -1 : p / r.hop) - r.first_frame[s]; };
+    const int64_t last = frame_of(r.times[s] + r.samples - 2) + (r.linear ? 1 : 0);
+    if (frame_of(r.times[s] - 1) < 0 || last >= r.frames) return "conditioning does not cover the run";
+  }
+  return nullptr;
+}
+
+// Samples first .. last-1 of all streams by one schedule.
+struct Turn {
+  fw_engine& engine;
+  const fw_run_t& job;
+  Schedule schedule;
+  int64_t first, last, workers, each;
+  Relay relay;
+
+  Turn(fw_engine& e, const fw_run_t& j, Schedule s, int64_t begin, int64_t end)
+      : engine(e), job(j), schedule(s), first(begin), last(end), workers(1), each(j.streams) {
+    if (relayed()) workers = 2;
+    if (schedule == kSpread) {
+      workers = std::min<int64_t>(e.team->size(), j.streams);
+      each = (j.streams + workers - 1) / workers;
+    }
+    relay.yield = [] { std::this_thread::yield(); };
+  }
+
+  bool relayed() const { return schedule == kRelayed || schedule == kGrouped; }
+
+  void operator()(int32_t thread) {
+    const auto index = static_cast<size_t>(thread);
+    if (thread >= workers) return;
+    const int64_t begin = schedule == kSpread ? std::min(job.streams, thread * each) : 0;
+    Part part = {begin, std::min(job.streams, begin + each), first, last, Role::kAll, nullptr, 1};
+    Scratch scratch = engine.scratch[index];
+    if (relayed()) {
+      part.groups = schedule == kGrouped ? kMostGroups : 1;
+      part.role = thread == 0 ? Role::kBody : Role::kTail;
+      part.relay = &relay;
+      scratch.gates = engine.scratch[0].gates;
+    }
+    Outcome& outcome = engine.outcomes[index];
+    outcome.status = engine.kernels->run(engine.network, job, part, scratch, &outcome.failure);
+  }
+
+  const Outcome& run() {
+    std::fill(engine.outcomes.begin(), engine.outcomes.end(), Outcome{});
+    if (workers == 1) {
+      (*this)(0);
+    } else {
+      engine.team->run([](void* turn, int32_t thread) { (*static_cast<Turn*>(turn))(thread); }, this);
+    }
+    for (const Outcome& outcome : engine.outcomes) {
+      if (outcome.status != FW_OK) return outcome;
+    }
+    return engine.outcomes.front();
+  }
+};
+
+int32_t run(fw_engine_t* engine, fw_run_t* job) {
+  constexpr const char* kName = "fw_engine_run_cpu";
+  if (engine == nullptr || job == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kName);
+  if (const char* fault = fault_of(engine->network, *job)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kName, fault);
+  engine->tuner.expect(job->streams, engine->team->size());
+  const int64_t threads = engine->team->size();
+  make_room(*engine, job->streams <= kFewStreams ? job->streams : (job->streams + threads - 1) / threads);
+  for (int64_t first = 0; first < job->samples;) {
+    const Tuner::Choice choice = engine->tuner.next();
+    const int64_t last = first + std::min(choice.samples, job->samples - first);
+    const auto begun = std::chrono::steady_clock::now();
+    Turn turn(*engine, *job, choice.schedule, first, last);
+    const Outcome& outcome = turn.run();
+    if (outcome.status != FW_OK) {
+      job->failed_stream = outcome.failure.stream;
+      job->failed_time = outcome.failure.time;
+      return fail(outcome.status, "%s: the output for sample %lld of stream %lld is not finite", kName,
+                  static_cast<long long>(outcome.failure.time),
+                  static_cast<long long>(job->ids[outcome.failure.stream]));
+    }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+    engine->tuner.record(choice.schedule, last - first, took.count());
+    first = last;
+  }
+  return FW_OK;
+}
+
+}  // namespace
+}  // namespace fw
+
+FW_API int32_t fw_engine_create_cpu(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads,
+                                    fw_engine_t** engine) {
+  return fw::guarded("fw_engine_create_cpu", [&] { return fw::create(model, isa, type, threads, engine); });
+}
+
+FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine) {
+  return fw::guarded("fw_engine_destroy_cpu", [&] {
+    delete engine;
+    return FW_OK;
+  });
+}
+
+FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run) {
+  return fw::guarded("fw_engine_run_cpu", [&] { return fw::run(engine, run); });
+}

@@ -5,7 +5,7 @@ __version__ = "0.1.0"
 from . import codec
 from .backends import backends
 from .config import WaveNetConfig, dilation_cycle
-from .engine import Engine, State
+from .engine import Engine
 from .errors import (
     AudioError,
     BackendUnavailable,
@@ -20,6 +20,7 @@ from .errors import (
 from .generate import Result, generate, score, stream
 from .model import WaveNet
 from .noise import noise
+from .state import State
 
 __all__ = [
     "AudioError",

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from . import reference
+from . import native, reference
 from .errors import BackendUnavailable, InputError
 
 Role = Literal["training", "generation"]
@@ -44,11 +44,23 @@ class Choice:
     why: str
 
 
-def _why_not(role: Role, name: str) -> str:
-    if name == "reference":
-        return ""
-    kernels = {"training": "training kernels", "generation": "generation engine"}[role]
-    return f"this version of fastwave has no {name} {kernels} yet"
+# What each generates in, the first by default.
+DTYPES: dict[str, tuple[str, ...]] = {
+    "cuda": ("float32", "bfloat16"),
+    "cpu": ("float32", "bfloat16", "int8"),
+    "reference": ("float32", "float64", "bfloat16"),
+}
+
+
+def _why_not(role: Role, name: str, dtype: str | None = None) -> str:
+    if name == "reference" or (role, name) == ("generation", "cpu"):
+        reason = (native.missing("cpu") or "") if name == "cpu" else ""
+    else:
+        kernels = {"training": "training kernels", "generation": "generation engine"}[role]
+        reason = f"this version of fastwave has no {name} {kernels} yet"
+    if not reason and dtype is not None and dtype not in DTYPES[name]:
+        reason = f"it does not compute in {dtype}, but in {', '.join(DTYPES[name])}"
+    return reason
 
 
 def backends() -> list[Status]:
@@ -56,15 +68,18 @@ def backends() -> list[Status]:
     return [Status(role, name, _why_not(role, name)) for role, names in CANDIDATES.items() for name in names]
 
 
-def choose(role: Role, name: str = "auto") -> Choice:
-    """The backend for a role. `auto` takes the fastest that is available; a named one never falls back."""
+def choose(role: Role, name: str = "auto", dtype: str | None = None) -> Choice:
+    """The backend for a role. `auto` takes the fastest that can do it in this dtype; a named one never falls back."""
+    if dtype is not None and not any(dtype in known for known in DTYPES.values()):
+        known = sorted({each for dtypes in DTYPES.values() for each in dtypes})
+        raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(known)}.")
     if name == "auto":
         name = _from_environment(role)
     if name != "auto":
-        return _named(role, name)
+        return _named(role, name, dtype)
     passed_over: list[str] = []
     for candidate in CANDIDATES[role]:
-        reason = _why_not(role, candidate)
+        reason = _why_not(role, candidate, dtype)
         if not reason:
             return Choice(candidate, "; ".join(["auto took the fastest available", *passed_over]))
         passed_over.append(f"{candidate}: {reason}")
@@ -79,12 +94,12 @@ def _from_environment(role: Role) -> str:
     return wanted if wanted in CANDIDATES[role] else "auto"  # FASTWAVE_BACKEND=cuda says nothing about training
 
 
-def _named(role: Role, name: str) -> Choice:
+def _named(role: Role, name: str, dtype: str | None) -> Choice:
     if name not in CANDIDATES[role]:
         raise InputError(f"{role} backend {name!r} is not known; choose auto or one of {', '.join(CANDIDATES[role])}.")
-    reason = _why_not(role, name)
+    reason = _why_not(role, name, dtype)
     if reason:
-        usable = [other for other in CANDIDATES[role] if not _why_not(role, other)]
+        usable = [other for other in CANDIDATES[role] if not _why_not(role, other, dtype)]
         raise BackendUnavailable(f"{name}: {reason}. Use backend={usable[0]!r}, or backend='auto'.")
     return Choice(name, "asked for by name")
 

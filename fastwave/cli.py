@@ -153,7 +153,7 @@ def doctor(options: argparse.Namespace) -> int:
 def bench(options: argparse.Namespace) -> int:
     """How fast a model generates here, beside the limit of this machine."""
     from . import measure
-    from .doctor import examine
+    from .doctor import examine, example
     from .engine import Engine
 
     model, config = _model(options)
@@ -161,16 +161,17 @@ def bench(options: argparse.Namespace) -> int:
     failed = [finding.question for finding in findings if not finding.healthy]
     if failed:
         raise InputError(f"this model is not worth timing, it fails: {'; '.join(failed)}. See fastwave doctor.")
-    if config.condition_channels:
-        raise InputError("bench times models without conditioning so far; generate prints the rate of any model.")
-    engine = Engine(model, options.backend, options.dtype, options.threads)
+    threads = options.threads or 1
+    engine = Engine(model, options.backend, options.dtype, threads)
     limit = measure.ceiling(config, options.dtype)
-    state = engine.start(options.batch)
-    engine.run(state, options.samples)  # warm-up
+    _, given = example(config, options.samples, options.batch)
+    start = engine.start(options.batch, **given)
+    engine.run(start.copy(), options.samples, **given)  # warm-up
     seconds = []
     for _ in range(options.repeats):
+        state = start.copy()
         begun = time.perf_counter()
-        engine.run(state, options.samples)
+        engine.run(state, options.samples, **given)
         seconds.append(time.perf_counter() - begun)
     row = measure.make_row(
         f"generate {options.model or options.untrained} {engine.backend}",
@@ -180,7 +181,7 @@ def bench(options: argparse.Namespace) -> int:
         limit,
         dtype=options.dtype,
         batch=options.batch,
-        threads=options.threads or 1,
+        threads=threads,
     )
     print(measure.table([row]))
     print(f"limit: {row.limit_reason}; proof: {row.proof}; {row.device}; fastwave {__version__}")
@@ -198,8 +199,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     numbers = argparse.ArgumentParser(add_help=False)
     numbers.add_argument("--backend", default="auto", help="auto, reference, cpu or cuda (default: auto)")
-    numbers.add_argument("--dtype", default="float32", help="float32, bfloat16 or float64 (default: float32)")
-    numbers.add_argument("--threads", type=int, help="threads of a native engine")
+    numbers.add_argument("--dtype", default="float32", help="float32, bfloat16, int8 or float64 (default: float32)")
+    numbers.add_argument("--threads", type=int, help="threads of the engine (default: all cores; 1 for bench)")
     guided = argparse.ArgumentParser(add_help=False)
     guided.add_argument("--condition", metavar="FILE.npy", help="local features, [frames, channels]")
     guided.add_argument("--speaker", type=int, metavar="ID", help="for a model that knows several")
@@ -228,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
     _verb(verbs, "doctor", doctor)
     verb = _verb(verbs, "bench", bench, numbers)
     verb.add_argument("--batch", type=int, default=1, help="streams generated together (default: 1)")
-    verb.add_argument("--samples", type=int, default=256, help="samples a stream in one timed run (default: 256)")
+    verb.add_argument("--samples", type=int, default=4000, help="samples a stream in one timed run (default: 4000)")
     verb.add_argument("--repeats", type=int, default=7, help="timed runs (default: 7)")
     return parser
 

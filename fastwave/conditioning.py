@@ -71,12 +71,31 @@ def vectors(
 ) -> Tensor | None:
     """c at samples first .. first+count-1, in the dtype and place of the parameters: [B, count, C] or None."""
     condition = condition.to(parameters["front.weight"])
-    parts = []
+    local = None
     if condition.frames is not None:
         stages = range(len(config.upsample_scales))
         weights = [(parameters[f"upsample.{i}.weight"], parameters[f"upsample.{i}.bias"]) for i in stages]
         how = (config.hop, config.upsampling, config.upsample_scales, weights)
-        parts.append(upsample(condition.frames, first, count, *how))
+        local = upsample(condition.frames, first, count, *how)
+    return _with_speaker(config, parameters, condition, local, count)
+
+
+def rows_of(
+    config: WaveNetConfig, parameters: Mapping[str, Tensor], condition: Condition, first: int, count: int
+) -> Tensor | None:
+    """c at frames first .. first+count-1, before any upsampling: [B, count, C] or None. The edge frames repeat."""
+    condition = condition.to(parameters["front.weight"])
+    local = None
+    if condition.frames is not None:
+        local = _rows(condition.frames, torch.arange(first, first + count, device=condition.frames.device))
+    return _with_speaker(config, parameters, condition, local, count)
+
+
+def _with_speaker(
+    config: WaveNetConfig, parameters: Mapping[str, Tensor], condition: Condition, local: Tensor | None, count: int
+) -> Tensor | None:
+    """[local features | speaker vector]: [B, count, C], or None where there is neither."""
+    parts = [] if local is None else [local]
     if condition.speaker is not None:
         vector = parameters["speaker.weight"][condition.speaker] if config.speakers else condition.speaker
         parts.append(vector[:, None, :].expand(-1, count, -1))

@@ -21,6 +21,7 @@ HALF_BIN = 1.0 / LEVELS
 # beyond these a scale changes little but for overflow.
 LOG_SCALE_FLOOR = -12.0
 LOG_SCALE_CEILING = 12.0
+Options = tuple[float, int | None, float | None]  # temperature, top_k, top_p
 DRAWS = {"categorical": 1, "mixture-of-logistics": 2, "gaussian": 2}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .config import WaveNetConfig
 from .distributions import negative_log_likelihood
 from .engine import Engine
 from .model import WaveNet
@@ -51,7 +52,7 @@ def _causality(model: WaveNet) -> Finding:
     field = model.config.receptive_field
     reach = min(field, LOOK_BACK_LIMIT)
     at = 16
-    tokens, inputs = _example(model, at + reach + 16)
+    tokens, inputs = example(model.config, at + reach + 16)
     changed = _changed(tokens, at)
     before, after = (model(each, **inputs) for each in (tokens, changed))
     moved = (before - after).abs().amax(dim=(0, 2)).nonzero()[:, 0]
@@ -74,7 +75,7 @@ def _causality(model: WaveNet) -> Finding:
 
 def _target_shift(model: WaveNet) -> Finding:
     """The last sample is only ever a target: changing it must change the loss by exactly its own term."""
-    tokens, inputs = _example(model, 64)
+    tokens, inputs = example(model.config, 64)
     changed = _changed(tokens, tokens.shape[1] - 1)
     out = model(tokens, **inputs)[:, -2:-1]
     terms = [negative_log_likelihood(model.config.output, out, each[:, -1:]).sum() for each in (tokens, changed)]
@@ -87,7 +88,7 @@ def _target_shift(model: WaveNet) -> Finding:
 def _parallel_is_incremental(model: WaveNet) -> Finding:
     """One pass over a whole sequence against the same samples fed one by one."""
     field = model.config.receptive_field
-    tokens, inputs = _example(model, 32, batch=1)
+    tokens, inputs = example(model.config, 32, batch=1)
     engine = Engine(model, backend="reference", dtype="float64")
     state = engine.start(1, **inputs)
     one_by_one = [engine.feed(state, token, **inputs) for token in torch.split(tokens, 1, dim=1)]
@@ -100,9 +101,9 @@ def _parallel_is_incremental(model: WaveNet) -> Finding:
     )
 
 
-def _example(model: WaveNet, steps: int, batch: int = 2) -> tuple[Tensor, dict[str, Any]]:
-    """Seeded tokens and conditioning that fit the model."""
-    config, random = model.config, torch.Generator().manual_seed(0)
+def example(config: WaveNetConfig, steps: int, batch: int = 2) -> tuple[Tensor, dict[str, Any]]:
+    """Seeded tokens [batch, steps] and conditioning that fit a config."""
+    random = torch.Generator().manual_seed(0)
     if config.scalar_input:
         tokens = torch.rand(batch, steps, generator=random, dtype=torch.float64) * 1.8 - 0.9
     else:

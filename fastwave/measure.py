@@ -18,7 +18,7 @@ from .config import WaveNetConfig
 from .errors import BackendUnavailable
 
 REAL_TIME_RATE = 16_000  # rows state their speed in multiples of it
-WEIGHT_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2}
+WEIGHT_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,9 @@ def ceiling(config: WaveNetConfig, dtype: str, seconds: float = 0.2) -> Ceiling 
     if dtype == "bfloat16":  # widened to float32 where the processor has no bfloat16 products, or slow ones
         with contextlib.suppress(BackendUnavailable):
             peak = max(peak, native.multiply_add_peak("bfloat16", seconds=seconds))
+    if dtype == "int8":
+        with contextlib.suppress(BackendUnavailable):
+            peak = native.multiply_add_peak("int8", seconds=seconds) / 2  # 16-bit activations take two products
     if dtype == "float64":
         peak /= 2  # half the lanes
     bandwidth = native.read_bandwidth(max(weight_bytes, 4096), seconds=seconds)

@@ -19,15 +19,35 @@ def test_every_backend_is_listed_with_a_reason_unless_available():
     assert all(status.available == (status.reason == "") for status in listed.values())
 
 
-def test_auto_takes_the_reference_and_says_what_it_passed_over():
+def test_auto_takes_the_fastest_that_can_and_says_what_it_passed_over():
     choice = choose("generation")
-    assert choice.name == "reference" and "cuda:" in choice.why and "cpu:" in choice.why
+    assert choice.name == "cpu" and "cuda:" in choice.why
+    exact = choose("generation", dtype="float64")
+    assert exact.name == "reference" and "cpu: it does not compute in float64" in exact.why
+    assert choose("training").name == "reference"
 
 
-@pytest.mark.parametrize(("role", "name"), [("generation", "cuda"), ("generation", "cpu"), ("training", "triton")])
-def test_a_named_backend_never_falls_back(role, name):
-    with pytest.raises(BackendUnavailable, match=f"{name}: .*backend='reference'"):
+def test_without_the_native_library_auto_falls_back_and_a_name_does_not(monkeypatch):
+    monkeypatch.setattr("fastwave.native.missing", lambda library: f"libfastwave_{library} was not built")
+    assert choose("generation").name == "reference"
+    with pytest.raises(BackendUnavailable, match=r"cpu: libfastwave_cpu was not built.*backend='reference'"):
+        choose("generation", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "other"),
+    [("generation", "cuda", "cpu"), ("training", "cpu", "reference"), ("training", "triton", "reference")],
+)
+def test_a_named_backend_never_falls_back(role, name, other):
+    with pytest.raises(BackendUnavailable, match=rf"{name}: .*backend='{other}'"):
         choose(role, name)
+
+
+def test_a_dtype_that_a_named_backend_lacks_is_refused():
+    with pytest.raises(BackendUnavailable, match="reference: it does not compute in int8"):
+        choose("generation", "reference", "int8")
+    with pytest.raises(InputError, match="'int4'"):
+        choose("generation", dtype="int4")
 
 
 def test_the_public_calls_pass_the_name_on():
@@ -35,7 +55,7 @@ def test_the_public_calls_pass_the_name_on():
     for call in (
         lambda: WaveNet(model.config, backend="triton"),
         lambda: Engine(model, backend="cuda"),
-        lambda: generate(model, samples=1, backend="cpu"),
+        lambda: generate(model, samples=1, backend="cuda"),
     ):
         with pytest.raises(BackendUnavailable):
             call()

@@ -120,7 +120,7 @@ def test_doctor_examines_a_model_and_fails_a_broken_one(sound_model, tmp_path, c
 def test_bench_prints_a_row_with_its_proof(capsys):
     assert main(["bench", "--untrained", "small", "--samples", "8", "--repeats", "2"]) == 0
     out = capsys.readouterr().out
-    assert "generate small reference" in out and "proof: largest difference" in out
+    assert "generate small cpu" in out and "proof: largest difference" in out
 
 
 @pytest.mark.parametrize(

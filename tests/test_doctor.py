@@ -44,16 +44,16 @@ def test_a_loss_without_the_shift_is_caught(monkeypatch):
 
 
 def test_an_engine_that_forgets_is_caught(monkeypatch):
-    from fastwave.engine import Engine
+    from fastwave.reference_engine import ReferenceEngine
 
-    original = Engine._step
+    original = ReferenceEngine._step
 
     def forgetful(self, stream, inputs, condition):
         out = original(self, stream, inputs, condition)
-        stream.history[-1] = stream.history[-1].roll(1, dims=1)
+        stream.memory[-1] = stream.memory[-1].roll(1, dims=1)
         return out
 
-    monkeypatch.setattr(Engine, "_step", forgetful)
+    monkeypatch.setattr(ReferenceEngine, "_step", forgetful)
     assert not verdicts(make_model("categorical"))["parallel equals incremental"].healthy
 
 

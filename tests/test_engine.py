@@ -10,6 +10,11 @@ from shapes import CONFIGS, heard, make_condition, make_model, make_tokens, row_
 from tolerances import EXACT, assert_as_close_as_eager
 
 
+@pytest.fixture(params=["reference", "cpu"])
+def backend(request):
+    return request.param
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_parallel_equals_incremental(name, dtype):
@@ -30,10 +35,10 @@ def test_parallel_equals_incremental(name, dtype):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_any_split_into_calls_gives_the_same_samples(name):
+def test_any_split_into_calls_gives_the_same_samples(backend, name):
     model = make_model(name)
     given = make_condition(model.config, 2, 60)
-    engine = Engine(model)
+    engine = Engine(model, backend=backend)
     whole = engine.run(engine.start(2, **given), 60, seed=5, **given)
     state = engine.start(2, **given)
     parts = [engine.run(state, count, seed=5, **given) for count in (1, 0, 29, 7, 23)]
@@ -42,18 +47,22 @@ def test_any_split_into_calls_gives_the_same_samples(name):
 
 def test_calls_longer_than_a_block_equal_their_parts(monkeypatch):
     model = make_model("categorical-linear-ids")
-    given = make_condition(model.config, 1, 50)
-    engine = Engine(model)
-    whole = engine.run(engine.start(1, **given), 50, **given)
-    monkeypatch.setattr("fastwave.engine.BLOCK", 7)
-    assert torch.equal(engine.run(engine.start(1, **given), 50, **given), whole)
+    given = make_condition(model.config, 1, 150)
+    for backend, setting, value in (
+        ("reference", "reference_engine.BLOCK", 7),
+        ("cpu", "cpu_engine.CALL_SECONDS", 1e-9),
+    ):
+        engine = Engine(model, backend=backend)
+        whole = engine.run(engine.start(1, **given), 150, **given)
+        monkeypatch.setattr(f"fastwave.{setting}", value)
+        assert torch.equal(engine.run(engine.start(1, **given), 150, **given), whole)
 
 
 @pytest.mark.parametrize("name", ["categorical-linear-ids", "mixture-learned", "gaussian"])
-def test_a_stream_does_not_depend_on_batch_size_or_place(name):
+def test_a_stream_does_not_depend_on_batch_size_or_place(backend, name):
     model = make_model(name)
     given = make_condition(model.config, 5, 50)
-    engine = Engine(model)
+    engine = Engine(model, backend=backend)
     batch = engine.run(engine.start(5, **given), 50, seed=9, **given)
     for row in (0, 3):
         alone = engine.start(1, streams=[row], **row_of(given, row))
@@ -65,7 +74,7 @@ def test_a_stream_does_not_depend_on_batch_size_or_place(name):
 
 def test_samples_do_not_depend_on_torchs_thread_count():
     model = WaveNet(WaveNetConfig.preset("small"), backend="reference")
-    engine = Engine(model)
+    engine = Engine(model, backend="reference")
     outcomes = []
     before = torch.get_num_threads()
     try:
@@ -78,8 +87,8 @@ def test_samples_do_not_depend_on_torchs_thread_count():
     assert torch.equal(*outcomes)
 
 
-def test_a_fork_continues_like_its_origin_and_leaves_it_alone():
-    engine = Engine(make_model("categorical"))
+def test_a_fork_continues_like_its_origin_and_leaves_it_alone(backend):
+    engine = Engine(make_model("categorical"), backend=backend)
     state = engine.start(2)
     engine.run(state, 20)
     fork = state.copy()
@@ -92,14 +101,14 @@ def test_a_fork_continues_like_its_origin_and_leaves_it_alone():
 
 
 @pytest.mark.parametrize("name", ["categorical-front3", "mixture"])
-def test_a_saved_state_goes_on_as_if_never_stopped(name, tmp_path):
+def test_a_saved_state_goes_on_as_if_never_stopped(backend, name, tmp_path):
     model = make_model(name)
-    engine = Engine(model, dtype="bfloat16")
+    engine = Engine(model, backend=backend, dtype="bfloat16")
     state = engine.start(2)
     engine.run(state, 25)
     state.save(tmp_path / "state")
     expected = engine.run(state, 25)
-    again = Engine(model, dtype="bfloat16")
+    again = Engine(model, backend=backend, dtype="bfloat16")
     assert torch.equal(again.run(again.load_state(tmp_path / "state"), 25), expected)
 
 
@@ -108,15 +117,15 @@ def test_a_state_of_another_engine_is_refused(tmp_path):
     engine = Engine(model)
     state = engine.start()
     state.save(tmp_path / "state")
-    for stranger in (Engine(other), Engine(model, dtype="float64")):
+    for stranger in (Engine(other), Engine(model, dtype="float64"), Engine(model, backend="reference")):
         with pytest.raises(CheckpointError, match="not a state of this model"):
             stranger.load_state(tmp_path / "state")
         with pytest.raises(InputError, match="not of this engine"):
             stranger.run(state, 1)
 
 
-def test_a_place_in_the_batch_is_given_to_another_stream():
-    engine = Engine(make_model("categorical"))
+def test_a_place_in_the_batch_is_given_to_another_stream(backend):
+    engine = Engine(make_model("categorical"), backend=backend)
     state = engine.start(3)
     engine.run(state, 30)
     expected = engine.run(state.take([0, 2]), 30)
@@ -139,7 +148,7 @@ def test_priming_in_one_pass_equals_feeding_sample_by_sample(name, length):
     for token in prime.split(1, dim=1):
         engine.feed(fed, token, **given)
     assert torch.equal(primed.time, fed.time)
-    for one_pass, stepwise in zip(primed.history, fed.history, strict=True):
+    for one_pass, stepwise in zip(primed.memory, fed.memory, strict=True):
         assert (one_pass - stepwise).abs().max() < EXACT
     difference = engine.run(primed, 40, **given).double() - engine.run(fed, 40, **given).double()
     assert difference.abs().max() < (EXACT if model.config.scalar_input else 0.5)
@@ -152,8 +161,8 @@ def test_a_run_continued_from_its_own_output_is_the_same_run():
     assert torch.equal(engine.run(continued, 80, seed=4), whole[:, 120:])
 
 
-def test_the_noise_argument_replaces_the_seed():
-    engine = Engine(make_model("mixture"))
+def test_the_noise_argument_replaces_the_seed(backend):
+    engine = Engine(make_model("mixture"), backend=backend)
     drawn = torch.stack([noise(3, stream, 0, 12, 2) for stream in range(2)])
     expected = engine.run(engine.start(2), 12, seed=3)
     assert torch.equal(engine.run(engine.start(2), 12, noise=drawn), expected)
@@ -163,9 +172,9 @@ def test_the_noise_argument_replaces_the_seed():
         engine.run(engine.start(2), 12, noise=drawn + 0.5)
 
 
-def test_prepared_conditioning_is_checked_once_and_only_fits_its_model():
+def test_prepared_conditioning_is_checked_once_and_only_fits_its_model(backend):
     model = make_model("gaussian-repeat")
-    engine = Engine(model)
+    engine = Engine(model, backend=backend)
     frames = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(3))
     prepared = engine.prepare(frames, None, 2, 30)
     expected = engine.run(engine.start(2, condition=frames), 30, condition=frames)
@@ -173,23 +182,25 @@ def test_prepared_conditioning_is_checked_once_and_only_fits_its_model():
     with pytest.raises(InputError, match="has 2 streams, 1 are needed"):
         engine.start(1, condition=prepared)
     with pytest.raises(InputError, match="another model"):
-        Engine(make_model("gaussian")).start(2, condition=prepared)
+        Engine(make_model("gaussian"), backend=backend).start(2, condition=prepared)
     with pytest.raises(InputError, match="holds the speaker already"):
         engine.start(2, condition=prepared, speaker=1)
 
 
-def test_history_holds_exactly_the_slots_a_layer_needs():
+def test_memory_holds_exactly_the_slots_a_layer_needs():
     model = make_model("categorical-front3")
-    engine = Engine(model)
+    engine = Engine(model, backend="reference")
     state = engine.start(2)
     engine.run(state, 3)
-    shapes = [tuple(tensor.shape) for tensor in state.history]
+    shapes = [tuple(tensor.shape) for tensor in state.memory]
     assert shapes == [(2, 2 * d, 5) for d in model.config.dilations]
     assert state.tokens.shape == (2, 3)
+    native = Engine(model, backend="cpu").start(2)
+    assert [tuple(tensor.shape) for tensor in native.memory] == [(2, sum(2 * d for d in model.config.dilations) * 16)]
 
 
-def test_zero_samples_are_an_empty_answer():
-    engine = Engine(make_model("gaussian"))
+def test_zero_samples_are_an_empty_answer(backend):
+    engine = Engine(make_model("gaussian"), backend=backend)
     state = engine.start(2)
     assert engine.run(state, 0).shape == (2, 0)
     assert state.time.tolist() == [0, 0]
@@ -198,20 +209,20 @@ def test_zero_samples_are_an_empty_answer():
 @pytest.mark.parametrize("where", ["dilated.weight", "head.1.bias"])
 def test_a_non_finite_output_stops_with_its_step_and_leaves_the_state(where):
     model = make_model("categorical")
-    engine = Engine(model)
+    engine = Engine(model, backend="reference")
     state = engine.start()
     engine.run(state, 17)
-    engine._parameters[where].view(-1)[0] = math.nan
+    engine._driver.parameters[where].view(-1)[0] = math.nan
     before = state.copy()
     with pytest.raises(GenerationError, match="sample 17 of stream 0"):
         engine.run(state, 5)
     assert torch.equal(state.time, before.time)
-    assert all(torch.equal(a, b) for a, b in zip(state.history, before.history, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(state.memory, before.memory, strict=True))
 
 
-def test_the_engine_keeps_a_copy_of_the_weights():
+def test_the_engine_keeps_a_copy_of_the_weights(backend):
     model = make_model("categorical")
-    engine = Engine(model)
+    engine = Engine(model, backend=backend)
     expected = engine.run(engine.start(), 30)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -238,13 +249,13 @@ def test_the_engine_keeps_a_copy_of_the_weights():
         (lambda e: e.start().take([3]), "row 3"),
     ],
 )
-def test_impossible_requests_are_refused_with_the_reason(call, message):
+def test_impossible_requests_are_refused_with_the_reason(backend, call, message):
     with pytest.raises(InputError, match=message):
-        call(Engine(make_model("categorical")))
+        call(Engine(make_model("categorical"), backend=backend))
 
 
-def test_conditioning_that_is_too_short_or_not_finite_is_refused():
-    engine = Engine(make_model("gaussian-repeat"))
+def test_conditioning_that_is_too_short_or_not_finite_is_refused(backend):
+    engine = Engine(make_model("gaussian-repeat"), backend=backend)
     frames = torch.zeros(4, 4)  # 4 frames of 6 samples
     state = engine.start(condition=frames)
     engine.run(state, 24, condition=frames)

@@ -218,7 +218,7 @@ def test_long_recordings_are_scored_in_pieces_with_the_same_answer(monkeypatch):
         ({"samples": 5, "seed": 2**64}, "seed"),
         ({"samples": 5, "temperature": math.nan}, "temperature"),
         ({"samples": 5, "prime": torch.zeros(1, 2, 3)}, "prime must have shape"),
-        ({"samples": 5, "dtype": "int8"}, "int8"),
+        ({"samples": 5, "dtype": "int4"}, "int4"),
         ({"samples": 5, "condition": torch.zeros(3, 3)}, "no local features"),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,16 +40,43 @@ def _one_thread():
 
 @pytest.fixture
 def row(benchmark, request) -> Callable[..., None]:
-    """row(name, run, samples, proof=..., config=..., dtype=...): times run(), which makes `samples` samples."""
+    """row(name, run, samples, proof=..., config=..., dtype=...): times run(), which makes `samples` samples.
 
-    def measured(name: str, run: Callable[[], object], samples: int, *, proof: str, config, dtype: str, batch: int = 1):
-        limit = measure.ceiling(config, dtype)
-        benchmark.pedantic(run, rounds=ROUNDS, iterations=1, warmup_rounds=1)
+    `against` are other contenders, (name, run, samples, dtype), timed in turn with it and given rows of their own.
+    """
+
+    def measured(
+        name: str,
+        run: Callable[[], object],
+        samples: int,
+        *,
+        proof: str,
+        config,
+        dtype: str,
+        batch: int = 1,
+        threads: int = 1,
+        against=(),
+    ):
+        times = [[] for _ in against]
+
+        def others() -> None:
+            for (_, contender, _, _), seconds in zip(against, times, strict=True):
+                begun = time.perf_counter()
+                contender()
+                seconds.append(time.perf_counter() - begun)
+
+        run()  # warm-up, the contenders' too
+        others()
+        benchmark.pedantic(run, setup=others, rounds=ROUNDS, iterations=1)
         if benchmark.stats is None:
             pytest.skip("--benchmark-disable: proved, not timed")
+        rows = request.config.stash[ROWS]
+        for (other, _, count, kind), seconds in zip(against, times, strict=True):
+            limit = measure.ceiling(config, kind)
+            rows.append(measure.make_row(other, count, seconds[1:], proof, limit, dtype=kind))
+        limit = measure.ceiling(config, dtype)
         seconds = benchmark.stats.stats.data
-        made = measure.make_row(name, samples, seconds, proof, limit, dtype=dtype, batch=batch)
-        request.config.stash[ROWS].append(made)
+        rows.append(measure.make_row(name, samples, seconds, proof, limit, dtype=dtype, batch=batch, threads=threads))
 
     return measured
 

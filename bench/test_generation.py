@@ -1,9 +1,9 @@
-"""Generation rows. The naive way, running the whole window for every sample, is what there was before caches."""
+"""The naive row. The naive way, running the whole window for every sample, is what there was before caches."""
 
 import pytest
 import torch
 
-from fastwave import Engine, WaveNet, WaveNetConfig, noise
+from fastwave import WaveNet, WaveNetConfig, noise
 from fastwave.distributions import sample
 from tolerances import assert_as_close_as_eager
 
@@ -40,20 +40,4 @@ def test_naive_generation_ref(model, row):
     row(
         "generate ref, naive full window", lambda: naive(model, past, 4), 4,
         proof="one window = the whole past", config=model.config, dtype="float32",
-    )  # fmt: skip
-
-
-def test_incremental_reference_ref(model, row):
-    config = model.config
-    past = random_past(config, config.receptive_field + 64)
-    engine = Engine(model, backend="reference")
-    with torch.inference_mode():
-        state = engine.start(prime=past[:, :-64])
-        fed = torch.cat([engine.feed(state, token) for token in past[:, -64:].split(1, dim=1)], dim=1)
-        exact = WaveNet(config, backend="reference").double()
-        exact.load_state_dict(model.state_dict())
-        assert_as_close_as_eager(fed, model(past)[:, -65:-1], exact(past)[:, -65:-1])
-    row(
-        "generate ref, incremental reference", lambda: engine.run(state, 256), 256,
-        proof="fed one by one = one parallel pass", config=config, dtype="float32",
     )  # fmt: skip

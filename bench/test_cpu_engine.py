@@ -1,0 +1,88 @@
+"""Rows of the CPU engine: every preset, dtype, batch and thread count, each proved against float64 first."""
+
+import functools
+
+import pytest
+import torch
+from eager import EagerLoop
+
+from fastwave import Engine, WaveNet, WaveNetConfig
+from fastwave.config import PRESETS
+from fastwave.doctor import example
+from tolerances import assert_as_close_as_eager
+
+PROOF_SAMPLES = 24
+SECONDS_A_RUN = 0.1
+ROUNDS = 7  # as in conftest.py
+
+
+@functools.cache
+def prepared(preset):
+    """A model, tokens that fit it, and for them the exact outputs and those of eager float32 and bfloat16."""
+    torch.manual_seed(0)
+    model = WaveNet(WaveNetConfig.preset(preset), backend="reference")
+    tokens, given = example(model.config, PROOF_SAMPLES, batch=1)
+    outputs = {}
+    for dtype in ("float64", "float32", "bfloat16"):
+        engine = Engine(model, backend="reference", dtype=dtype)
+        outputs[dtype] = engine.feed(engine.start(1, **given), tokens, **given)
+    return model, tokens, given, outputs
+
+
+def prove(preset, engine):
+    """float32 by the rule of tolerances.py; bfloat16 no worse than eager bfloat16; int8 within 4 times of that."""
+    _, tokens, given, outputs = prepared(preset)
+    fed = engine.feed(engine.start(1, **given), tokens, **given)
+    if engine.dtype == "float32":
+        return assert_as_close_as_eager(fed, outputs["float32"], outputs["float64"])
+    error = float((fed - outputs["float64"]).abs().max())
+    eager = float((outputs["bfloat16"].double() - outputs["float64"]).abs().max())
+    limit = {"bfloat16": 1, "int8": 4}[engine.dtype] * eager
+    assert error <= limit, f"{engine.dtype}: error {error:.3g}, limit {limit:.3g}"
+    return f"{engine.dtype}: error {error:.3g}, eager bfloat16's {eager:.3g}"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 4, 16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_cpu_engine(row, preset, dtype, batch, threads):
+    model = prepared(preset)[0]
+    config = model.config
+    engine = Engine(model, backend="cpu", dtype=dtype, threads=threads)
+    proof = prove(preset, engine)
+    # at least 1024, the chunk of `generate`: a run copies the state first, half a megabyte a stream at `ref`
+    samples = max(1024, int(SECONDS_A_RUN * 2e10 / config.flop_per_sample / batch))
+    given = example(config, (ROUNDS + 2) * samples, batch)[1]
+    condition = engine.prepare(given.get("condition"), given.get("speaker"), batch, (ROUNDS + 2) * samples)
+    state = engine.start(batch, condition=condition)
+
+    def run():
+        engine.run(state, samples, condition=condition)
+
+    against = []
+    if (preset, dtype, batch, threads) == ("ref", "float32", 1, 1):
+        against = [eager_contender(model), reference_contender(model)]
+    row(
+        f"generate {preset}, cpu engine", run, samples * batch,
+        proof=proof, config=config, dtype=dtype, batch=batch, threads=threads, against=against,
+    )  # fmt: skip
+
+
+def eager_contender(model):
+    """The careful eager loop, shown to compute the model first."""
+    tokens = torch.randint(model.config.classes, (1, 40), generator=torch.Generator().manual_seed(2))
+    loop = EagerLoop(model)
+    with torch.inference_mode():
+        outputs = torch.stack([loop.step(int(token)) for token in tokens[0]])[None]
+        exact = WaveNet(model.config, backend="reference").double()
+        exact.load_state_dict(model.state_dict())
+        assert_as_close_as_eager(outputs, model(tokens), exact(tokens))
+    return "generate ref, careful eager loop", lambda: loop.generate(0, 200), 200, "float32"
+
+
+def reference_contender(model):
+    """The incremental reference."""
+    engine = Engine(model, backend="reference")
+    state = engine.start()
+    return "generate ref, incremental reference", lambda: engine.run(state, 100), 100, "float32"

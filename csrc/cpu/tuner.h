@@ -63,8 +63,8 @@ class Tuner {
 
   void record(Schedule schedule, int64_t samples, double seconds) {
     const double each = std::max(seconds / static_cast<double>(samples), 1e-9);
-    // a trial of a cold schedule may be unlucky: the first two count by the better one, later ones by the latest
-    seconds_[schedule] = trials_[schedule] == 1 ? std::min(each, seconds_[schedule]) : each;
+    // the first trial pays for cold caches and waking threads; later figures are noisy, and count half
+    seconds_[schedule] = trials_[schedule] < kTrials ? each : (each + seconds_[schedule]) / 2;
     trials_[schedule] = std::min(trials_[schedule] + 1, kTrials);
     since_trial_ += seconds;
   }
@@ -72,7 +72,7 @@ class Tuner {
  private:
   static constexpr int kTrials = 2;
   static constexpr int64_t kTrialSamples = 32;
-  static constexpr double kTurnSeconds = 10e-3, kTrialEvery = 0.2;
+  static constexpr double kTurnSeconds = 10e-3, kTrialEvery = 0.5;
 
   int64_t streams_ = 0;
   int32_t threads_ = 0;

@@ -79,7 +79,8 @@ class CpuEngine:
         scalar = self.config.scalar_input
         name, dtype = ("drawn_values", torch.float32) if scalar else ("drawn_classes", torch.int64)
         temperature, top_k, top_p = options
-        fields = {"seed": seed, "temperature": temperature, "top_k": top_k or 0, "top_p": top_p or 1.0}
+        top_k = min(top_k or 0, self.config.classes)  # an int32 there
+        fields = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": max(top_p or 1.0, 1e-37)}
 
         def call(work: State, first: int, count: int) -> tuple[Tensor, dict[str, Any]]:
             drawn = torch.empty(state.batch, count, dtype=dtype)

@@ -161,18 +161,11 @@ class Engine:
         count = len(self._driver.memory_shapes(1))
         memory = [tensors[f"memory.{index}"].to(self._device) for index in range(count)]
         time, streams, tokens = (tensors[name].to(self._device) for name in ("time", "streams", "tokens"))
-        if (
-            memory[0].dtype != self._driver.like.dtype
-            or (time < 0).any()
-            or (streams < 0).any()
-            or (streams >= 2**32).any()
-        ):
-            raise CheckpointError(f"{source} is damaged: its times, stream numbers or types are impossible.")
-        try:
-            check_tokens(self.config, tokens)
-        except InputError as error:
-            raise CheckpointError(f"{source} is damaged: {error}") from error
-        return State(time, streams, tokens, memory, self.fingerprint)
+        state = State(time, streams, tokens, memory, self.fingerprint)
+        fault = self._fault_of(state)
+        if fault:
+            raise CheckpointError(f"{source} is damaged: {fault}.")
+        return state
 
     # Checks
 
@@ -194,6 +187,29 @@ class Engine:
     def _check_state(self, state: State) -> None:
         if not isinstance(state, State) or state.fingerprint != self.fingerprint:
             raise InputError("this state is not of this engine: weights, backend or dtype differ. Use Engine.start.")
+        fault = self._fault_of(state)
+        if fault:
+            raise InputError(f"this state cannot be run: {fault}. States come from Engine.start, take, join and put.")
+
+    def _fault_of(self, state: State) -> str:
+        """What is impossible about a state, or nothing. A native engine would read past tensors of a wrong shape."""
+        if not state.batch:
+            return "it has no streams"
+        names = self._state_shapes(state.batch)
+        types = [torch.int64, torch.int64, self._driver.token_dtype] + [self._driver.like.dtype] * (len(names) - 3)
+        tensors = state.tensors()
+        if len(tensors) != len(names):
+            return f"it has {len(tensors)} tensors, not {len(names)}"
+        for (name, shape), dtype, tensor in zip(names.items(), types, tensors, strict=True):
+            if tensor.shape != shape or tensor.dtype != dtype:
+                return f"{name} is {list(tensor.shape)} of {tensor.dtype}, not {list(shape)} of {dtype}"
+        if bool((state.time < 0).any() or (state.streams < 0).any() or (state.streams >= 2**32).any()):
+            return "a time or a stream number is out of range"
+        try:
+            check_tokens(self.config, state.tokens)
+        except InputError as error:
+            return str(error)
+        return ""
 
     def _end(self, state: State, count: int) -> int:
         return int(state.time.max()) + count

@@ -43,13 +43,13 @@ class State:
         for row in rows:
             self._check_row(row)
         index = torch.tensor(list(rows), dtype=torch.int64, device=self.time.device)
-        return self._from_tensors([tensor[index] for tensor in self._tensors()])
+        return self._from_tensors([tensor[index] for tensor in self.tensors()])
 
     def join(self, *others: State) -> State:
         """One state with the streams of all, in order."""
         if any(other.fingerprint != self.fingerprint for other in others):
             raise InputError("states of different engines cannot be joined: weights, backend or dtype differ.")
-        columns = zip(self._tensors(), *(other._tensors() for other in others), strict=True)
+        columns = zip(self.tensors(), *(other.tensors() for other in others), strict=True)
         return self._from_tensors([torch.cat(column) for column in columns])
 
     def put(self, row: int, other: State) -> None:
@@ -68,13 +68,14 @@ class State:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file that `Engine.load_state` reads, for the same model, backend and dtype."""
         names = ["time", "streams", "tokens", *(f"memory.{index}" for index in range(len(self.memory)))]
-        tensors = dict(zip(names, self._tensors(), strict=True))
+        tensors = dict(zip(names, self.tensors(), strict=True))
         try:
             write_tensors(Path(path), tensors, {"fingerprint": self.fingerprint, "batch": str(self.batch)})
         except OSError as error:
             raise CheckpointError(f"cannot save the state to {path}: {error.strerror or error}.") from error
 
-    def _tensors(self) -> list[Tensor]:
+    def tensors(self) -> list[Tensor]:
+        """time, streams, tokens, then the memory."""
         return [self.time, self.streams, self.tokens, *self.memory]
 
     def _from_tensors(self, tensors: list[Tensor]) -> State:

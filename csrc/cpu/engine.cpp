@@ -24,15 +24,11 @@ constexpr int32_t kMostThreads = 1024;
 constexpr int64_t kFarFrame = int64_t{1} << 62;  // so that differences of frames cannot overflow
 constexpr int64_t kMostInt8Inputs = 65536;       // 255 * 127 * 65536 is just below 2^31
 
-}  // namespace
-}  // namespace fw
-
-namespace fw {
-namespace {
 struct Outcome {
   int32_t status = FW_OK;
   Failure failure;
 };
+
 }  // namespace
 }  // namespace fw
 
@@ -200,42 +196,44 @@ void pack_all(const fw_model_t& m, fw_engine& e) {
   n.skip_bias = n.layer[0].skip.bias;
 }
 
-// One thread's scratch for `streams` streams; measured first, then laid out, by the same lines.
-Scratch lay_out(const Network& n, int64_t streams, std::unique_ptr<Arena>& arena) {
+// One thread's scratch for `streams` streams, from anything that gives memory by `take`.
+template <class Memory>
+Scratch lay_out(const Network& n, int64_t streams, Memory& memory) {
   const int64_t widest = std::max({n.dilated_inputs, n.skip_inputs, n.skip, n.head, n.gate});
-  const auto sizes = {streams * n.dilated_inputs,
-                      streams * 2 * n.gate,
-                      streams * n.residual,
-                      streams * n.skip_inputs,
-                      streams * n.skip,
-                      streams * n.head,
-                      streams * padded(n.outputs),
-                      streams * n.layers * 2 * n.gate,
-                      streams,
-                      padded(n.outputs)};
-  size_t bytes = Arena::size_of<const float*>(streams) + Arena::size_of<uint8_t>(streams * 2 * widest);
-  for (const int64_t size : sizes) bytes += Arena::size_of<float>(size);
-  arena = std::make_unique<Arena>(static_cast<int64_t>(bytes));
   Scratch s;
-  s.taps = arena->take<float>(streams * n.dilated_inputs);
-  s.sums = arena->take<float>(streams * 2 * n.gate);
-  s.x = arena->take<float>(streams * n.residual);
-  s.gates = arena->take<float>(streams * n.skip_inputs);
-  s.skip = arena->take<float>(streams * n.skip);
-  s.hidden = arena->take<float>(streams * n.head);
-  s.out = arena->take<float>(streams * padded(n.outputs));
-  s.mixed = arena->take<float>(streams * n.layers * 2 * n.gate);
-  s.conditions = arena->take<const float*>(streams);
-  s.bytes = arena->take<uint8_t>(streams * 2 * widest);
-  s.steps = arena->take<float>(streams);
-  s.order = arena->take<int32_t>(padded(n.outputs));
+  s.taps = memory.template take<float>(streams * n.dilated_inputs);
+  s.sums = memory.template take<float>(streams * 2 * n.gate);
+  s.x = memory.template take<float>(streams * n.residual);
+  s.gates = memory.template take<float>(streams * n.skip_inputs);
+  s.skip = memory.template take<float>(streams * n.skip);
+  s.hidden = memory.template take<float>(streams * n.head);
+  s.out = memory.template take<float>(streams * padded(n.outputs));
+  s.mixed = memory.template take<float>(streams * n.layers * 2 * n.gate);
+  s.conditions = memory.template take<const float*>(streams);
+  s.bytes = memory.template take<uint8_t>(streams * 2 * widest);
+  s.steps = memory.template take<float>(streams);
+  s.order = memory.template take<int32_t>(padded(n.outputs));
   return s;
 }
+
+struct Ruler {  // gives nothing and counts how much
+  size_t bytes = 0;
+  template <class Value>
+  Value* take(int64_t count) {
+    bytes += Arena::size_of<Value>(count);
+    return nullptr;
+  }
+};
 
 void make_room(fw_engine& e, int64_t streams) {  // a thread's share
   if (streams <= e.scratch_streams) return;
   e.scratch_streams = 0;
-  for (size_t i = 0; i < e.scratch.size(); ++i) e.scratch[i] = lay_out(e.network, streams, e.arenas[i]);
+  Ruler ruler;
+  lay_out(e.network, streams, ruler);
+  for (size_t i = 0; i < e.scratch.size(); ++i) {
+    e.arenas[i] = std::make_unique<Arena>(static_cast<int64_t>(ruler.bytes));
+    e.scratch[i] = lay_out(e.network, streams, *e.arenas[i]);
+  }
   e.scratch_streams = streams;
 }
 

@@ -82,7 +82,7 @@ class CpuEngine:
         top_k = min(top_k or 0, self.config.classes)  # an int32 there
         fields = {"seed": seed, "temperature": temperature, "top_k": top_k, "top_p": max(top_p or 1.0, 1e-37)}
 
-        def call(work: State, first: int, count: int) -> tuple[Tensor, dict[str, Any]]:
+        def call(first: int, count: int) -> tuple[Tensor, dict[str, Any]]:
             drawn = torch.empty(state.batch, count, dtype=dtype)
             given = None if noise is None else noise[:, first : first + count].to(torch.float32).contiguous()
             return drawn, {**fields, name: drawn, "noise": given}
@@ -93,7 +93,7 @@ class CpuEngine:
         """tokens [B, n] -> what the model predicted for each, [B, n, O]."""
         name = "given_values" if self.config.scalar_input else "given_classes"
 
-        def call(work: State, first: int, count: int) -> tuple[Tensor, dict[str, Any]]:
+        def call(first: int, count: int) -> tuple[Tensor, dict[str, Any]]:
             outputs = torch.empty(state.batch, count, self.config.output_channels)
             given = tokens[:, first : first + count].contiguous()
             return outputs, {name: given, "outputs": outputs, "temperature": 1.0, "top_p": 1.0}
@@ -106,12 +106,12 @@ class CpuEngine:
         state: State,
         samples: int,
         condition: Condition,
-        fields_of: Callable[[State, int, int], tuple[Tensor, dict[str, Any]]],
+        fields_of: Callable[[int, int], tuple[Tensor, dict[str, Any]]],
         nothing: Tensor,
     ) -> Tensor:
         """Native calls of some 20 ms on a copy of the state, which becomes the state when all went well.
 
-        fields_of(copy, first, count) gives the tensor that a call fills, and the fields of fw_run_t that are its own.
+        fields_of(first, count) gives the tensor that a call fills, and the fields of fw_run_t that are its own.
         """
         work, parts = state.copy(), [nothing]
         for begin in range(0, samples, self._block):
@@ -120,7 +120,7 @@ class CpuEngine:
             first = begin
             while first < end:
                 count = min(end - first, max(1, int(CALL_SECONDS * self._rate / state.batch)))
-                result, fields = fields_of(work, first, count)
+                result, fields = fields_of(first, count)
                 begun = time.perf_counter()
                 self._call(work, count, {**fields, **projected})
                 self._rate = count * state.batch / (time.perf_counter() - begun)

@@ -42,7 +42,7 @@ def _one_thread():
 def row(benchmark, request) -> Callable[..., None]:
     """row(name, run, samples, proof=..., config=..., dtype=...): times run(), which makes `samples` samples.
 
-    `against` are other contenders, (name, run, samples, dtype), timed in turn with it and given rows of their own.
+    `against` are others on one thread, (name, run, samples, dtype, batch), timed in turn with it for rows of their own.
     """
 
     def measured(
@@ -60,7 +60,7 @@ def row(benchmark, request) -> Callable[..., None]:
         times = [[] for _ in against]
 
         def others() -> None:
-            for (_, contender, _, _), seconds in zip(against, times, strict=True):
+            for (_, contender, *_), seconds in zip(against, times, strict=True):
                 begun = time.perf_counter()
                 contender()
                 seconds.append(time.perf_counter() - begun)
@@ -71,9 +71,9 @@ def row(benchmark, request) -> Callable[..., None]:
         if benchmark.stats is None:
             pytest.skip("--benchmark-disable: proved, not timed")
         rows = request.config.stash[ROWS]
-        for (other, _, count, kind), seconds in zip(against, times, strict=True):
+        for (other, _, count, kind, streams), seconds in zip(against, times, strict=True):
             limit = measure.ceiling(config, kind)
-            rows.append(measure.make_row(other, count, seconds[1:], proof, limit, dtype=kind))
+            rows.append(measure.make_row(other, count, seconds[1:], proof, limit, dtype=kind, batch=streams))
         limit = measure.ceiling(config, dtype)
         seconds = benchmark.stats.stats.data
         rows.append(measure.make_row(name, samples, seconds, proof, limit, dtype=dtype, batch=batch, threads=threads))

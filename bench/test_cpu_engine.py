@@ -63,6 +63,8 @@ def test_cpu_engine(row, preset, dtype, batch, threads):
     against = []
     if (preset, dtype, batch, threads) == ("ref", "float32", 1, 1):
         against = [eager_contender(model), reference_contender(model)]
+    if (preset, batch, threads) == ("ref", 16, 2):
+        against = [one_thread_contender(model, dtype, batch, samples)]
     row(
         f"generate {preset}, cpu engine", run, samples * batch,
         proof=proof, config=config, dtype=dtype, batch=batch, threads=threads, against=against,
@@ -78,11 +80,24 @@ def eager_contender(model):
         exact = WaveNet(model.config, backend="reference").double()
         exact.load_state_dict(model.state_dict())
         assert_as_close_as_eager(outputs, model(tokens), exact(tokens))
-    return "generate ref, careful eager loop", lambda: loop.generate(0, 200), 200, "float32"
+    return "generate ref, careful eager loop", lambda: loop.generate(0, 200), 200, "float32", 1
 
 
 def reference_contender(model):
     """The incremental reference."""
     engine = Engine(model, backend="reference")
     state = engine.start()
-    return "generate ref, incremental reference", lambda: engine.run(state, 100), 100, "float32"
+    return "generate ref, incremental reference", lambda: engine.run(state, 100), 100, "float32", 1
+
+
+def one_thread_contender(model, dtype, batch, samples):
+    """The same on one thread: a ratio to be read within one row's rounds, not across minutes."""
+    engine = Engine(model, backend="cpu", dtype=dtype, threads=1)
+    state = engine.start(batch)
+    return (
+        "generate ref, cpu engine, in turn with two threads",
+        lambda: engine.run(state, samples),
+        samples * batch,
+        dtype,
+        batch,
+    )

@@ -367,7 +367,7 @@ int32_t run(fw_engine_t* engine, fw_run_t* job) {
                   static_cast<long long>(job->ids[outcome.failure.stream]));
     }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
-    engine->tuner.record(choice.schedule, last - first, took.count());
+    engine->tuner.record(last - first, took.count());
     first = last;
   }
   return FW_OK;

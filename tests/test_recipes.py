@@ -173,6 +173,14 @@ def test_a_melody_file_starts_at_once_fills_its_time_and_peaks_at_a_half(melodie
         assert measure_pitch.measure(wave, 16000).silent < 0.1
 
 
+def test_a_new_note_has_silenced_the_old_one_after_ten_milliseconds():
+    strings = [np.ones((pluck.PLUCKS, 16000)), np.zeros((pluck.PLUCKS, 16000))]  # one heard, one not
+    wave = pluck.render([(0.1, 0.3, 0, 1.0), (0.3, 0.6, 1, 1.0)], strings, 16000, np.random.default_rng(0))
+    heard = np.flatnonzero(wave > 1e-6) / 16000
+    assert heard[0] == pytest.approx(0.1, abs=0.001)
+    assert heard[-1] == pytest.approx(0.31, abs=0.001)
+
+
 def test_melodies_step_along_the_scale_and_reach_all_of_it():
     rng = np.random.default_rng(0)
     steps = [[step for _, _, step, _ in pluck.melody(8, rng)] for _ in range(50)]

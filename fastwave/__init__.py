@@ -16,6 +16,7 @@ from .errors import (
     InputError,
     NativeError,
     StagnationWarning,
+    TrainingError,
 )
 from .generate import Result, generate, score, stream
 from .model import WaveNet
@@ -35,6 +36,7 @@ __all__ = [
     "Result",
     "StagnationWarning",
     "State",
+    "TrainingError",
     "WaveNet",
     "WaveNetConfig",
     "__version__",

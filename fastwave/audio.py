@@ -96,20 +96,22 @@ def load(
     """
     _check_load_arguments(sample_rate, channel, max_samples)
     with _reading(path) as sound:
-        rate, channels = sound.samplerate, sound.channels
-        frames = 0 if sound.frames == _UNKNOWN else sound.frames
-        if isinstance(channel, int) and not 0 <= channel < channels:
-            raise AudioError(f"{path}: there is no channel {channel}: the file has {channels}, counted from 0")
-        if frames * channels > max_samples:
-            raise AudioError(
-                f"{path}: the header claims {frames} frames of {channels} channels, "
-                f"over the limit of {max_samples} samples: cut the file, or raise max_samples"
-            )
-        mono = (_one_channel(block, channel) for block in _decoded_blocks(sound, path, max_samples))
-        if sample_rate is None or sample_rate == rate:
-            return torch.from_numpy(_joined(mono, path, max_samples)), rate
-        _check_resampling(path, frames, rate, sample_rate, max_samples)
-        return torch.from_numpy(_joined(_resampled(mono, rate, sample_rate), path, max_samples)), sample_rate
+        rate = sample_rate or sound.samplerate
+        return torch.from_numpy(_joined(_mono_blocks(sound, path, rate, channel, max_samples), path, max_samples)), rate
+
+
+def blocks(
+    path: str | os.PathLike[str], sample_rate: int, channel: int | str = "mix", max_samples: int = 2**34
+) -> Iterator[Array]:
+    """The samples of `load`, float32 [time] at a time as they are decoded, so that a day of sound needs no memory.
+
+    `max_samples` is 12 days of mono at 16 kHz by default.
+    """
+    _check_load_arguments(sample_rate, channel, max_samples)
+    with _reading(path) as sound:
+        for block in _mono_blocks(sound, path, sample_rate, channel, max_samples):
+            _check_finite(block, path)
+            yield block
 
 
 def save(path: str | os.PathLike[str], samples: Any, sample_rate: int) -> None:
@@ -151,6 +153,26 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[Any]:
                     f"{path}: the header claims {sound.frames} frames of {sound.channels} channels: it is damaged"
                 )
             yield sound
+
+
+def _mono_blocks(
+    sound: Any, path: str | os.PathLike[str], sample_rate: int, channel: int | str, max_samples: int
+) -> Iterator[Array]:
+    """[time] at a time, one channel at the rate asked for."""
+    rate, channels = sound.samplerate, sound.channels
+    frames = 0 if sound.frames == _UNKNOWN else sound.frames
+    if isinstance(channel, int) and not 0 <= channel < channels:
+        raise AudioError(f"{path}: there is no channel {channel}: the file has {channels}, counted from 0")
+    if frames * channels > max_samples:
+        raise AudioError(
+            f"{path}: the header claims {frames} frames of {channels} channels, "
+            f"over the limit of {max_samples} samples: cut the file, or raise max_samples"
+        )
+    mono = (_one_channel(block, channel) for block in _decoded_blocks(sound, path, max_samples))
+    if sample_rate == rate:
+        return mono
+    _check_resampling(path, frames, rate, sample_rate, max_samples)
+    return _resampled(mono, rate, sample_rate)
 
 
 def _decoded_blocks(sound: Any, path: str | os.PathLike[str], max_samples: int) -> Iterator[Array]:
@@ -199,11 +221,15 @@ def _joined(blocks: Iterable[Array], path: str | os.PathLike[str], max_samples: 
         held.extend(block.view(np.uint8).data)
         if len(held) > 4 * max_samples:
             raise AudioError(f"{path}: becomes more than the limit of {max_samples} samples: raise max_samples")
-        if not np.isfinite(block).all():  # resampling can carry finite values of 1e38 over the edge
-            raise AudioError(f"{path}: its values are too large for float32: scale it to [-1, 1]")
+        _check_finite(block, path)
     if not held:
         raise AudioError(f"{path}: there is no sound in this file")
     return np.frombuffer(held, dtype=np.float32)
+
+
+def _check_finite(block: Array, path: str | os.PathLike[str]) -> None:
+    if not np.isfinite(block).all():  # resampling can carry finite values of 1e38 over the edge
+        raise AudioError(f"{path}: its values are too large for float32: scale it to [-1, 1]")
 
 
 def _looks_like_sound(file: BinaryIO) -> bool:

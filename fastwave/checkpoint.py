@@ -25,6 +25,7 @@ FORMAT = 1
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
+BUNDLED = Path(__file__).parent / "bundled"
 MAX_CONFIG_BYTES = 1 << 20
 # Names inside a safetensors header; the dtypes a model may be saved in.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
@@ -43,13 +44,20 @@ def save(folder: str | os.PathLike[str], config: WaveNetConfig, tensors: Mapping
         raise CheckpointError(f"cannot save a checkpoint in {target}: {error.strerror or error}.") from error
 
 
+def bundled() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
+
+
 def load(folder: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tensor]]:
-    """The config and every parameter of a checkpoint folder, checked against each other."""
+    """The config and every parameter of a checkpoint folder, or of a bundled model, checked against each other."""
     source = Path(folder)
+    if not source.is_dir() and str(folder) in bundled():
+        source = BUNDLED / str(folder)
     if not source.is_dir():
         raise CheckpointError(
-            f"no checkpoint folder at {source}: give a folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}. "
-            "(This version bundles no models to be asked for by name.)"
+            f"no checkpoint folder at {source}: give a folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}, or the name "
+            f"of a bundled model: {', '.join(bundled()) or 'this installation has none'}."
         )
     config = read_config(source / CONFIG_FILE)
     tensors, metadata = read_tensors(source / WEIGHTS_FILE, lambda _: config.parameter_shapes())

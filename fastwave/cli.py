@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .cli_train import add_verbs
 from .errors import FastwaveError, InputError
 
 if TYPE_CHECKING:
     from .config import WaveNetConfig
     from .model import WaveNet
+
+DEFAULT_MODEL = "pluck"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -223,6 +226,7 @@ def _parser() -> argparse.ArgumentParser:
         "--save-every", type=float, metavar="SECONDS", help="also save what there is so far; for text, characters"
     )
 
+    add_verbs(verbs)
     verb = _verb(verbs, "score", score, numbers, guided, untrained=False)
     verb.add_argument("files", nargs="+", metavar="FILE", help="sound or text files")
     _verb(verbs, "info", info)
@@ -244,9 +248,14 @@ def _verb(
     verb = verbs.add_parser(name, help=run.__doc__, description=run.__doc__, parents=list(parents))
     verb.set_defaults(run=run, untrained=None)
     if not untrained:
-        verb.add_argument("model", metavar="MODEL", help="a checkpoint folder")
+        verb.add_argument("model", metavar="MODEL", help="a checkpoint folder, or the name of a bundled model")
         return verb
-    verb.add_argument("model", nargs="?", metavar="MODEL", help="a checkpoint folder")
+    verb.add_argument(
+        "model",
+        nargs="?",
+        metavar="MODEL",
+        help=f"a checkpoint folder, or the name of a bundled model (default: {DEFAULT_MODEL})",
+    )
     verb.add_argument("--untrained", metavar="PRESET", help="random weights of a preset shape instead: ref, small, ...")
     return verb
 
@@ -257,8 +266,10 @@ def _model(options: argparse.Namespace) -> tuple[WaveNet, WaveNetConfig]:
     from .config import WaveNetConfig
     from .model import WaveNet
 
-    if (options.model is None) == (options.untrained is None):
-        raise InputError("give one MODEL: a checkpoint folder, or --untrained PRESET for random weights.")
+    if options.model is not None and options.untrained is not None:
+        raise InputError("give MODEL or --untrained PRESET, not both.")
+    if options.model is None and options.untrained is None:
+        options.model = DEFAULT_MODEL
     if options.model is not None:
         model = WaveNet.from_pretrained(options.model)
         return model, model.config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import native
+from . import machine, native
 from .conditioning import Condition, rows_of
 from .config import WaveNetConfig
 from .distributions import Options
@@ -47,7 +46,7 @@ class CpuEngine:
         weights = {name: p.contiguous() for name, p in self._reference.parameters.items()}
         pointers = {name: p.data_ptr() for name, p in weights.items()}
         self._engine = native.CpuEngine(
-            _sizes(config), config.dilations, pointers, dtype, threads or _cores(), instruction_set
+            _sizes(config), config.dilations, pointers, dtype, threads or machine.cores(), instruction_set
         )
         self._projection = self._make_projection()
         self._block = BLOCK
@@ -188,11 +187,6 @@ class CpuEngine:
             assert c is not None
             parts.append(c[0] @ weight + bias)
         return torch.cat(parts)
-
-
-def _cores() -> int:
-    """Those this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _sizes(config: WaveNetConfig) -> dict[str, int]:

@@ -33,5 +33,9 @@ class GenerationError(FastwaveError, RuntimeError):
     """Generation cannot go on; the message names the step."""
 
 
+class TrainingError(FastwaveError, RuntimeError):
+    """Training cannot go on; what was learned up to the last checkpoint is kept."""
+
+
 class StagnationWarning(UserWarning):
     """Generation has repeated one value for so long that the output is likely stuck."""

@@ -1,0 +1,450 @@
+"""The training loop: from prepared data to a model that can be heard, through kills, full disks and bad gradients.
+
+A step depends on the checkpoint before it and on its number, and on nothing else, so that a run which was killed and
+started again ends where the unbroken one does, to the last bit, on the same number of processes and threads.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from . import audio, report
+from .config import WaveNetConfig
+from .data import Batch, Data, Place, Windows
+from .distributions import negative_log_likelihood
+from .errors import CheckpointError, FastwaveError, InputError, TrainingError
+from .files import replacing, sweep
+from .generate import generate
+from .journal import Journal
+from .parallel import Group
+from .progress import RECENT, Progress, checkpoints, step_of
+from .settings import Settings
+
+MOST_ROLLBACKS = 10
+MOST_SKIPPED = 20  # in a row
+REFUSED = ("seed", "batch", "window", "precision")  # another value would be another run
+
+
+def train(
+    data: Data,
+    out: str | os.PathLike[str],
+    config: WaveNetConfig,
+    settings: Settings,
+    group: Group | None = None,
+    backend: str = "auto",
+    command: str = "",
+    show: bool = False,
+) -> float:
+    """Train, or go on training, a model in the folder `out`; the result is its bits a sample on held-out data.
+
+    Without held-out data it is NaN. `show` draws progress on a terminal.
+    """
+    own = group or Group()
+    run = _Run(data, Path(out), config, settings, own, backend, command, show)
+    try:
+        return run.finish(run.loop())
+    finally:
+        run.prefetch.shutdown(wait=True, cancel_futures=True)
+
+
+class _Run:
+    def __init__(
+        self,
+        data: Data,
+        out: Path,
+        config: WaveNetConfig,
+        settings: Settings,
+        group: Group,
+        backend: str,
+        command: str,
+        show: bool,
+    ) -> None:
+        _check_fits(data, config)
+        self.data, self.out, self.config, self.settings, self.group = data, out, config, settings, group
+        self.command, self.show = command, show
+        self.rows = group.share(settings.batch)
+        self.training = Windows(data, config, settings.window, settings.seed)
+        self.held_out = Windows(data, config, settings.window, settings.seed, held_out=True)
+        self.training.places(0, 1)  # is there any?
+        if group.first:
+            _write_settings(out, config, settings, command)
+        self.progress = Progress(config, backend, group.device, settings.seed)
+        self.journal = Journal(out if group.first else None, settings.tensorboard)
+        self.prefetch = concurrent.futures.ThreadPoolExecutor(1)
+        self._ahead: tuple[int, concurrent.futures.Future[tuple[Batch, int]]] | None = None
+        self._told = self._clear_told()
+        self._validated: tuple[int, float] | None = None
+        self._resume()
+
+    @property
+    def step(self) -> int:
+        return self.progress.counters.step
+
+    def _say(self, event: str, **values: Any) -> None:
+        self.journal.write(event, self.step, self.progress.counters.elapsed, **values)
+
+    # From where
+
+    def _resume(self) -> None:
+        """The newest checkpoint that can be trusted, or a first one, which also shows that the disk takes it."""
+        progress, folder = self.progress, self.out / "checkpoints"
+        if self.group.first:
+            for written in (self.out, folder, self.out / "samples"):
+                sweep(written)
+        bad = []
+        for path in checkpoints(folder):
+            try:
+                progress.load(path)
+            except CheckpointError as error:
+                bad.append(f"passed over {path.name}: {error}")
+                continue
+            if self.group.first:  # the kill may have come between the two
+                progress.averaged().save_pretrained(self.out)
+            self._say("resume", bad=bad)
+            self._tell(*bad, f"goes on from step {self.step} of {self.settings.steps}")
+            self.group.wait()
+            return
+        if bad:
+            raise CheckpointError(f"no checkpoint in {folder} can be read. {bad[0]}")
+        progress.counters.micro_batch = self.settings.micro_batch
+        self.group.wait()  # all have looked before the first file appears
+        self._say(
+            "start",
+            command=self.command,
+            config=self.config.to_dict(),
+            settings=dataclasses.asdict(self.settings),
+            device=str(self.group.device),
+            parameters=self.config.parameter_count,
+            data=self.data.summary(),
+        )
+        self._save()
+
+    def _save(self) -> None:
+        if self.group.first:
+            path = self.progress.save(self.out / "checkpoints", self.settings.keep)
+            self.progress.averaged().save_pretrained(self.out)
+            self._say("checkpoint", file=f"checkpoints/{path.name}")
+
+    # The loop
+
+    def loop(self) -> str:
+        """Step after step -> why it ended."""
+        s, begun = self.settings, time.monotonic()
+        with _bar(s.steps, self.step, self.show and self.group.first) as bar:
+            while self.step < s.steps:
+                tick = time.monotonic()
+                self._one_step()
+                self.progress.counters.elapsed += time.monotonic() - tick
+                if self._exploded():
+                    self._roll_back()
+                    continue
+                at_end = self.step == s.steps
+                if self.step % s.log_every == 0 or at_end:
+                    self._log(bar)
+                if self.step % s.save_every == 0 or at_end:
+                    self._save()
+                if self.step % s.validate_every == 0:
+                    self._validate()
+                if self.step % s.sample_every == 0:
+                    self._sample()
+                late = s.minutes is not None and time.monotonic() - begun > 60 * s.minutes
+                if self.group.any(late) and not at_end:
+                    self._save()
+                    return f"stopped after {s.minutes:g} minutes; the same command goes on"
+        return "done"
+
+    def _one_step(self) -> None:
+        c, s = self.progress.counters, self.settings
+        begun = time.monotonic()
+        batch, targets = self._next_batch()
+        self._told["waited"] += time.monotonic() - begun
+        nats = self._gradients(batch, targets)
+        gradients = [p.grad for p in self.progress.parameters.values() if p.grad is not None]
+        self.group.add([*gradients, nats])
+        norm = torch.nn.utils.clip_grad_norm_(self.progress.parameters.values(), s.clip)
+        bits = float(nats) / math.log(2)
+        c.step += 1
+        if not (math.isfinite(bits) and math.isfinite(float(norm))):
+            c.skipped += 1
+            c.skipped_in_a_row += 1
+            reason = f"the {'gradient' if math.isfinite(bits) else 'loss'} is not finite"
+            self._say("skipped_step", reason=reason, skipped=c.skipped)
+            self._tell(f"step {c.step} is skipped: {reason}")
+            return
+        c.skipped_in_a_row = 0
+        rate = s.rate(c.step - 1) * c.learning_rate_scale
+        self.progress.update(rate, s.betas, s.weight_decay, s.average)
+        c.note(bits)
+        c.seen += targets
+        told = self._told
+        told["bits"].append(bits)
+        told["norm"].append(float(norm))
+        told["rate"] = rate
+        told["targets"] += targets
+
+    def _next_batch(self) -> tuple[Batch, int]:
+        """This process's rows of the step's batch, and the targets in all rows; the next one is read meanwhile."""
+        step = self.step
+        if self._ahead is None or self._ahead[0] != step:
+            self._ahead = (step, self.prefetch.submit(self._read, step))
+        result = self._ahead[1].result()
+        self._ahead = (step + 1, self.prefetch.submit(self._read, step + 1))
+        return result
+
+    def _read(self, step: int) -> tuple[Batch, int]:
+        places = self.training.places(step, self.settings.batch)
+        return self.training.batch(places[self.rows]), _targets(places)
+
+    def _gradients(self, batch: Batch, targets: int) -> Tensor:
+        """Leaves the gradients of this process's rows, and returns their share of the mean nats."""
+        c = self.progress.counters
+        rows = batch.tokens.shape[0]
+        while True:
+            # on a CPU one at a time stays nearer to the caches: 1.25 times faster at `small`
+            size = min(c.micro_batch or (1 if self.group.device.type == "cpu" else rows), rows)
+            try:
+                for parameter in self.progress.parameters.values():
+                    parameter.grad = torch.zeros_like(parameter)
+                total = torch.zeros((), device=self.group.device)
+                for first in range(0, rows, size):
+                    part = batch.rows(first, first + size).to(self.group.device)
+                    nats = self._nats(part).sum() / targets
+                    nats.backward()  # type: ignore[no-untyped-call]
+                    total += nats.detach()
+                return total
+            except RuntimeError as error:
+                if not _out_of_memory(error) or size == 1:
+                    raise
+                c.micro_batch = (size + 1) // 2
+            if self.group.device.type == "cuda":
+                torch.cuda.empty_cache()
+            self._say("micro_batch", size=c.micro_batch)
+            self._tell(f"out of memory: {c.micro_batch} windows at a time from now on, the batch stays {rows}")
+
+    def _nats(self, batch: Batch, weights: dict[str, Tensor] | None = None) -> Tensor:
+        """[B, window], 0 where a file has no target."""
+        context = self.training.context
+        inputs = (batch.tokens[:, :-1], batch.frames, batch.speaker)
+        low = self.settings.precision == "bfloat16"
+        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=low):
+            model = self.progress.model
+            out = model(*inputs) if weights is None else functional_call(model, weights, inputs)
+        nats = negative_log_likelihood(self.config.output, out[:, context - 1 :], batch.tokens[:, context:])
+        return nats * batch.counted
+
+    # When it goes wrong
+
+    def _exploded(self) -> bool:
+        c = self.progress.counters
+        return c.exploded() or c.skipped_in_a_row >= MOST_SKIPPED or not self.progress.finite()
+
+    def _roll_back(self) -> None:
+        """To the last checkpoint with half the learning rate, and that into the checkpoint, so that a kill keeps it."""
+        before = self.progress.counters
+        folder = self.out / "checkpoints"
+        self.group.wait()
+        found = checkpoints(folder)
+        # the newest may have been written when it had begun already
+        older = [path for path in found if step_of(path) <= before.step - 2 * RECENT] or found[-1:]
+        for path in older:
+            with contextlib.suppress(CheckpointError):
+                self.progress.load(path)
+                break
+        else:
+            raise TrainingError(f"the loss exploded at step {before.step}, and no checkpoint in {folder} can be read.")
+        self.group.wait()
+        self.group.wait()
+        c = self.progress.counters
+        c.elapsed, c.rollbacks, c.skipped = before.elapsed, before.rollbacks + 1, before.skipped
+        c.learning_rate_scale = before.learning_rate_scale / 2
+        c.skipped_in_a_row, c.bits = 0, []
+        self._told = self._clear_told()
+        reason = f"the loss exploded at step {before.step}"
+        self._say("rollback", to=c.step, learning_rate_scale=c.learning_rate_scale, reason=reason)
+        self._tell(f"{reason}: back to step {c.step}, learning rate times {c.learning_rate_scale:g}")
+        if c.rollbacks > MOST_ROLLBACKS:
+            raise TrainingError(
+                f"the loss has exploded {c.rollbacks} times, whatever the learning rate. Look at the data (fastwave "
+                "doctor checks the model), or start anew with a smaller --learning-rate or --precision float32."
+            )
+        self._save()
+        if self.group.first:  # only now: a kill before it resumes from one of them, and explodes again
+            for path in found:
+                if step_of(path) > c.step:
+                    path.unlink()
+
+    # What is seen of it
+
+    def _validate(self) -> float:
+        """Bits a sample of the averaged weights on held-out windows, always the same ones; NaN without any."""
+        if self._validated is not None and self._validated[0] == self.step:
+            return self._validated[1]
+        places = self.held_out.some(self.settings.validation_targets)
+        mine = places[self.group.rank :: self.group.world]
+        nats = torch.zeros(2, dtype=torch.float64, device=self.group.device)
+        whole = dict(self.progress.model.named_parameters()) | self.progress.average
+        with torch.inference_mode():
+            for first in range(0, len(mine), 4):
+                part = mine[first : first + 4]
+                values = self._nats(self.held_out.batch(part).to(self.group.device), whole)
+                nats += torch.stack([values.double().sum(), torch.tensor(float(_targets(part)), dtype=torch.float64)])
+        self.group.add([nats])
+        bits = float(nats[0] / nats[1]) / math.log(2) if float(nats[1]) else math.nan
+        if math.isfinite(bits):
+            self._say("validation", bits=bits)
+        self._validated = (self.step, bits)
+        return bits
+
+    def _sample(self) -> None:
+        """A sound or text of the averaged weights beside a real one, and the page drawn anew."""
+        if not self.group.first:
+            return
+        suffix = ".wav" if self.config.codec_object.is_audio else ".txt"
+        folder = self.out / "samples"
+        real, name = folder / f"real{suffix}", f"step-{self.step:08}{suffix}"
+        try:
+            folder.mkdir(exist_ok=True)
+            given = self._example(real)
+            begun = time.monotonic()
+            result = generate(self.progress.averaged(), seed=self.settings.seed, output=folder / name, **given)
+            speed = sum(result.lengths) / (time.monotonic() - begun)
+            self._say("sample", file=f"samples/{name}", real=f"samples/{real.name}", samples_per_second=speed)
+            if suffix == ".wav":
+                self.journal.show(self.step, result.samples[0], result.sample_rate)
+        except (FastwaveError, OSError) as error:  # a model that cannot yet be heard is no reason to stop
+            self._tell(f"no sample at step {self.step}: {error}")
+        report.write(self.out)
+
+    def _example(self, real: Path) -> dict[str, Any]:
+        """Writes a held-out stretch to `real`; gives its length and conditioning, for the model to say the same."""
+        side = (self.held_out.sides or self.training.sides)[0]
+        rate = self.config.sample_rate
+        length = min(side.last - side.first, round(self.settings.sample_seconds * rate) if rate else 1000)
+        stored = self.data.tokens(side.file, side.first, side.first + length)
+        if rate:
+            tokens = torch.from_numpy(
+                stored / np.float32(32768) if self.config.scalar_input else stored.astype("int64")
+            )
+            audio.save(real, self.config.codec_object.decode(tokens), rate)
+        else:
+            with replacing(real) as temporary:
+                temporary.write_bytes(stored.tobytes())
+        given: dict[str, Any] = {"samples": length}
+        if self.config.local_channels:
+            numbers = np.arange(side.first // self.config.hop, (side.first + length) // self.config.hop + 2)
+            given["condition"] = torch.from_numpy(self.data.frames(side.file, numbers))
+        if self.config.speakers:
+            given["speaker"] = self.data.files[side.file]["speaker"]
+        return given
+
+    def _clear_told(self) -> dict[str, Any]:
+        return {"bits": [], "norm": [], "rate": 0.0, "targets": 0, "waited": 0.0, "since": time.monotonic()}
+
+    def _log(self, bar: Any) -> None:
+        told, self._told = self._told, self._clear_told()
+        took = max(1e-9, time.monotonic() - told["since"])
+        if not told["bits"]:
+            return
+        bits = sum(told["bits"]) / len(told["bits"])
+        values = {
+            "bits": bits,
+            "learning_rate": told["rate"],
+            "gradient_norm": sum(told["norm"]) / len(told["norm"]),
+            "samples_per_second": told["targets"] / took,
+            "waiting": told["waited"] / took,
+        }
+        self._say("train", **values)
+        bar.n = self.step
+        bar.set_postfix_str(f"{bits:.3f} bits, {values['samples_per_second']:,.0f} samples/s")
+
+    def _tell(self, *lines: str) -> None:
+        from tqdm import tqdm
+
+        if self.group.first:
+            for line in lines:
+                tqdm.write(f"fastwave train: {line}", file=sys.stderr)
+
+    def finish(self, reason: str) -> float:
+        """The last look at what there is now."""
+        bits = self._validate()
+        if reason == "done" and self.step % self.settings.sample_every:
+            self._sample()
+        self._say("end", bits=bits if math.isfinite(bits) else None, reason=reason)
+        if self.group.first:
+            report.write(self.out)
+        self.group.wait()
+        return bits
+
+
+def _targets(places: list[Place]) -> int:
+    return sum(place.last - place.first for place in places)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def _check_fits(data: Data, config: WaveNetConfig) -> None:
+    how = data.how
+    pairs = (
+        ("codec", how.codec, config.codec),
+        ("classes", how.classes, config.classes),
+        ("sample_rate", how.sample_rate, config.sample_rate),
+        ("local feature channels", how.feature_channels if how.features else 0, config.local_channels),
+        ("hop", how.hop if how.features else 1, config.hop),
+        ("speakers", len(data.speakers), config.speakers),
+    )
+    for name, made, asked in pairs:
+        if made != asked:
+            raise InputError(f"the prepared data have {name} {made}, the model {asked}: prepare them for this model.")
+
+
+def _write_settings(out: Path, config: WaveNetConfig, settings: Settings, command: str) -> None:
+    """run.json; refuses to go on with a run that is another one."""
+    path = out / "run.json"
+    told = {"command": command, "config": config.to_dict(), "settings": dataclasses.asdict(settings)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            before = json.loads(path.read_text())
+            _check_same_run(out, before, json.loads(json.dumps(told)))
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(told, indent=2) + "\n")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
+
+
+def _check_same_run(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    differences = [
+        f"{name} was {before[part].get(name)}, now {now[part].get(name)}"
+        for part in ("config", "settings")
+        for name in now[part]
+        if (part == "config" or name in REFUSED) and before[part].get(name) != now[part].get(name)
+    ]
+    if differences:
+        raise InputError(
+            f"{out} holds another run: {'; '.join(differences[:4])}. Give another --out, or the same settings."
+        )
+
+
+@contextlib.contextmanager
+def _bar(total: int, done: int, show: bool) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, initial=done, unit="step", desc="training", disable=None if show else True) as bar:
+        yield bar

@@ -26,7 +26,7 @@ FLOORS = [
     ["model", "state"],
     ["conditioning", "checkpoint"],
     ["backends", "config"],
-    ["reference", "native", "codec", "audio"],
+    ["reference", "native", "codec", "audio", "features"],
     ["distributions", "noise", "files"],
     ["errors", "kernels"],
 ]

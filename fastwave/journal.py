@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 
+from . import drawing
 from .errors import InputError, TrainingError
 
 FILE = "log.jsonl"
@@ -45,12 +46,14 @@ class Journal:
                     self._board.add_scalar(f"{event}/{name}", value, step)
             self._board.flush()
 
-    def show(self, step: int, wave: torch.Tensor, sample_rate: int, image: Any = None) -> None:
-        """A sound, and its spectrogram [height, width, 3] bytes, for TensorBoard."""
-        if self._board is not None:
-            self._board.add_audio("sample", wave[None], step, sample_rate)
-            if image is not None:
-                self._board.add_image("spectrogram", image, step, dataformats="HWC")
+    def show(self, step: int, wave: Tensor, sample_rate: int) -> None:
+        """A sound [T] and its spectrogram, for TensorBoard."""
+        if self._board is None:
+            return
+        levels = drawing.spectrogram(wave.double().numpy(), sample_rate)
+        image = drawing.palette()[drawing.shades(levels - levels.max())]
+        self._board.add_audio("sample", wave[None], step, sample_rate)
+        self._board.add_image("spectrogram", image, step, dataformats="HWC")
 
 
 def _board(run: Path) -> Any:

@@ -9,9 +9,7 @@ import html
 import json
 import math
 import os
-import struct
 import tempfile
-import zlib
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +18,20 @@ import numpy as np
 import numpy.typing as npt
 
 from . import audio
+from .drawing import (
+    COLOURS,
+    COLUMNS,
+    MINUS,
+    RANGE_DB,
+    axes,
+    chart,
+    palette,
+    places,
+    png,
+    shades,
+    spectrogram,
+    ticks,
+)
 from .errors import AudioError, InputError, TrainingError
 from .files import replacing
 
@@ -31,24 +43,8 @@ MOST_SOUND_BYTES = 3 << 20  # of all sounds together; base64 makes them a third 
 MOST_TEXT_BYTES = 2000
 MOST_EVENTS = 50
 MOST_SKIPPED = 20
-COLUMNS = 600  # of a waveform or spectrogram
-RANGE_DB = 80.0
-MINUS = "\u2212"
 
 Array = npt.NDArray[np.float64]
-Tick = tuple[float, str]  # where, as a share of the axis, and what is written there
-
-# Seven colours of CIE lightness 4 to 97 in nearly even steps, so that equal steps of level look equal
-_COLOURS = (
-    (9, 14, 26),
-    (35, 42, 102),
-    (120, 57, 148),
-    (213, 69, 137),
-    (255, 124, 94),
-    (253, 194, 101),
-    (255, 248, 201),
-)
-_LIGHTNESS = (4, 20, 36, 52, 67, 82, 97)
 
 # What HTML cannot hold, or what would not be seen: a picture of each control character but tab and line feed
 _CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
@@ -188,12 +184,12 @@ def _losses(history: History) -> str:
     named = {"white noise": "white_noise_bits", "order-0 model": "order0_bits"}
     levels = {name: value for name, key in named.items() if (value := _number(data.get(key))) is not None}
     curves = {"training": points(history.train, "bits"), "held out": points(history.validation, "bits")}
-    loss = _chart(f"Bits a {_unit(history)}, by step", history.step, curves, levels)
+    loss = chart(f"Bits a {_unit(history)}, by step", history.step, curves, levels)
     if not loss:
         return "<p>Nothing has been measured yet.</p>"
     small = [
-        _chart("Learning rate", history.step, {"": points(history.train, "learning_rate")}),
-        _chart(
+        chart("Learning rate", history.step, {"": points(history.train, "learning_rate")}),
+        chart(
             f"Training speed, {_unit(history)}s a second",
             history.step,
             {"": points(history.train, "samples_per_second")},
@@ -284,10 +280,10 @@ def _samples(run: Path, history: History) -> str:
             clips.append(_clip(title, path, MOST_SOUND_BYTES // len(paths)))
         except (AudioError, OSError) as error:
             clips.append(f"<figure><h3>{title}</h3><p>It cannot be heard: {_text(error)}</p></figure>")
-    levels = {clip.title: _levels(clip) for clip in clips if isinstance(clip, _Clip)}
+    levels = {clip.title: spectrogram(clip.wave, clip.sample_rate) for clip in clips if isinstance(clip, _Clip)}
     loudest = max((float(level.max()) for level in levels.values()), default=0.0)
     drawn = [clip if isinstance(clip, str) else _heard(clip, levels[clip.title] - loudest) for clip in clips]
-    ramp = f"<i style='background:linear-gradient(to right, {', '.join(f'rgb{colour}' for colour in _COLOURS)})'></i>"
+    ramp = f"<i style='background:linear-gradient(to right, {', '.join(f'rgb{colour}' for colour in COLOURS)})'></i>"
     key = f"<p class=key>dB from the loudest of all: {MINUS}{RANGE_DB:g} {ramp} 0</p>"
     return f"{key}<div class=sounds>{''.join(drawn)}</div>"
 
@@ -327,17 +323,16 @@ def _blocks(path: Path, rate: int) -> Generator[Array, None, None]:
 
 def _heard(clip: _Clip, levels: Array) -> str:
     """A player under the waveform and the spectrogram, `levels` in dB below the loudest."""
-    shown = np.clip(255 * (1 + levels / RANGE_DB), 0, 255).astype(np.uint8)
-    image = _data_uri("image/png", _png(shown, _palette()))
+    image = _data_uri("image/png", png(shades(levels), palette()))
     kilohertz = clip.sample_rate / 2000
-    seconds = _ticks(0, clip.seconds, 5, " s")
+    seconds = ticks(0, clip.seconds, 5, " s")
     about = f"Spectrogram of {clip.title}: 0 to {kilohertz:g} kHz over {clip.seconds:.1f} seconds"
     note = f" <small>the first {clip.seconds:.1f} s</small>" if clip.cut else ""
     return (
         f"<figure><h3>{clip.title}{note}</h3>"
         f"<div class='plot wave'>{_waveform(clip)}</div>"
         f"<div class='plot spectrogram'><img alt='{about}' src='{image}'>"
-        f"{_axes(seconds, _ticks(0, kilohertz, 4, ' kHz'))}</div>"
+        f"{axes(seconds, ticks(0, kilohertz, 4, ' kHz'))}</div>"
         f"<audio controls preload=metadata aria-label='{clip.title}' src='{_data_uri('audio/wav', clip.wav)}'></audio>"
         "</figure>"
     )
@@ -350,109 +345,9 @@ def _waveform(clip: _Clip) -> str:
     high = np.maximum.reduceat(clip.wave, edges) / peak
     low = np.minimum.reduceat(clip.wave, edges) / peak
     across = (np.arange(len(edges)) + 0.5) / len(edges)
-    outline = _places(np.append(across, across[::-1]), (1 - np.append(high, low[::-1])) / 2)
+    outline = places(np.append(across, across[::-1]), (1 - np.append(high, low[::-1])) / 2)
     shape = f"<path class=waveform d='M{'L'.join(outline)}Z'/>"
-    return _axes([], [(0.0, f"{MINUS}{peak:.2g}"), (1.0, f"{peak:.2g}")], shape, f"Waveform of {clip.title}")
-
-
-def _levels(clip: _Clip) -> Array:
-    """[bins from Nyquist down to 0, columns] in dB: squared magnitudes of windows of about 32 ms."""
-    size = 1 << min(10, max(6, round(math.log2(0.032 * clip.sample_rate))))
-    wave = np.pad(clip.wave, (size // 2, size))
-    hop = max(size // 4, -(-len(clip.wave) // COLUMNS))
-    windows = np.lib.stride_tricks.sliding_window_view(wave, size)[: len(clip.wave) : hop]
-    magnitude = np.abs(np.fft.rfft(windows * np.hanning(size), axis=1)) / size
-    levels: Array = 10 * np.log10(magnitude**2 + 1e-12).T[::-1]
-    return levels
-
-
-def _palette() -> npt.NDArray[np.uint8]:
-    """[256, 3] of even lightness."""
-    wanted = np.linspace(_LIGHTNESS[0], _LIGHTNESS[-1], 256)
-    channels = [np.interp(wanted, _LIGHTNESS, [colour[i] for colour in _COLOURS]) for i in range(3)]
-    return np.stack(channels, axis=1).round().astype(np.uint8)
-
-
-def _png(pixels: npt.NDArray[np.uint8], palette: npt.NDArray[np.uint8]) -> bytes:
-    """[height, width] numbers of 256 colours -> a PNG file."""
-    height, width = pixels.shape
-    rows = np.pad(pixels, ((0, 0), (1, 0)))  # every row begins with 0: no filter
-    parts = (
-        (b"IHDR", struct.pack(">2I5B", width, height, 8, 3, 0, 0, 0)),
-        (b"PLTE", palette.tobytes()),
-        (b"IDAT", zlib.compress(rows.tobytes(), 9)),
-        (b"IEND", b""),
-    )
-    chunks = (struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in parts)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-
-# Curves
-
-
-def _chart(title: str, last: int, curves: Mapping[str, Array], levels: Mapping[str, float] | None = None) -> str:
-    """Curves over the steps up to `last`, and horizontal lines at `levels`; without those the axis begins at 0."""
-    levels = levels or {}
-    curves = {name: curve for name, curve in curves.items() if curve.size}
-    if not curves:
-        return ""
-    steps = max(1.0, last, *(float(curve[0, -1]) for curve in curves.values()))
-    values = [curve[1] for curve in curves.values()]
-    # the highest hundredth may leave the picture: one explosion would press the rest flat
-    high = max([*levels.values(), *(float(np.quantile(each, 0.99, method="higher")) for each in values)])
-    low = min([*levels.values(), *(float(each.min()) for each in values)]) if levels else 0.0
-    margin = 0.04 * ((high - low) or abs(high) or 1.0)
-    low, high = low - margin * bool(levels), high + margin
-    drawn, legend = "", ""
-    for name, (x, y) in curves.items():
-        kind = "held" if name == "held out" else "train"
-        places = _places(x / steps, (high - y) / (high - low))
-        drawn += f"<path class={kind} d='M{'L'.join(places)}'/>"
-        if len(x) == 1 or (kind == "held" and len(x) < 60):  # a line of no length has round ends: a dot
-            drawn += f"<path class='{kind} dots' d='{''.join(f'M{place}h0' for place in places)}'/>"
-        legend += f"<span class={kind}>{name}</span>" if name else ""
-    lines = ""
-    before = -math.inf
-    for name, value in sorted(levels.items(), key=lambda level: -level[1]):
-        at = 100 * (high - value) / (high - low)
-        shift = 14 if at - before < 8 else -6  # under its line, where the name above would be in the way
-        before = at
-        lines += f"<line class=level x1=0 x2=100% y1={at:.2f}% y2={at:.2f}% />"
-        lines += f"<text class=level x=100% y={at:.2f}% dy={shift}>{name} {value:.2f}</text>"
-    about = title + "".join(f"; last {name} {curve[1, -1]:.4g}" for name, curve in curves.items())
-    about += "".join(f"; {name} {value:.4g}" for name, value in levels.items())
-    large = "held out" in curves or bool(levels)
-    legend = legend and f"<span class=legend>{legend}</span>"
-    axes = _axes(_ticks(0, steps, 6), _ticks(low, high, 8 if large else 5), drawn, about, lines)
-    return f"<figure><h3>{title}{legend}</h3><div class='plot {('small', 'large')[large]}'>{axes}</div></figure>"
-
-
-def _axes(x: Sequence[Tick], y: Sequence[Tick], shapes: str = "", about: str = "", lines: str = "") -> str:
-    """Shapes in a square of 1000 that is stretched, with ticks beside it that are not."""
-    ticks = "".join(f"<text class=x x={100 * at:.2f}% y=100% dy=17>{name}</text>" for at, name in x)
-    for at, name in y:
-        down = 100 * (1 - at)
-        ticks += f"<line class=tick x1=0 x2=100% y1={down:.2f}% y2={down:.2f}% />"
-        ticks += f"<text class=y x=0 y={down:.2f}% dx=-7 dy=4>{name}</text>"
-    stretched = f"<svg viewBox='0 0 1000 1000' preserveAspectRatio=none>{shapes}</svg>" if shapes else ""
-    role = f"role=img aria-label='{about}'" if about else "aria-hidden=true"
-    return f"<svg class=axes {role}>{ticks}{stretched}{lines}</svg>"
-
-
-def _places(x: Array, y: Array) -> list[str]:
-    """Points of the unit square, y downwards, for a path in a square of 1000."""
-    places = np.rint(np.clip(np.stack([x, y], axis=1), -1, 2) * 10_000) / 10
-    return [f"{across:g} {down:g}" for across, down in places]
-
-
-def _ticks(low: float, high: float, about: int, unit: str = "") -> list[Tick]:
-    """Round numbers between, about so many; the last with its unit."""
-    rough = (high - low) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * each for each in (1, 2, 5, 10) if power * each >= rough * 0.999)
-    numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
-    ticks = [((number * step - low) / (high - low), _short(number * step)) for number in numbers]
-    return [*ticks[:-1], (ticks[-1][0], ticks[-1][1] + unit)]
+    return axes([], [(0.0, f"{MINUS}{peak:.2g}"), (1.0, f"{peak:.2g}")], shape, f"Waveform of {clip.title}")
 
 
 # Words
@@ -475,13 +370,6 @@ def _value(value: object) -> str:
 
 def _name(key: str) -> str:
     return str(key).replace("_", " ")
-
-
-def _short(value: float) -> str:
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.6g}{letter}"
-    return f"{value:.6g}".replace("-", MINUS)
 
 
 def _duration(seconds: float) -> str:

@@ -18,19 +18,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from . import audio, report
+from . import report
 from .config import WaveNetConfig
 from .data import Batch, Data, Place, Windows
 from .distributions import negative_log_likelihood
 from .errors import CheckpointError, FastwaveError, InputError, TrainingError
 from .files import replacing, sweep
-from .generate import generate
 from .journal import Journal
+from .listen import render
 from .parallel import Group
 from .progress import RECENT, Progress, checkpoints, step_of
 from .settings import Settings
@@ -314,43 +313,16 @@ class _Run:
         """A sound or text of the averaged weights beside a real one, and the page drawn anew."""
         if not self.group.first:
             return
-        suffix = ".wav" if self.config.codec_object.is_audio else ".txt"
-        folder = self.out / "samples"
-        real, name = folder / f"real{suffix}", f"step-{self.step:08}{suffix}"
+        side = (self.held_out.sides or self.training.sides)[0]
+        s = self.settings
         try:
-            folder.mkdir(exist_ok=True)
-            given = self._example(real)
-            begun = time.monotonic()
-            result = generate(self.progress.averaged(), seed=self.settings.seed, output=folder / name, **given)
-            speed = sum(result.lengths) / (time.monotonic() - begun)
-            self._say("sample", file=f"samples/{name}", real=f"samples/{real.name}", samples_per_second=speed)
-            if suffix == ".wav":
-                self.journal.show(self.step, result.samples[0], result.sample_rate)
+            sample = render(self.progress.averaged(), self.data, side, self.out, self.step, s.sample_seconds, s.seed)
+            self._say("sample", file=sample.file, real=sample.real, samples_per_second=sample.samples_per_second)
+            if self.config.sample_rate:
+                self.journal.show(self.step, sample.result.samples[0], self.config.sample_rate)
+            report.write(self.out)
         except (FastwaveError, OSError) as error:  # a model that cannot yet be heard is no reason to stop
             self._tell(f"no sample at step {self.step}: {error}")
-        report.write(self.out)
-
-    def _example(self, real: Path) -> dict[str, Any]:
-        """Writes a held-out stretch to `real`; gives its length and conditioning, for the model to say the same."""
-        side = (self.held_out.sides or self.training.sides)[0]
-        rate = self.config.sample_rate
-        length = min(side.last - side.first, round(self.settings.sample_seconds * rate) if rate else 1000)
-        stored = self.data.tokens(side.file, side.first, side.first + length)
-        if rate:
-            tokens = torch.from_numpy(
-                stored / np.float32(32768) if self.config.scalar_input else stored.astype("int64")
-            )
-            audio.save(real, self.config.codec_object.decode(tokens), rate)
-        else:
-            with replacing(real) as temporary:
-                temporary.write_bytes(stored.tobytes())
-        given: dict[str, Any] = {"samples": length}
-        if self.config.local_channels:
-            numbers = np.arange(side.first // self.config.hop, (side.first + length) // self.config.hop + 2)
-            given["condition"] = torch.from_numpy(self.data.frames(side.file, numbers))
-        if self.config.speakers:
-            given["speaker"] = self.data.files[side.file]["speaker"]
-        return given
 
     def _clear_told(self) -> dict[str, Any]:
         return {"bits": [], "norm": [], "rate": 0.0, "targets": 0, "waited": 0.0, "since": time.monotonic()}
@@ -386,7 +358,8 @@ class _Run:
             self._sample()
         self._say("end", bits=bits if math.isfinite(bits) else None, reason=reason)
         if self.group.first:
-            report.write(self.out)
+            with contextlib.suppress(TrainingError):  # a page that cannot be written costs nobody a model
+                report.write(self.out)
         self.group.wait()
         return bits
 

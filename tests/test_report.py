@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from fastwave import audio, report
+from fastwave import audio, drawing, report
 from fastwave.config import WaveNetConfig
 from fastwave.errors import FastwaveError
 
@@ -413,8 +413,7 @@ def test_silence_and_sounds_shorter_than_a_window_are_drawn(tmp_path, wave):
 
 def test_a_tone_is_bright_at_its_place_in_the_spectrogram():
     seconds = np.arange(RATE) / RATE
-    clip = report._Clip("tone", np.sin(2 * np.pi * 2000 * seconds), RATE, b"", False)
-    levels = report._levels(clip)
+    levels = drawing.spectrogram(np.sin(2 * np.pi * 2000 * seconds), RATE)
     row = levels.mean(axis=1).argmax()
     assert 1 - row / (len(levels) - 1) == pytest.approx(2000 / 8000, abs=0.005)  # counted from the bottom
     assert levels[row].mean() - np.median(levels) > 60
@@ -422,8 +421,8 @@ def test_a_tone_is_bright_at_its_place_in_the_spectrogram():
 
 def test_a_png_holds_the_pixels():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
-    palette = report._palette()
-    file, chunks = report._png(pixels, palette), {}
+    palette = drawing.palette()
+    file, chunks = drawing.png(pixels, palette), {}
     assert file.startswith(b"\x89PNG\r\n\x1a\n")
     at = 8
     while at < len(file):
@@ -440,7 +439,7 @@ def test_a_png_holds_the_pixels():
 
 def test_equal_steps_of_level_are_equal_steps_of_lightness():
     """CIE L* of the 256 colours rises by about the same everywhere."""
-    linear = (report._palette() / 255.0) ** 2.2
+    linear = (drawing.palette() / 255.0) ** 2.2
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     lightness = np.where(luminance > 0.00886, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
     spread = np.diff(lightness[::15])
@@ -449,10 +448,10 @@ def test_equal_steps_of_level_are_equal_steps_of_lightness():
 
 def test_ticks_are_round_and_within():
     for low, high, about in ((0, 12_000, 6), (1.9, 8.3, 5), (0, 0.00204, 5), (0, 1, 6), (-3.2, 16, 5), (0, 8, 4)):
-        ticks = report._ticks(low, high, about)
+        ticks = drawing.ticks(low, high, about)
         assert about / 2.6 <= len(ticks) <= about + 2
         assert all(-1e-9 <= at <= 1 + 1e-9 for at, _ in ticks)
-    assert [name for _, name in report._ticks(0, 12_000, 6, " steps")] == [
+    assert [name for _, name in drawing.ticks(0, 12_000, 6, " steps")] == [
         "0",
         "2k",
         "4k",

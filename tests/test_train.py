@@ -41,6 +41,20 @@ def test_a_run_learns_and_leaves_a_model_a_log_and_a_page(data, tmp_path):
         assert 0 <= line["waiting"] <= 1
 
 
+def test_tensorboard_gets_curves_sounds_and_spectrograms(data, tmp_path):
+    pytest.importorskip("tensorboard", reason="TensorBoard is in the train extra")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(data, tmp_path, make_config(), make_settings(sample_every=6, sample_seconds=0.1, tensorboard=True))
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    tags = events.Tags()
+    assert {"train/bits", "validation/bits"} <= set(tags["scalars"])
+    assert tags["audio"] == ["sample"]
+    assert tags["images"] == ["spectrogram"]
+    logged = [line["bits"] for line in lines_of(tmp_path, "validation")]
+    assert [each.value for each in events.Scalars("validation/bits")] == pytest.approx(logged, rel=1e-6)
+
+
 def test_validation_is_the_score_of_the_held_out_files(data, tmp_path):
     bits = train(data, tmp_path, make_config(), make_settings(validation_targets=1 << 20))
     held_out = [number for number, file in enumerate(data.files) if file["held_out_samples"]]

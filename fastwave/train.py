@@ -12,7 +12,9 @@ import dataclasses
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,7 +146,7 @@ class _Run:
     def loop(self) -> str:
         """Step after step -> why it ended."""
         s, begun = self.settings, time.monotonic()
-        with _bar(s.steps, self.step, self.show and self.group.first) as bar:
+        with _bar(s.steps, self.step, self.show and self.group.first) as bar, _asked_to_stop() as asked:
             while self.step < s.steps:
                 tick = time.monotonic()
                 self._one_step()
@@ -162,8 +164,11 @@ class _Run:
                 if self.step % s.sample_every == 0:
                     self._sample()
                 late = s.minutes is not None and time.monotonic() - begun > 60 * s.minutes
-                if self.group.any(late) and not at_end:
+                if self.group.any(late or bool(asked)) and not at_end:
                     self._save()
+                    if s.minutes is None or not late:
+                        self._tell(f"stopped at step {self.step}, which is saved: the same command goes on")
+                        raise KeyboardInterrupt
                     return f"stopped after {s.minutes:g} minutes; the same command goes on"
         return "done"
 
@@ -413,6 +418,28 @@ def _check_same_run(out: Path, before: dict[str, Any], now: dict[str, Any]) -> N
         raise InputError(
             f"{out} holds another run: {'; '.join(differences[:4])}. Give another --out, or the same settings."
         )
+
+
+@contextlib.contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Signals that came: the first Ctrl-C, or a scheduler's SIGTERM, ends the step that is going on; a second one that
+    step too."""
+    asked: list[int] = []
+
+    def ask(number: int, _: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only that one hears signals
+        yield asked
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ import errno
 import itertools
 import json
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -75,6 +77,26 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path):
     before = (tmp_path / "whole/model.safetensors").read_bytes()
     train(data, tmp_path / "whole", config, make_settings(schedule="constant"))
     assert (tmp_path / "whole/model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_the_step_saves_it_and_loses_nothing(data, tmp_path, monkeypatch, capsys, number):
+    right = loop._Run._one_step
+
+    def interrupted(self):
+        right(self)
+        if self.step == 6:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(loop._Run, "_one_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "run", make_config(), make_settings())
+    assert "stopped at step 6, which is saved" in capsys.readouterr().err
+    monkeypatch.undo()
+    train(data, tmp_path / "run", make_config(), make_settings())
+    assert [line["step"] for line in lines_of(tmp_path / "run", "resume")] == [6]
+    train(data, tmp_path / "whole", make_config(), make_settings())
+    assert weights_of(tmp_path / "run", 12) == weights_of(tmp_path / "whole", 12)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_said(data, tmp_path, capsys):

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import ConfigError, InputError
 from .settings import PRECISIONS, SCHEDULES, Settings
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def _add_data_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         metavar="FIELD=VALUE",
         help="change the shape: residual_channels=48 dilations=10x3",
@@ -103,6 +104,8 @@ def train(options: argparse.Namespace) -> int:
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(Settings) if field.name in HELP}
     settings = Settings(**values, tensorboard=options.tensorboard)
     out, folder = Path(options.out), Path(options.folder)
+    if out.resolve() == folder.resolve():
+        raise InputError(f"--out {out} is the folder of the data: its sounds would be learned from. Give another.")
     group = Group(options.device)
     try:
         config, how = plan(options)
@@ -144,7 +147,8 @@ def plan(options: argparse.Namespace) -> tuple[WaveNetConfig, Preparation | None
     """The model that fits the data and what was asked, and how to prepare them; None where that is done."""
     from .config import PRESETS, WaveNetConfig
     from .data import Data
-    from .prepare import INDEX, Preparation, find, name_speakers
+    from .prepare import INDEX, Preparation
+    from .sources import find, name_speakers
 
     if options.preset not in PRESETS:
         WaveNetConfig.preset(options.preset)  # says which there are
@@ -155,6 +159,12 @@ def plan(options: argparse.Namespace) -> tuple[WaveNetConfig, Preparation | None
     if (Path(options.folder) / INDEX).exists():
         data = Data(options.folder)
         how, speakers = data.how, len(data.speakers)
+        given = (options.features, options.speakers, options.trim, options.bands)
+        if any(option is not None for option in given):
+            raise InputError(
+                f"{options.folder} is prepared already, with what it has of features and speakers: leave --features, "
+                "--speakers, --trim and --bands out, or prepare the sound again with them."
+            )
         fields |= {"codec": how.codec, "classes": how.classes, "sample_rate": how.sample_rate}
         return _config(fields, asked, bool(how.features), how.feature_channels, how.hop, speakers), None
     sound, text = find(options.folder)
@@ -162,7 +172,10 @@ def plan(options: argparse.Namespace) -> tuple[WaveNetConfig, Preparation | None
         fields |= {"codec": "bytes", "classes": 256, "sample_rate": 0}
     elif text and sound and asked.get("codec") != "bytes":
         print(f"fastwave: {len(text)} text files among the sound are left out", file=sys.stderr)
-    speakers = len(name_speakers(sound or text, options.speakers)[1])
+    chosen = text if asked.get("codec", fields.get("codec")) == "bytes" else sound
+    speakers = len(name_speakers(chosen, options.speakers)[1])
+    if options.bands is not None and options.features is None:
+        raise InputError("--bands is the width of features: add --features mel, or a folder of arrays.")
     bands = options.bands or fields.get("condition_channels") or BANDS
     config = _config(fields, asked, options.features is not None, bands, None, speakers)
     made = Preparation(
@@ -209,6 +222,8 @@ def _field(text: str) -> tuple[str, Any]:
         if name in ("dilations", "upsample_scales"):
             return name, tuple(int(part) for part in value.split(","))
         return name, int(value) if value.lstrip("-").isdecimal() else value
+    except ConfigError:
+        raise
     except ValueError as error:
         raise InputError(f"--set {text}: give whole numbers, as in dilations=1,2,4 or dilations=10x2.") from error
 

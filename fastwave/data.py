@@ -57,9 +57,12 @@ class Data:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self.index = _read_index(self.folder / INDEX)
-        self.how = Preparation(**self.index["preparation"])
-        self.files: list[dict[str, Any]] = self.index["files"]
-        self.speakers: list[str] = self.index["speakers"]
+        try:
+            self.how = Preparation(**self.index["preparation"])
+            self.files: list[dict[str, Any]] = self.index["files"]
+            self.speakers: list[str] = self.index["speakers"]
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{self.folder / INDEX} is damaged ({error}): prepare the data again.") from error
         self._mapped: dict[str, Array] = {}
 
     def summary(self) -> dict[str, Any]:
@@ -79,25 +82,28 @@ class Data:
     def tokens(self, file: int, first: int, last: int) -> Array:
         """Stored tokens first .. last-1 of a file."""
         entry = self.files[file]
-        whole = self._map(f"shard-{entry['shard']:05}.tokens", self.how.dtype)
+        whole = self._map(entry, "tokens", self.how.dtype, entry["at"] + entry["samples"])
         return whole[entry["at"] + first : entry["at"] + last]
 
     def frames(self, file: int, rows: Array) -> Array:
         """Frames of a file by number; the edge frames repeat."""
         entry, width = self.files[file], self.how.feature_channels
-        whole = self._map(f"shard-{entry['shard']:05}.frames", np.dtype(np.float32)).reshape(-1, width)
-        result: Array = whole[entry["first_frame"] + np.clip(rows, 0, entry["frames"] - 1)]
+        whole = self._map(entry, "frames", np.dtype(np.float32), (entry["first_frame"] + entry["frames"]) * width)
+        result: Array = whole.reshape(-1, width)[entry["first_frame"] + np.clip(rows, 0, entry["frames"] - 1)]
         return result
 
-    def _map(self, name: str, dtype: np.dtype[Any]) -> Array:
-        if name not in self._mapped:
+    def _map(self, entry: dict[str, Any], kind: str, dtype: np.dtype[Any], needed: int) -> Array:
+        """The shard of a file, which must hold so many elements."""
+        path = self.folder / f"shard-{entry['shard']:05}.{kind}"
+        if path.name not in self._mapped:
             try:
-                self._mapped[name] = np.memmap(self.folder / name, dtype=dtype, mode="r")
+                self._mapped[path.name] = np.memmap(path, dtype=dtype, mode="r")
             except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{self.folder / name} is missing or damaged ({error}): prepare the data again."
-                ) from error
-        return self._mapped[name]
+                raise InputError(f"{path} is missing or damaged ({error}): prepare the data again.") from error
+        whole = self._mapped[path.name]
+        if len(whole) < needed:
+            raise InputError(f"{path} ends after {len(whole)} of {needed} values: prepare the data again.")
+        return whole
 
 
 class Windows:

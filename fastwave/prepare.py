@@ -8,13 +8,13 @@ killed makes only what is missing. `prepared.json` lists every file of every sha
 from __future__ import annotations
 
 import concurrent.futures
-import csv
 import dataclasses
 import hashlib
 import json
 import math
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,11 +27,10 @@ from . import audio, codec, machine
 from .errors import AudioError, FastwaveError, InputError
 from .features import MelSettings, mel_blocks
 from .files import replacing
+from .sources import Source, find, name_speakers, status_of
 
 FORMAT = 1
 INDEX = "prepared.json"
-SOUND = frozenset({".wav", ".flac", ".ogg", ".mp3"})
-TEXT = frozenset({".txt", ".text", ".md"})
 SHARD_FILES, SHARD_BYTES = 64, 1 << 26  # of one shard's sources: some seconds of work
 SILENT = 1e-3  # -60 dB: a file that never passes it holds nothing to learn
 TRIM_MARGIN_SECONDS = 0.02
@@ -85,77 +84,6 @@ class Preparation:
         return MelSettings(sample_rate=self.sample_rate, hop=self.hop, bands=self.feature_channels)
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """One file that was found."""
-
-    name: str  # relative to the folder, with forward slashes
-    path: str
-    size: int
-    changed: int  # ns
-    speaker: int = 0
-
-
-def find(folder: str | os.PathLike[str]) -> tuple[list[Source], list[Source]]:
-    """(sound files, text files) of a folder and all below it, or the one file that is named."""
-    root = Path(folder)
-    if not root.exists():
-        raise InputError(f"there is no {root}: give a folder of sound or text files.")
-    paths = [root] if root.is_file() else sorted(_walk(root))
-    found: tuple[list[Source], list[Source]] = ([], [])
-    for path in paths:
-        kind = path.suffix.lower()
-        if kind in SOUND or kind in TEXT:
-            status = path.stat()
-            name = path.name if path == root else path.relative_to(root).as_posix()
-            found[kind in TEXT].append(Source(name, str(path), status.st_size, status.st_mtime_ns))
-    if not any(found):
-        raise InputError(f"{root} holds no {', '.join(sorted(SOUND | TEXT))} file, in folders below it neither.")
-    return found
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    def stop(error: OSError) -> None:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}.") from error
-
-    for folder, below, names in os.walk(root, onerror=stop, followlinks=False):
-        below[:] = [name for name in below if not name.startswith(".")]
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
-
-
-def name_speakers(sources: Sequence[Source], how: str | None) -> tuple[list[Source], list[str], list[tuple[str, str]]]:
-    """(sources with their ids, the speakers' names in the order of their ids, files without a speaker and why)."""
-    if how is None:
-        return list(sources), [], []
-    if how == "folders":
-        who = {source.name: source.name.rpartition("/")[0] for source in sources}
-        reason = "it lies in no sub-folder that would name its speaker"
-    else:
-        who = _read_speakers(Path(how))
-        reason = f"{how} names no speaker for it"
-    speaker_of = {source.name: who.get(source.name) or who.get(source.name.rpartition(".")[0]) for source in sources}
-    names = sorted({name for name in speaker_of.values() if name})
-    if not names:
-        raise InputError(f"no file has a speaker: {reason}.")
-    named = [
-        dataclasses.replace(source, speaker=names.index(name))
-        for source in sources
-        if (name := speaker_of[source.name])
-    ]
-    return named, names, [(source.name, reason) for source in sources if not speaker_of[source.name]]
-
-
-def _read_speakers(path: Path) -> dict[str, str]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot read the speakers of {path}: {error}.") from error
-    if any(len(row) != 2 for row in rows):
-        raise InputError(f"{path}: every line must be name,speaker.")
-    return {name.strip(): speaker.strip() for name, speaker in rows}
-
-
 def prepare(
     folder: str | os.PathLike[str],
     target: str | os.PathLike[str],
@@ -175,8 +103,9 @@ def prepare(
     groups = _group(sources)
     try:
         place.mkdir(parents=True, exist_ok=True)
-        for leftover in place.glob(".shard-*.tmp*"):
-            leftover.unlink()
+        for pattern in (".shard-*.tmp*", ".prepared.*.tmp*"):  # of a run that was killed while it wrote
+            for leftover in place.glob(pattern):
+                leftover.unlink()
         shards = _make_all(place, groups, how, workers or machine.cores(), progress)
         files = [file for shard in shards for file in shard["files"]]
         skipped += [tuple(each) for shard in shards for each in shard["skipped"]]
@@ -223,6 +152,8 @@ def _make_all(
             missing.append(number)
         else:
             shards[number] = made
+    if missing:  # an index must never speak of shards that are being replaced
+        (place / INDEX).unlink(missing_ok=True)
     total = sum(len(groups[number]) for number in missing)
     with tqdm(total=total, unit="file", desc="preparing", disable=None if progress else True) as bar:
         for number, shard in _work(place, {n: groups[n] for n in missing}, how, min(workers, len(missing))):
@@ -235,12 +166,17 @@ def _work(
     place: Path, groups: dict[int, Sequence[Source]], how: Preparation, workers: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     if workers <= 1:
-        for number, group in groups.items():
-            yield number, make_shard(place, number, group, how)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as in each of many processes
+        try:
+            for number, group in groups.items():
+                yield number, make_shard(place, number, group, how)
+        finally:
+            torch.set_num_threads(threads)  # training comes next
         return
     # spawned, not forked: torch's threads do not survive a fork
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
         try:
             waiting = {pool.submit(make_shard, place, number, group, how): number for number, group in groups.items()}
             for done in concurrent.futures.as_completed(waiting):
@@ -253,16 +189,29 @@ def _work(
             pool.shutdown(cancel_futures=True)
 
 
+def _begin_worker() -> None:
+    """Each process has its core; and none outlives the one that started it, as they would after a kill."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
 # One shard
 
 
 def make_shard(place: Path, number: int, sources: Sequence[Source], how: Preparation) -> dict[str, Any]:
     """Decode the sources one after the other. What cannot be used is named in `skipped` and leaves no trace."""
-    torch.set_num_threads(1)  # each process has its core
     files: list[dict[str, Any]] = []
     skipped: list[tuple[str, str]] = []
     counts = np.zeros(how.classes or 65_536, dtype=np.int64)
     stem = f"shard-{number:05}"
+    (place / f"{stem}.json").unlink(missing_ok=True)  # what it says of the old tokens is wrong for the new ones
     with (
         replacing(place / f"{stem}.tokens") as tokens_path,
         replacing(place / f"{stem}.frames") as frames_path,
@@ -284,8 +233,9 @@ def make_shard(place: Path, number: int, sources: Sequence[Source], how: Prepara
             entry |= {"at": starts[0] // how.dtype.itemsize, "samples": int(seen.sum())}
             entry |= {"first_frame": starts[1] // (4 * max(1, how.feature_channels)), "frames": frame_count}
             files.append(entry)
+        sizes = [tokens.tell(), frames.tell()]
     used = {str(level): int(counts[level]) for level in np.flatnonzero(counts)}
-    shard = {"key": _key(sources, how), "files": files, "skipped": skipped, "counts": used}
+    shard = {"key": _key(sources, how), "files": files, "skipped": skipped, "counts": used, "sizes": sizes}
     _write_json(place / f"{stem}.json", shard)
     return shard
 
@@ -333,6 +283,8 @@ def _text_blocks(source: Source) -> Iterator[Array]:
     import codecs
 
     decoder = codecs.getincrementaldecoder("utf-8")()
+    if not os.path.isfile(source.path):  # opening a pipe would wait for ever
+        raise InputError("cannot read it: it is missing, or not an ordinary file")
     try:
         with open(source.path, "rb") as file:
             while block := file.read(TEXT_BLOCK):
@@ -378,15 +330,15 @@ def _trimmed(blocks: Callable[[], Iterable[Array]], level: float, sample_rate: i
 
 def _copy_frames(source: Source, how: Preparation, samples: int, frames: BinaryIO) -> int:
     """The array that the user brings for a file: FEATURES/name.npy, [frames, channels]."""
-    path = Path(how.features or "") / Path(source.name).with_suffix(".npy")
+    path = _features_path(source, how)
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        rows: Array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"cannot read its features {path}: {error}") from error
     needed = -(-samples // how.hop)
-    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != how.feature_channels:
+    if rows.dtype.kind not in "fiu" or rows.ndim != 2 or rows.shape[1] != how.feature_channels:
         raise InputError(
-            f"its features must have shape [frames, {how.feature_channels}], got {getattr(rows, 'shape', ())}"
+            f"its features must be numbers [frames, {how.feature_channels}], got {rows.dtype} {list(rows.shape)}"
         )
     if not needed <= len(rows) <= needed + 2:
         raise InputError(f"its features have {len(rows)} frames, but {samples} samples at hop {how.hop} need {needed}")
@@ -397,12 +349,20 @@ def _copy_frames(source: Source, how: Preparation, samples: int, frames: BinaryI
     return needed
 
 
+def _features_path(source: Source, how: Preparation) -> Path:
+    return Path(how.features or "") / Path(source.name).with_suffix(".npy")
+
+
 # Books
 
 
 def _key(sources: Sequence[Source], how: Preparation) -> str:
     """What a shard was made from; another key means another shard."""
-    told = [FORMAT, dataclasses.asdict(how), [dataclasses.astuple(source) for source in sources]]
+    settings = dataclasses.asdict(how)
+    del settings["held_out"]  # the index alone knows it
+    told = [FORMAT, settings, [dataclasses.astuple(source) for source in sources]]
+    if how.features is not None and how.mel is None:
+        told.append([status_of(_features_path(source, how)) for source in sources])
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
 
 
@@ -411,14 +371,16 @@ def _made(place: Path, number: int, key: str) -> dict[str, Any] | None:
     path = place / f"shard-{number:05}.json"
     try:
         shard = json.loads(path.read_bytes())
-        whole = shard["key"] == key and path.with_suffix(".tokens").exists() and path.with_suffix(".frames").exists()
+        sizes = [path.with_suffix(suffix).stat().st_size for suffix in (".tokens", ".frames")]
+        whole = shard["key"] == key and shard["sizes"] == sizes
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return shard if whole else None
 
 
 def _mark_held_out(files: list[dict[str, Any]], share: float) -> None:
-    """The files whose names hash lowest: a file keeps its side when others come. A single file gives its end."""
+    """By the hash of its name alone a file is held out, and so keeps its side when others come; but at least one
+    is, and never all. A single file gives its end."""
     if share == 0:
         return
     if len(files) == 1:
@@ -426,10 +388,18 @@ def _mark_held_out(files: list[dict[str, Any]], share: float) -> None:
         kept = max(1, round(only["samples"] * share))
         only["held_out_samples"] = kept if kept < only["samples"] else 0
         return
-    ranked = sorted(range(len(files)), key=lambda i: hashlib.sha256(files[i]["name"].encode()).digest())
-    chosen = set(ranked[: min(len(files) - 1, max(1, round(share * len(files))))])
+    places = [_hashed(file["name"]) for file in files]
+    chosen = {i for i, at in enumerate(places) if at < share} or {places.index(min(places))}
+    if len(chosen) == len(files):
+        chosen.remove(places.index(max(places)))
     for i, file in enumerate(files):
         file["held_out_samples"] = file["samples"] if i in chosen else 0
+
+
+def _hashed(name: str) -> float:
+    """Evenly over [0, 1). Names that are no UTF-8 come as surrogates."""
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[8:14], "little") / 2**48
 
 
 def _sum_counts(shards: Sequence[dict[str, Any]]) -> dict[str, int]:

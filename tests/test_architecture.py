@@ -18,17 +18,19 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 FLOORS = [
     ["__main__"],
     ["cli"],
-    ["doctor"],
+    ["cli_train"],
+    ["train"],
+    ["doctor", "listen"],
     ["generate", "measure"],
     ["engine"],
     ["cpu_engine"],
-    ["reference_engine"],
+    ["reference_engine", "progress"],
     ["model", "state"],
-    ["conditioning", "checkpoint"],
-    ["backends", "config"],
-    ["reference", "native", "codec", "audio", "features"],
-    ["distributions", "noise", "files"],
-    ["errors", "kernels"],
+    ["conditioning", "checkpoint", "data"],
+    ["backends", "config", "prepare", "report"],
+    ["reference", "native", "codec", "audio", "features", "journal"],
+    ["distributions", "noise", "files", "settings", "parallel", "drawing", "sources"],
+    ["errors", "kernels", "machine"],
 ]
 LEVEL = {module: level for level, modules in enumerate(FLOORS) for module in modules}
 

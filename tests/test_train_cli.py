@@ -73,6 +73,8 @@ def test_prepared_data_are_used_where_they_are(tmp_path, capsys):
     assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *QUICK, *TINY]) == 0
     assert WaveNet.from_pretrained(tmp_path / "run").config.sample_rate == 8000
     assert not (tmp_path / "run/data").exists()
+    assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run2"), "--features", "mel"]) == 1
+    assert "is prepared already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -89,6 +91,9 @@ def test_prepared_data_are_used_where_they_are(tmp_path, capsys):
         (["sound", "--steps", "0"], "steps must be at least 1"),
         (["sound", "--held-out", "2"], "held_out is a share"),
         (["sound", "--device", "cuda"], "torch sees no GPU"),
+        (["sound", "--set", "dilations=99x2"], "depth is 1..24"),
+        (["sound", "--bands", "8"], "add --features mel"),
+        (["sound", "--out", "sound"], "is the folder of the data"),
         (["sound", "--threads", "0"], "--threads must be at least 1"),
     ],
 )
@@ -100,7 +105,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(arguments, message, tmp_path,
         (tmp_path / "readme.pdf").write_bytes(b"")
     else:
         make_sound(tmp_path / "sound", files=2)
-    assert main(["train", *arguments, "--out", "run"]) == 1
+    assert main(["train", "--out", "run", *arguments]) == 1
     assert message in capsys.readouterr().err
 
 

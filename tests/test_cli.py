@@ -126,7 +126,8 @@ def test_bench_prints_a_row_with_its_proof(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generate"], "give one MODEL"),
+        (["generate"], "give -o"),
+        (["generate", "pluck", "--untrained", "small", "-o", "x.wav"], "not both"),
         (["generate", "--untrained", "small"], "give -o"),
         (["generate", "--untrained", "huge", "-o", "x.wav"], "'huge'"),
         (["generate", "/nowhere", "-o", "x.wav"], "no checkpoint folder"),

@@ -22,7 +22,7 @@ HELP = {
     "minutes": "stop sooner, with a checkpoint; the same command goes on",
     "batch": "windows a step, over all processes",
     "window": "samples to predict in a window",
-    "micro_batch": "windows at a time in one process, less memory and the same result; 0: one on a CPU, else all",
+    "micro_batch": "windows at a time in one process, for less memory; 0: about 8,192 targets on a CPU, else all",
     "learning_rate": "the highest",
     "schedule": ", ".join(SCHEDULES),
     "warmup": "steps from zero to the highest learning rate",

@@ -19,7 +19,7 @@ class Settings:
     minutes: float | None = None  # stop sooner, as if interrupted
     batch: int = 8  # windows of a step, over all processes
     window: int = 8192  # targets of a window
-    micro_batch: int = 0  # windows at a time in one process; 0: one on a CPU, else all of its share
+    micro_batch: int = 0  # windows at a time in one process; 0: 8,192 targets on a CPU, else all of its share
     learning_rate: float = 2e-3
     schedule: str = "cosine"
     warmup: int = 200  # steps

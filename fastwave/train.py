@@ -36,6 +36,7 @@ from .parallel import Group
 from .progress import RECENT, Progress, checkpoints, step_of
 from .settings import Settings
 
+CPU_TARGETS = 8192
 MOST_ROLLBACKS = 10
 MOST_SKIPPED = 20  # in a row
 REFUSED = ("seed", "batch", "window", "precision")  # another value would be another run
@@ -219,8 +220,7 @@ class _Run:
         c = self.progress.counters
         rows = batch.tokens.shape[0]
         while True:
-            # on a CPU one at a time stays nearer to the caches: 1.25 times faster at `small`
-            size = min(c.micro_batch or (1 if self.group.device.type == "cpu" else rows), rows)
+            size = min(c.micro_batch or self._usual_rows(rows), rows)
             try:
                 for parameter in self.progress.parameters.values():
                     parameter.grad = torch.zeros_like(parameter)
@@ -239,6 +239,10 @@ class _Run:
                 torch.cuda.empty_cache()
             self._say("micro_batch", size=c.micro_batch)
             self._tell(f"out of memory: {c.micro_batch} windows at a time from now on, the batch stays {rows}")
+
+    def _usual_rows(self, rows: int) -> int:
+        """On a CPU about 8,000 targets at a time, which stay nearer to the caches: 1.25 times faster at `small`."""
+        return max(1, CPU_TARGETS // self.training.window) if self.group.device.type == "cpu" else rows
 
     def _nats(self, batch: Batch, weights: dict[str, Tensor] | None = None) -> Tensor:
         """[B, window], 0 where a file has no target."""

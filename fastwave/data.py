@@ -79,6 +79,11 @@ class Data:
             "skipped": self.index["skipped"],
         }
 
+    def digest(self) -> str:
+        """Another one for other files, other settings, or another held-out side."""
+        told = json.dumps([self.files, self.index["preparation"]])
+        return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+
     def tokens(self, file: int, first: int, last: int) -> Array:
         """Stored tokens first .. last-1 of a file."""
         entry = self.files[file]
@@ -165,8 +170,9 @@ class Windows:
             at = max(0, -start)
             tokens[row, at : at + len(stored)] = stored / np.float32(32768) if config.scalar_input else stored
             counted[row, : place.last - place.first] = 1
-            if config.local_channels:  # one frame more than the window, to interpolate with
-                numbers = np.arange(start // config.hop, start // config.hop + length // config.hop + 2)
+            if config.local_channels:  # and a frame more for each stage that interpolates
+                more = 2 + len(config.upsample_scales)
+                numbers = np.arange(start // config.hop, start // config.hop + length // config.hop + more)
                 frames.append(self.data.frames(place.file, numbers))
         speakers = [self.data.files[place.file]["speaker"] for place in places]
         return Batch(

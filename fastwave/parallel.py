@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.distributed as distributed
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from .errors import InputError
 
-PATIENCE = datetime.timedelta(minutes=30)  # the others wait while one prepares data or renders a sample
+PATIENCE = datetime.timedelta(hours=12)  # the others wait while one prepares data; of a dead one torchrun knows at once
 
 
 class Group:
@@ -61,6 +62,22 @@ class Group:
         told = torch.tensor(float(flag), device=self.device)
         distributed.all_reduce(told)
         return bool(told)
+
+    def least(self, limit: int) -> int:
+        """The smallest limit of all processes; 0 is none."""
+        if self.world == 1:
+            return limit
+        told = torch.tensor(limit or 2**31, device=self.device)
+        distributed.all_reduce(told, distributed.ReduceOp.MIN)
+        return int(told) % 2**31
+
+    def from_first(self, path: Path | None) -> Path | None:
+        """What process 0 says."""
+        if self.world == 1:
+            return path
+        told = [path]
+        distributed.broadcast_object_list(told, device=self.device)
+        return told[0]
 
     def wait(self) -> None:
         """Until all are here."""

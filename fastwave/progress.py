@@ -34,7 +34,8 @@ class Counters:
     rollbacks: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
-    micro_batch: int = 0  # rows of one process that go through the model together; 0: all
+    micro_batch: int = 0  # windows that memory was found to hold at a time in one process; 0: not found out
+    data: str = ""  # the digest of what it learns from
     bits: list[float] = dataclasses.field(default_factory=list)  # the last losses
 
     def note(self, bits: float) -> None:
@@ -116,13 +117,22 @@ class Progress:
             folder.mkdir(parents=True, exist_ok=True)
             checkpoint.write_tensors(path, self._tensors(), told)
             for old in checkpoints(folder)[keep:]:
-                old.unlink()
+                old.unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(
                 f"cannot write {path}: {error.strerror or error}. The checkpoints before it are intact; mend that and "
                 "run the same command to go on."
             ) from error
         return path
+
+    def forget_after(self, folder: Path) -> None:
+        """Remove checkpoints of later steps than this."""
+        try:
+            for path in checkpoints(folder):
+                if step_of(path) > self.counters.step:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot remove {path}: {error.strerror or error}.") from error
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint. Nothing changes if it cannot be trusted."""
@@ -131,7 +141,7 @@ class Progress:
         try:
             counters = _counters(json.loads(told["counters"]))
             same = json.loads(told["config"]) == self.config.to_dict()
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is damaged: its counters cannot be read ({error}).") from error
         if not same:
             raise CheckpointError(f"{path} is of a model with another config.")
@@ -145,7 +155,8 @@ class Progress:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The newest first."""
-    return sorted(folder.glob("step-*.safetensors"), reverse=True)
+    found = (path for path in folder.glob("step-*.safetensors") if step_of(path) >= 0)  # copies have other names
+    return sorted(found, key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:

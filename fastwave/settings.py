@@ -49,8 +49,12 @@ class Settings:
             if not 0 < values[name] < math.inf:
                 raise InputError(f"{name} must be above 0, got {values[name]}.")
         for name in ("weight_decay", "micro_batch", "warmup"):
-            if not values[name] >= 0:
+            if not 0 <= values[name] < math.inf:
                 raise InputError(f"{name} must be at least 0, got {values[name]}.")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise InputError(f"minutes must be above 0, got {self.minutes}.")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas are two decays, 0 up to 1, got {self.betas}.")
         if not 0 <= self.average < 1:
             raise InputError(f"average is a decay, 0 up to 1, got {self.average}.")
         if not 0 <= self.seed < 2**63:

@@ -37,6 +37,7 @@ from .progress import RECENT, Progress, checkpoints, step_of
 from .settings import Settings
 
 CPU_TARGETS = 8192
+NO_MEMORY = ("can't allocate memory", "not enough memory")  # torch on a CPU, on Linux and on Windows
 MOST_ROLLBACKS = 10
 MOST_SKIPPED = 20  # in a row
 REFUSED = ("seed", "batch", "window", "precision")  # another value would be another run
@@ -106,25 +107,23 @@ class _Run:
         """The newest checkpoint that can be trusted, or a first one, which also shows that the disk takes it."""
         progress, folder = self.progress, self.out / "checkpoints"
         if self.group.first:
-            for written in (self.out, folder, self.out / "samples"):
-                sweep(written)
-        bad = []
-        for path in checkpoints(folder):
             try:
-                progress.load(path)
-            except CheckpointError as error:
-                bad.append(f"passed over {path.name}: {error}")
-                continue
+                for written in (self.out, folder, self.out / "samples"):
+                    sweep(written)
+            except OSError as error:
+                raise CheckpointError(f"cannot write in {self.out}: {error.strerror or error}.") from error
+        found = checkpoints(folder)
+        newest, bad = self._load_newest(found)
+        if newest is not None:
             if self.group.first:  # the kill may have come between the two
                 progress.averaged().save_pretrained(self.out)
-            self._say("resume", bad=bad)
-            self._tell(*bad, f"goes on from step {self.step} of {self.settings.steps}")
-            self.group.wait()
+            changed = self._data_changed()
+            self._say("resume", bad=bad, **changed)
+            self._tell(*bad, *changed.values(), f"goes on from step {self.step} of {self.settings.steps}")
             return
-        if bad:
-            raise CheckpointError(f"no checkpoint in {folder} can be read. {bad[0]}")
-        progress.counters.micro_batch = self.settings.micro_batch
-        self.group.wait()  # all have looked before the first file appears
+        if found:
+            raise CheckpointError(f"no checkpoint in {folder} can be read. {' '.join(bad[:1])}")
+        progress.counters.data = self.data.digest()
         self._say(
             "start",
             command=self.command,
@@ -135,6 +134,34 @@ class _Run:
             data=self.data.summary(),
         )
         self._save()
+
+    def _load_newest(self, found: list[Path]) -> tuple[Path | None, list[str]]:
+        """Load the first of `found` that can be trusted -> it, and what was wrong with those before it.
+
+        Process 0 chooses, and the others take the same one or stop: half a run from another step would not be noticed.
+        """
+        bad, chosen = [], None
+        for path in found if self.group.first else ():
+            try:
+                self.progress.load(path)
+            except CheckpointError as error:
+                bad.append(f"passed over {path.name}: {error}")
+                continue
+            chosen = path
+            break
+        chosen = self.group.from_first(chosen)
+        if chosen is not None and not self.group.first:
+            self.progress.load(chosen)
+        self.group.wait()  # all have it before any file is written or removed
+        return chosen, bad
+
+    def _data_changed(self) -> dict[str, str]:
+        """Something to say, when the data are not those of the checkpoint."""
+        told = self.data.digest()
+        before, self.progress.counters.data = self.progress.counters.data, told
+        if before in ("", told):
+            return {}
+        return {"data": "the data are not those that this run saw before: it goes on with them, as they are now"}
 
     def _save(self) -> None:
         if self.group.first:
@@ -164,10 +191,11 @@ class _Run:
                     self._validate()
                 if self.step % s.sample_every == 0:
                     self._sample()
-                late = s.minutes is not None and time.monotonic() - begun > 60 * s.minutes
-                if self.group.any(late or bool(asked)) and not at_end:
+                late = self.group.any(s.minutes is not None and time.monotonic() - begun > 60 * s.minutes)
+                stopped = self.group.any(bool(asked))
+                if (late or stopped) and not at_end:
                     self._save()
-                    if s.minutes is None or not late:
+                    if stopped:
                         self._tell(f"stopped at step {self.step}, which is saved: the same command goes on")
                         raise KeyboardInterrupt
                     return f"stopped after {s.minutes:g} minutes; the same command goes on"
@@ -181,6 +209,7 @@ class _Run:
         nats = self._gradients(batch, targets)
         gradients = [p.grad for p in self.progress.parameters.values() if p.grad is not None]
         self.group.add([*gradients, nats])
+        c.micro_batch = self.group.least(c.micro_batch)
         norm = torch.nn.utils.clip_grad_norm_(self.progress.parameters.values(), s.clip)
         bits = float(nats) / math.log(2)
         c.step += 1
@@ -220,7 +249,7 @@ class _Run:
         c = self.progress.counters
         rows = batch.tokens.shape[0]
         while True:
-            size = min(c.micro_batch or self._usual_rows(rows), rows)
+            size = min(c.micro_batch or rows, self.settings.micro_batch or self._usual_rows(rows), rows)
             try:
                 for parameter in self.progress.parameters.values():
                     parameter.grad = torch.zeros_like(parameter)
@@ -232,8 +261,13 @@ class _Run:
                     total += nats.detach()
                 return total
             except RuntimeError as error:
-                if not _out_of_memory(error) or size == 1:
+                if not _out_of_memory(error):
                     raise
+                if size == 1:
+                    raise TrainingError(
+                        f"out of memory with one window of {self.training.window} targets: give a smaller --window, or "
+                        f"a smaller model. {str(error)[:200]}"
+                    ) from error
                 c.micro_batch = (size + 1) // 2
             if self.group.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -265,22 +299,16 @@ class _Run:
         """To the last checkpoint with half the learning rate, and that into the checkpoint, so that a kill keeps it."""
         before = self.progress.counters
         folder = self.out / "checkpoints"
-        self.group.wait()
         found = checkpoints(folder)
         # the newest may have been written when it had begun already
         older = [path for path in found if step_of(path) <= before.step - 2 * RECENT] or found[-1:]
-        for path in older:
-            with contextlib.suppress(CheckpointError):
-                self.progress.load(path)
-                break
-        else:
+        if self._load_newest(older)[0] is None:
             raise TrainingError(f"the loss exploded at step {before.step}, and no checkpoint in {folder} can be read.")
-        self.group.wait()
-        self.group.wait()
         c = self.progress.counters
         c.elapsed, c.rollbacks, c.skipped = before.elapsed, before.rollbacks + 1, before.skipped
         c.learning_rate_scale = before.learning_rate_scale / 2
-        c.skipped_in_a_row, c.bits = 0, []
+        c.micro_batch, c.data, c.skipped_in_a_row, c.bits = before.micro_batch, before.data, 0, []
+        self._validated = None
         self._told = self._clear_told()
         reason = f"the loss exploded at step {before.step}"
         self._say("rollback", to=c.step, learning_rate_scale=c.learning_rate_scale, reason=reason)
@@ -292,9 +320,7 @@ class _Run:
             )
         self._save()
         if self.group.first:  # only now: a kill before it resumes from one of them, and explodes again
-            for path in found:
-                if step_of(path) > c.step:
-                    path.unlink()
+            self.progress.forget_after(folder)
 
     # What is seen of it
 
@@ -310,7 +336,7 @@ class _Run:
             for first in range(0, len(mine), 4):
                 part = mine[first : first + 4]
                 values = self._nats(self.held_out.batch(part).to(self.group.device), whole)
-                nats += torch.stack([values.double().sum(), torch.tensor(float(_targets(part)), dtype=torch.float64)])
+                nats += torch.stack([values.double().sum(), torch.tensor(float(_targets(part))).to(nats)])
         self.group.add([nats])
         bits = float(nats[0] / nats[1]) / math.log(2) if float(nats[1]) else math.nan
         if math.isfinite(bits):
@@ -378,7 +404,7 @@ def _targets(places: list[Place]) -> int:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 def _check_fits(data: Data, config: WaveNetConfig) -> None:
@@ -401,17 +427,22 @@ def _write_settings(out: Path, config: WaveNetConfig, settings: Settings, comman
     path = out / "run.json"
     told = {"command": command, "config": config.to_dict(), "settings": dataclasses.asdict(settings)}
     try:
+        before = json.loads(path.read_text()) if path.exists() else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {error}. Give another --out, or mend it.") from error
+    if before is not None:
+        _check_same_run(out, before, json.loads(json.dumps(told)))
+    try:
         out.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            before = json.loads(path.read_text())
-            _check_same_run(out, before, json.loads(json.dumps(told)))
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(told, indent=2) + "\n")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}.") from error
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
-def _check_same_run(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+def _check_same_run(out: Path, before: Any, now: dict[str, Any]) -> None:
+    if not isinstance(before, dict) or not all(isinstance(before.get(part), dict) for part in ("config", "settings")):
+        raise InputError(f"{out / 'run.json'} is not that of a run. Give another --out, or mend it.")
     differences = [
         f"{name} was {before[part].get(name)}, now {now[part].get(name)}"
         for part in ("config", "settings")

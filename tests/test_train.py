@@ -110,6 +110,26 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(data, tmp_path, capsys):
     assert weights_of(tmp_path, 12) == exact
 
 
+def test_copies_that_a_user_keeps_are_neither_loaded_nor_removed(data, tmp_path):
+    train(data, tmp_path, make_config(), make_settings(steps=8))
+    folder = tmp_path / "checkpoints"
+    for name in ("step-best.safetensors", "step-00000000 (copy).safetensors"):
+        (folder / name).write_bytes((folder / "step-00000004.safetensors").read_bytes())
+    train(data, tmp_path, make_config(), make_settings())
+    assert [line["step"] for line in lines_of(tmp_path, "resume")] == [8]
+    assert {"step-best.safetensors", "step-00000000 (copy).safetensors"} <= {path.name for path in folder.iterdir()}
+
+
+def test_data_that_changed_are_noticed(data, tmp_path, capsys):
+    train(data, tmp_path / "run", make_config(), make_settings(steps=4))
+    other = make_data(tmp_path, held_out=0.5)
+    train(other, tmp_path / "run", make_config(), make_settings())
+    assert "the data are not those that this run saw before" in capsys.readouterr().err
+    assert "data" in lines_of(tmp_path / "run", "resume")[0]
+    train(other, tmp_path / "run", make_config(), make_settings(steps=14))
+    assert "the data are not" not in capsys.readouterr().err
+
+
 def test_a_run_with_no_readable_checkpoint_is_not_started_over(data, tmp_path):
     train(data, tmp_path, make_config(), make_settings())
     for path in (tmp_path / "checkpoints").iterdir():
@@ -212,6 +232,14 @@ def test_an_explosion_rolls_back_lowers_the_learning_rate_and_says_so(data, tmp_
     assert losses_of(tmp_path)[-1] < 5
 
 
+def test_after_a_rollback_a_step_is_validated_anew(data, tmp_path, monkeypatch):
+    poison(monkeypatch, range(40, 45), lambda value: value + 50)
+    settings = make_settings(steps=60, micro_batch=4, save_every=10, keep=9, validate_every=20, average=0.9)
+    train(data, tmp_path, make_config(), settings)
+    assert [line["step"] for line in lines_of(tmp_path, "rollback")] == [20]
+    assert [line["step"] for line in lines_of(tmp_path, "validation")] == [20, 40, 40, 60]
+
+
 def test_a_kill_right_after_a_rollback_keeps_the_lower_rate(data, tmp_path, monkeypatch):
     config = make_config()
     run = progress.Progress(config, "reference", torch.device("cpu"), 0)
@@ -244,6 +272,27 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_global_one(data, tmp
     train(data, tmp_path / "tight", config, make_settings(micro_batch=4))
     assert [line["size"] for line in lines_of(tmp_path / "tight", "micro_batch")] == [2, 1]
     assert losses_of(tmp_path / "tight") == losses_of(tmp_path / "plain")
+
+
+def test_one_window_that_does_not_fit_ends_with_advice(data, tmp_path, monkeypatch):
+    def tight(self, batch, weights=None):  # as torch says it on a CPU under Linux
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12")
+
+    monkeypatch.setattr(loop._Run, "_nats", tight)
+    with pytest.raises(TrainingError, match=r"one window of 64 targets: give a smaller --window"):
+        train(data, tmp_path, make_config(), make_settings())
+    assert [line["size"] for line in lines_of(tmp_path, "micro_batch")] == [2, 1]
+
+
+def test_a_resumed_run_takes_the_micro_batch_it_is_given_now(data, tmp_path, monkeypatch):
+    train(data, tmp_path, make_config(), make_settings(steps=4, micro_batch=4))
+    sizes = []
+    right = loop._Run._nats
+    monkeypatch.setattr(
+        loop._Run, "_nats", lambda self, batch, *rest: sizes.append(len(batch.tokens)) or right(self, batch, *rest)
+    )
+    train(data, tmp_path, make_config(), make_settings(steps=5, micro_batch=1, validate_every=100))
+    assert sizes[:4] == [1, 1, 1, 1]
 
 
 def test_other_errors_of_the_model_are_not_taken_for_memory(data, tmp_path, monkeypatch):
@@ -281,7 +330,7 @@ def test_a_disk_that_refuses_ends_with_a_clear_error_and_the_last_checkpoint_int
 
 def test_a_run_is_not_gone_on_with_as_another(data, tmp_path):
     train(data, tmp_path, make_config(), make_settings())
-    with pytest.raises(InputError, match=r"residual_channels was 8, now 9"):
+    with pytest.raises(InputError, match=r"^\S+ holds another run: residual_channels was 8, now 9"):
         train(data, tmp_path, make_config(residual_channels=9), make_settings())
     with pytest.raises(InputError, match=r"seed was 0, now 1"):
         train(data, tmp_path, make_config(), make_settings(seed=1))
@@ -323,6 +372,10 @@ def test_schedules_warm_up_and_fall():
         ({"precision": "float16"}, "choose one of float32, bfloat16"),
         ({"average": 1.0}, "average is a decay"),
         ({"seed": -1}, "seed must be"),
+        ({"minutes": math.nan}, "minutes must be above 0"),
+        ({"minutes": -1.0}, "minutes must be above 0"),
+        ({"betas": (2.0, 3.0)}, "betas are two decays"),
+        ({"weight_decay": math.inf}, "weight_decay must be at least 0"),
     ],
 )
 def test_senseless_settings_are_refused(changes, message):

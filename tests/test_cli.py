@@ -169,12 +169,6 @@ def test_every_verb_has_help(verb, capsys):
     assert stop.value.code == 0 and "usage: fastwave" in capsys.readouterr().out
 
 
-def test_train_does_not_pretend(capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(["train", "folder"])
-    assert stop.value.code == 2 and "invalid choice: 'train'" in capsys.readouterr().err
-
-
 def test_ctrl_c_keeps_what_was_made(sound_model, tmp_path, monkeypatch, capsys):
     from fastwave.engine import Engine
 

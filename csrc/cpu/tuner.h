@@ -74,9 +74,12 @@ class Tuner {
     double median() const {
       const int64_t first = turns <= kFigures && turns > 1 ? 1 : 0;  // without the cold one
       const int64_t last = std::min<int64_t>(turns, kFigures);
-      double sorted[kFigures];
-      std::copy(each + first, each + last, sorted);
-      std::sort(sorted, sorted + (last - first));
+      double sorted[kFigures] = {};
+      for (int64_t i = 0; i < last - first; ++i) {  // std::sort of five makes gcc 12 see bounds crossed
+        int64_t at = i;
+        for (; at > 0 && sorted[at - 1] > each[first + i]; --at) sorted[at] = sorted[at - 1];
+        sorted[at] = each[first + i];
+      }
       return sorted[(last - first) / 2];
     }
   };

@@ -23,8 +23,8 @@ OPTIONS = [
 ]
 
 
-def fastwave(folder, out, processes=1, script=("-m", "fastwave"), restarts=0):
-    arguments = ["train", str(folder), "--out", str(out), *OPTIONS, "--set", *SHAPE]
+def fastwave(folder, out, processes=1, script=("-m", "fastwave"), restarts=0, more=()):
+    arguments = ["train", str(folder), "--out", str(out), *OPTIONS, *more, "--set", *SHAPE]
     launcher = []
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -68,6 +68,12 @@ def test_two_processes_have_the_losses_of_one(alone, tmp_path):
     for ours, theirs in zip(lines_of(tmp_path / "two", "validation"), validation, strict=True):
         assert ours["bits"] == pytest.approx(theirs["bits"], rel=1e-4)
     assert done.stdout.count("bits a sample on held-out data") == 1  # one process speaks
+
+
+def test_two_processes_stop_together_when_the_time_is_up(alone, tmp_path):
+    """Process 0 begins later, since it saves first: all must take the same way out."""
+    fastwave(alone[0], tmp_path / "two", processes=2, more=("--steps=1000000", "--minutes=0.02"))
+    assert lines_of(tmp_path / "two", "end")[-1]["reason"].startswith("stopped after 0.02 minutes")
 
 
 def test_a_killed_worker_restarts_all_from_the_last_checkpoint(alone, tmp_path):

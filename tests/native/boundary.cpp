@@ -10,20 +10,10 @@
 #include <thread>
 #include <vector>
 
+#include "check.h"
 #include "fastwave.h"
 
 namespace {
-
-std::atomic<int> checks{0}, failures{0};
-
-#define CHECK(what)                                                   \
-  do {                                                                \
-    ++checks;                                                         \
-    if (!(what)) {                                                    \
-      ++failures;                                                     \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-    }                                                                 \
-  } while (0)
 
 constexpr int32_t kFarOff[] = {-1, std::numeric_limits<int32_t>::min(), std::numeric_limits<int32_t>::max()};
 

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "check.h"
 #include "fastwave.h"
 
 #if defined(__has_feature)
@@ -63,17 +64,6 @@ int posix_memalign(void** made, size_t alignment, size_t bytes) {
 #endif
 
 namespace {
-
-std::atomic<int> checks{0}, failures{0};
-
-#define CHECK(what)                                                   \
-  do {                                                                \
-    ++checks;                                                         \
-    if (!(what)) {                                                    \
-      ++failures;                                                     \
-      std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what); \
-    }                                                                 \
-  } while (0)
 
 class Random {
  public:

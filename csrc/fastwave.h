@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 2 /* raise it with every change below; fastwave/native.py refuses another number */
+#define FW_ABI_VERSION 3 /* raise it with every change below; fastwave/native.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -39,7 +39,8 @@ enum {                      /* instruction sets: a ladder, each holds all before
        FW_ISA_AVX2 = 1,     /* AVX2, FMA, F16C */
        FW_ISA_AVX512 = 2,   /* F, BW, DQ, VL */
        FW_ISA_AVX512_VNNI = 3,
-       FW_ISA_AVX512_BF16 = 4
+       FW_ISA_AVX512_BF16 = 4,
+       FW_ISA_AMX = 5 /* the matrix unit, with bfloat16 */
 };
 
 enum { /* types of multiplicand; sums are float32, and int32 for int8 */
@@ -59,7 +60,7 @@ typedef struct { /* 1 where the processor has it and the operating system saves 
   int32_t avx512vl;
   int32_t avx512_vnni;
   int32_t avx512_bf16;
-  int32_t amx_tile; /* Linux also asks each process to request AMX before its first use */
+  int32_t amx_tile; /* where Linux lets this process use it: the first look asks for it */
   int32_t amx_bf16;
   int32_t amx_int8;
   int32_t neon;
@@ -165,6 +166,46 @@ FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run);
 /* The uniforms of fastwave/noise.py: [count, draws]. */
 FW_API int32_t fw_noise_cpu(uint64_t seed, int64_t stream, int64_t first, int64_t count, int64_t draws,
                             float* destination);
+
+/* Training: all residual layers of fastwave/reference.py, forward and backward, over whole sequences that begin with
+ * zero padding. Tensors are contiguous. `type` is that of the products: FW_FLOAT32, or FW_BFLOAT16, whose operands are
+ * rounded to bfloat16; sums are float32 in both. A stream is the input of a layer.
+ *
+ * Results do not depend on `threads`. */
+
+typedef struct {
+  int64_t batch, time, residual, gate, skip, condition, taps, layers; /* B, T, R, G, S, C or 0, K, L */
+  const int64_t* dilations;                                           /* [L] */
+  const float* dilated;                                               /* [L, K, R, 2G] */
+  const float* dilated_bias;                                          /* [L, 2G] */
+  const float* residual_weight;                                       /* [L-1, G, R], may be null where L is 1 */
+  const float* residual_bias;                                         /* [L-1, R], may be null where L is 1 */
+  const float* skip_weight;                                           /* [L, G, S] */
+  const float* skip_bias;                                             /* [S] */
+  const float* condition_weight;                                      /* [L, C, 2G], null where C is 0 */
+  const float* input;                                                 /* [B, T, R]; null on the way back */
+  const float* conditioning;                                          /* [B, T, C], null where C is 0 */
+  void* streams; /* [L, B, T, R] in the type of the products: written forward, read backward */
+  void* gates;   /* [L, B, T, G] in that type, the same, or null: computed again on the way back */
+} fw_stack_t;
+
+typedef struct { /* each [as its tensor], overwritten, or null where not wanted */
+  float* input;  /* never null: it also serves as memory */
+  float* dilated;
+  float* dilated_bias;
+  float* residual_weight;
+  float* residual_bias;
+  float* skip_weight;
+  float* skip_bias;
+  float* condition_weight;
+  float* conditioning;
+} fw_stack_gradients_t;
+
+/* skip_sum: [B, T, S] */
+FW_API int32_t fw_residual_stack_forward_cpu(const fw_stack_t* stack, int32_t isa, int32_t type, int32_t threads,
+                                             float* skip_sum);
+FW_API int32_t fw_residual_stack_backward_cpu(const fw_stack_t* stack, int32_t isa, int32_t type, int32_t threads,
+                                              const float* skip_sum_gradient, const fw_stack_gradients_t* gradients);
 
 FW_API int32_t fw_device_count_cuda(int32_t* count);
 FW_API int32_t fw_device_cuda(int32_t index, fw_device_t* device);

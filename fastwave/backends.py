@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import importlib.util
 import os
-from collections.abc import Callable
 from typing import Literal
 
-from torch import Tensor
+import torch
 
-from . import native, reference
+from . import native
 from .errors import BackendUnavailable, InputError
 
 Role = Literal["training", "generation"]
@@ -44,23 +45,44 @@ class Choice:
     why: str
 
 
-# What each generates in, the first by default.
-DTYPES: dict[str, tuple[str, ...]] = {
-    "cuda": ("float32", "bfloat16"),
-    "cpu": ("float32", "bfloat16", "int8"),
-    "reference": ("float32", "float64", "bfloat16"),
+# The dtypes of each, the first by default. In training those of products; the reference trains in whatever torch does.
+DTYPES: dict[Role, dict[str, tuple[str, ...]]] = {
+    "generation": {
+        "cuda": ("float32", "bfloat16"),
+        "cpu": ("float32", "bfloat16", "int8"),
+        "reference": ("float32", "float64", "bfloat16"),
+    },
+    "training": {
+        "triton": ("float32", "tf32", "bfloat16"),
+        "cpu": ("float32", "bfloat16"),
+        "reference": ("float32", "tf32", "bfloat16", "float64", "float16"),
+    },
 }
+DEVICES = {"triton": "cuda", "cpu": "cpu"}  # where the tensors of training must be
 
 
-def _why_not(role: Role, name: str, dtype: str | None = None) -> str:
-    if name == "reference" or (role, name) == ("generation", "cpu"):
-        reason = (native.missing("cpu") or "") if name == "cpu" else ""
-    else:
-        kernels = {"training": "training kernels", "generation": "generation engine"}[role]
-        reason = f"this version of fastwave has no {name} {kernels} yet"
-    if not reason and dtype is not None and dtype not in DTYPES[name]:
-        reason = f"it does not compute in {dtype}, but in {', '.join(DTYPES[name])}"
+def _why_not(role: Role, name: str, dtype: str | None = None, device: str | None = None) -> str:
+    reason = _missing(role, name)
+    if not reason and role == "training" and device is not None and DEVICES.get(name, device) != device:
+        reason = f"its tensors must be on {DEVICES[name]}, these are on {device}"
+    if not reason and dtype is not None and dtype not in DTYPES[role][name]:
+        reason = f"it does not compute in {dtype}, but in {', '.join(DTYPES[role][name])}"
     return reason
+
+
+def _missing(role: Role, name: str) -> str:
+    if name == "cpu":
+        return native.missing("cpu") or ""
+    if name == "triton":
+        return _no_triton()
+    return f"this version of fastwave has no {name} generation engine yet" if name == "cuda" else ""
+
+
+@functools.cache
+def _no_triton() -> str:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed: pip install 'fastwave[triton]' on Linux with an NVIDIA GPU"
+    return "" if torch.cuda.is_available() else "torch sees no CUDA GPU here"
 
 
 def backends() -> list[Status]:
@@ -68,18 +90,21 @@ def backends() -> list[Status]:
     return [Status(role, name, _why_not(role, name)) for role, names in CANDIDATES.items() for name in names]
 
 
-def choose(role: Role, name: str = "auto", dtype: str | None = None) -> Choice:
-    """The backend for a role. `auto` takes the fastest that can do it in this dtype; a named one never falls back."""
-    if dtype is not None and not any(dtype in known for known in DTYPES.values()):
-        known = sorted({each for dtypes in DTYPES.values() for each in dtypes})
+@torch.compiler.assume_constant_result
+def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str | None = None) -> Choice:
+    """The backend for a role. `auto` takes the fastest that can do it in this dtype, and in training on tensors of this
+    device; a named one never falls back.
+    """
+    known = sorted({each for dtypes in DTYPES[role].values() for each in dtypes})
+    if dtype is not None and dtype not in known:
         raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(known)}.")
     if name == "auto":
         name = _from_environment(role)
     if name != "auto":
-        return _named(role, name, dtype)
+        return _named(role, name, dtype, device)
     passed_over: list[str] = []
     for candidate in CANDIDATES[role]:
-        reason = _why_not(role, candidate, dtype)
+        reason = _why_not(role, candidate, dtype, device)
         if not reason:
             return Choice(candidate, "; ".join(["auto took the fastest available", *passed_over]))
         passed_over.append(f"{candidate}: {reason}")
@@ -94,16 +119,12 @@ def _from_environment(role: Role) -> str:
     return wanted if wanted in CANDIDATES[role] else "auto"  # FASTWAVE_BACKEND=cuda says nothing about training
 
 
-def _named(role: Role, name: str, dtype: str | None) -> Choice:
+def _named(role: Role, name: str, dtype: str | None, device: str | None) -> Choice:
     if name not in CANDIDATES[role]:
         raise InputError(f"{role} backend {name!r} is not known; choose auto or one of {', '.join(CANDIDATES[role])}.")
-    reason = _why_not(role, name, dtype)
+    reason = _why_not(role, name, dtype, device)
     if reason:
-        usable = [other for other in CANDIDATES[role] if not _why_not(role, other, dtype)]
+        usable = [other for other in CANDIDATES[role] if not _why_not(role, other, dtype, device)]
         raise BackendUnavailable(f"{name}: {reason}. Use backend={usable[0]!r}, or backend='auto'.")
     return Choice(name, "asked for by name")
 
-
-def residual_stack(name: str) -> Callable[..., tuple[Tensor, list[Tensor]]]:
-    """The function with the signature of `reference.residual_stack` that trains on this backend."""
-    return {"reference": reference.residual_stack}[name]

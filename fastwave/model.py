@@ -8,25 +8,29 @@ import os
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint, conditioning, reference
-from .backends import choose, residual_stack
+from . import checkpoint, conditioning, ops, reference
+from .backends import choose
 from .config import WaveNetConfig
-from .distributions import negative_log_likelihood
 from .errors import InputError
+from .head_loss import head_loss
 
+STACK = ("dilated.weight", "dilated.bias", "residual.weight", "residual.bias", "skip.weight", "skip.bias")
+HEAD = ("head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias")
 _GATED_POWER = 0.13  # mean of (tanh(a) * sigmoid(b))^2 for unit normal a and b
 
 
 class WaveNet(nn.Module):
     """A WaveNet of a given shape. Parameters are stacked over layers, one tensor a role, as SPEC names them.
 
-    `backend` chooses what computes the residual stack in training: auto, reference, cpu or triton.
+    `backend` chooses what computes the residual stack: auto, reference, cpu or triton; auto goes by the device and the
+    dtype of each call. `recompute` keeps less for the way back: a third of the memory of a step, a little more time.
     """
 
-    def __init__(self, config: WaveNetConfig, backend: str = "auto") -> None:
+    def __init__(self, config: WaveNetConfig, backend: str = "auto", recompute: bool = False) -> None:
         super().__init__()
         self.config = config
-        self.backend = choose("training", backend).name
+        choose("training", backend)  # a name that cannot run here is refused here
+        self.backend, self.recompute = backend, recompute
         for name, shape in config.parameter_shapes().items():
             *groups, leaf = name.split(".")
             owner: nn.Module = self
@@ -86,27 +90,48 @@ class WaveNet(nn.Module):
         tokens [B, T] int64 classes, or float for the pcm codec; condition [B, frames, C_local] or [frames, C_local],
         `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker] -> [B, T, O]
         """
-        tokens = check_tokens(self.config, tokens)
-        parameters = dict(self.named_parameters())
-        prepared = conditioning.prepare(self.config, condition, speaker, *tokens.shape)
-        c = conditioning.vectors(self.config, parameters, prepared, 0, tokens.shape[1])
-        stack = residual_stack(self.backend)
-        out, _ = reference.wavenet(parameters, self.config.dilations, tokens, c, stack=stack)
-        return out
+        return reference.head(self._skip_sum(check_tokens(self.config, tokens), condition, speaker), *self._head())
 
     def loss(
-        self, tokens: Tensor, condition: object = None, speaker: object = None, mask_warmup: bool = False
+        self,
+        tokens: Tensor,
+        condition: object = None,
+        speaker: object = None,
+        mask_warmup: bool = False,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Mean nats a sample of predicting tokens[:, 1:] from what came before each: a scalar.
 
-        mask_warmup leaves out targets whose past is shorter than the receptive field.
+        mask_warmup leaves out targets whose past is shorter than the receptive field. `weight`, [B, n], makes it a
+        weighted sum over the last n targets instead.
         """
         tokens = check_tokens(self.config, tokens)
         first = self.config.receptive_field if mask_warmup else 1
-        if tokens.shape[1] <= first:
-            raise InputError(f"this loss needs more than {first} samples in time, got {tokens.shape[1]}.")
-        out = self(tokens, condition, speaker)
-        return negative_log_likelihood(self.config.output, out[:, first - 1 : -1], tokens[:, first:]).mean()
+        if weight is not None:
+            first = tokens.shape[1] - weight.shape[1]
+        if not 1 <= first < tokens.shape[1]:
+            raise InputError(f"this loss needs more than {max(1, first)} samples in time, got {tokens.shape[1]}.")
+        skip_sum = self._skip_sum(tokens[:, :-1], condition, speaker)[:, first - 1 :]
+        target = tokens[:, first:]
+        if weight is None:
+            weight = torch.full(target.shape, 1 / target.numel(), device=target.device)
+        return head_loss(self.config.output, skip_sum, self._head(), target, weight)
+
+    def _skip_sum(self, tokens: Tensor, condition: object, speaker: object) -> Tensor:
+        """The skip sum of every step: [B, T, S]"""
+        parameters = dict(self.named_parameters())
+        prepared = conditioning.prepare(self.config, condition, speaker, *tokens.shape)
+        c = conditioning.vectors(self.config, parameters, prepared, 0, tokens.shape[1])
+        x = reference.front(tokens, parameters["front.weight"])
+        stack = [parameters[name] for name in STACK]
+        chosen = choose("training", self.backend, ops.products_of(x), x.device.type).name
+        dilations, c_weight = self.config.dilations, parameters.get("condition.weight")
+        if chosen == "reference":
+            return reference.residual_stack(x, *stack, dilations, c, c_weight)[0]
+        return ops.residual_stack(x, *stack, dilations, c, c_weight, backend=chosen, recompute=self.recompute)
+
+    def _head(self) -> tuple[Tensor, ...]:
+        return tuple(self.get_parameter(name) for name in HEAD)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], backend: str = "auto") -> WaveNet:

@@ -22,8 +22,8 @@ from .errors import BackendUnavailable, FastwaveError, GenerationError, InputErr
 
 Library = Literal["cpu", "cuda"]
 
-ABI_VERSION = 2
-INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16")  # FW_ISA_*, each holds all before it
+ABI_VERSION = 3
+INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, a ladder
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 OUTPUTS = ("categorical", "mixture-of-logistics", "gaussian")  # FW_CATEGORICAL, ...
 FOLDER = Path(__file__).parent
@@ -124,6 +124,25 @@ class _Run(ctypes.Structure):
     ]
 
 
+# Arguments of the residual stack by the fields of fw_stack_t and fw_stack_gradients_t that point to them
+STACK_WEIGHTS = (
+    *("dilated", "dilated_bias", "residual_weight", "residual_bias", "skip_weight", "skip_bias", "condition_weight"),
+)
+
+
+class _Stack(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("batch", "time", "residual", "gate", "skip", "condition", "taps", "layers")),
+        ("dilations", c_void_p),
+        *((name, c_void_p) for name in STACK_WEIGHTS),
+        *((name, c_void_p) for name in ("input", "conditioning", "streams", "gates")),
+    ]
+
+
+class _StackGradients(ctypes.Structure):
+    _fields_ = [(name, c_void_p) for name in ("input", *STACK_WEIGHTS, "conditioning")]
+
+
 _TEXT = (c_char_p, c_int64, POINTER(c_int64))
 _BOTH: dict[str, tuple[Any, ...]] = {"fw_abi_version": (), "fw_last_error": _TEXT}
 
@@ -139,6 +158,11 @@ SIGNATURES: dict[Library, dict[str, tuple[Any, ...]]] = {
         "fw_engine_destroy_cpu": (c_void_p,),
         "fw_engine_run_cpu": (c_void_p, POINTER(_Run)),
         "fw_noise_cpu": (c_uint64, c_int64, c_int64, c_int64, c_int64, c_void_p),
+        "fw_residual_stack_forward_cpu": (POINTER(_Stack), c_int32, c_int32, c_int32, c_void_p),
+        "fw_residual_stack_backward_cpu": (
+            *(POINTER(_Stack), c_int32, c_int32, c_int32, c_void_p),
+            POINTER(_StackGradients),
+        ),
     },
     "cuda": {
         **_BOTH,
@@ -242,6 +266,34 @@ class CpuEngine:
 def noise(seed: int, stream: int, first: int, count: int, draws: int, destination: int) -> None:
     """The uniforms of `fastwave.noise`, drawn natively into float32 [count, draws] at `destination`."""
     _call("cpu", "fw_noise_cpu", seed, stream, first, count, draws, destination)
+
+
+class ResidualStack:
+    """One residual stack over whole sequences; every pointer leads to contiguous memory that the caller keeps alive."""
+
+    def __init__(
+        self, sizes: Mapping[str, int], dilations: Sequence[int], dtype: str, threads: int, instruction_set: str | None
+    ) -> None:
+        """`sizes` are the integers of fw_stack_t; `dtype` is that of the products."""
+        self._array = (c_int64 * len(dilations))(*dilations)
+        self._stack = _Stack(**sizes)
+        self._stack.dilations = ctypes.addressof(self._array)
+        self._how = (_isa(instruction_set), _index("dtype", dtype, TYPES), threads)
+
+    def forward(self, skip_sum: int, **pointers: int | None) -> None:
+        """`pointers` are the other fields of fw_stack_t."""
+        self._point(pointers)
+        _call("cpu", "fw_residual_stack_forward_cpu", self._stack, *self._how, skip_sum)
+
+    def backward(self, grad: int, gradients: Mapping[str, int | None], **pointers: int | None) -> None:
+        """`gradients` are the fields of fw_stack_gradients_t."""
+        self._point(pointers)
+        to = _StackGradients(**gradients)
+        _call("cpu", "fw_residual_stack_backward_cpu", self._stack, *self._how, grad, to)
+
+    def _point(self, pointers: Mapping[str, int | None]) -> None:
+        for field, pointer in pointers.items():
+            setattr(self._stack, field, pointer)
 
 
 def cuda_devices() -> list[CudaDevice]:

@@ -14,14 +14,25 @@
 
 namespace fw {
 
+inline constexpr size_t kLargePage = size_t{2} << 20;
+
+// Asks for large pages where the memory is large, before it is first written: a page fault costs as much for 4 KB.
+inline void prefer_large_pages(void* memory, int64_t bytes) {
+#if defined(__linux__)
+  const size_t first = (reinterpret_cast<size_t>(memory) + kLargePage - 1) / kLargePage * kLargePage;
+  const size_t end = (reinterpret_cast<size_t>(memory) + static_cast<size_t>(bytes)) / kLargePage * kLargePage;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#else
+  (void)memory, (void)bytes;
+#endif
+}
+
 // Zeroed memory on a large boundary, in large pages where the system has them: 3.5 MB of weights are 850 small ones.
 class Arena {
  public:
   explicit Arena(int64_t bytes) : bytes_(static_cast<size_t>(std::max<int64_t>(bytes, 64))) {
     data_ = static_cast<char*>(::operator new(bytes_, std::align_val_t(alignment())));
-#if defined(__linux__)
-    if (bytes_ >= kLargePage) madvise(data_, bytes_, MADV_HUGEPAGE);
-#endif
+    prefer_large_pages(data_, static_cast<int64_t>(bytes_));
     std::memset(data_, 0, bytes_);
   }
   ~Arena() { ::operator delete(data_, std::align_val_t(alignment())); }
@@ -41,7 +52,6 @@ class Arena {
   }
 
  private:
-  static constexpr size_t kLargePage = size_t{2} << 20;
   size_t alignment() const { return bytes_ >= kLargePage ? kLargePage : 64; }
   size_t bytes_, used_ = 0;
   char* data_;

@@ -4,12 +4,16 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 namespace fw {
 namespace {
 
-constexpr const char* kNames[] = {"portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"};
+constexpr const char* kNames[] = {"portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
 constexpr int32_t kIsas = sizeof kNames / sizeof kNames[0];
 
 #define FW_BIT(rung, RUNG, unused) | 1 << FW_ISA_##RUNG
@@ -34,6 +38,17 @@ uint64_t saved_registers() {
   return uint64_t{high} << 32 | low;
 }
 
+// Linux gives a process the tiles when it asks, once; a thread started before may use them too.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long kRequest = 0x1023, kTileData = 18;
+  static const bool granted = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return granted;
+#else
+  return false;
+#endif
+}
+
 void detect(fw_features_t& f) {
   const auto bit = [](uint32_t word, int position) { return static_cast<int32_t>(word >> position & 1); };
   const Registers basic = cpuid(1, 0), extended = cpuid(7, 0), more = cpuid(7, 1);
@@ -52,7 +67,7 @@ void detect(fw_features_t& f) {
     f.avx512_vnni = bit(extended.ecx, 11);
     f.avx512_bf16 = bit(more.eax, 5);
   }
-  if ((saved & 0x60000) == 0x60000) {  // tile configuration and data
+  if ((saved & 0x60000) == 0x60000 && may_use_tiles()) {  // tile configuration and data
     f.amx_bf16 = bit(extended.edx, 22);
     f.amx_tile = bit(extended.edx, 24);
     f.amx_int8 = bit(extended.edx, 25);
@@ -72,7 +87,8 @@ fw_features_t features() {
   const bool avx2 = f.avx2 && f.fma && f.f16c;
   const bool avx512 = avx2 && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl;
   const bool vnni = avx512 && f.avx512_vnni;
-  const bool runs[kIsas] = {true, avx2, avx512, vnni, vnni && f.avx512_bf16};
+  const bool bf16 = vnni && f.avx512_bf16;
+  const bool runs[kIsas] = {true, avx2, avx512, vnni, bf16, bf16 && f.amx_tile && f.amx_bf16};
   for (int32_t isa = 0; isa < kIsas; ++isa) {
     if (!runs[isa] || !(kCompiled >> isa & 1)) continue;
     f.usable_isas |= 1 << isa;

@@ -110,6 +110,17 @@ inline Vec gated(Vec a, Vec b) {
   return less_one / ((less_one + 2.0f) * one_plus);
 }
 
+inline Vec hyperbolic_tangent(Vec a) {
+  const Exponential e = exponential(at_most(20, at_least(-20, a + a)));
+  const Vec less_one = multiply_add(e.power, e.part, e.power - 1.0f);
+  return less_one / (less_one + 2.0f);
+}
+
+inline Vec sigmoid(Vec b) {
+  const Exponential e = exponential(at_most(60, at_least(-60, -b)));
+  return 1.0f / multiply_add(e.power, e.part, e.power + 1.0f);
+}
+
 // e^x for x <= 0; zero below the smallest normal number.
 inline Vec decay(Vec x) {
   const Exponential e = exponential(at_least(-87, x));

@@ -1,0 +1,173 @@
+// C = A B or C += A B over tiles of the fused residual layer, by multiply-adds on vectors: for every instruction set.
+// bfloat16 products are those of operands rounded to bfloat16 first: exact in float32, and as fast as float32 ones.
+//
+// Both ways to multiply, this one and product_amx.h, have one interface, which this page explains.
+#pragma once
+
+#include "cpu/residual_layer.h"
+#include "cpu/vec.h"
+
+namespace fw::FW_ISA {
+namespace {
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kBlockVectors = 4;  // 6 x 4 sums, 4 of B and one of A are 29 of 32 registers
+#else
+constexpr int kBlockVectors = 2;  // 6 x 2 sums, 2 of B and one of A are 15 of 16 registers
+#endif
+constexpr int kBlockRows = 6;
+
+// Products summed in registers before the sum joins C: a panel of B is then 32 KB, which the first level holds, and no
+// chain of roundings is longer.
+constexpr int64_t kTogether = 128;
+
+// To the nearest bfloat16, ties to even; NaN stays NaN.
+inline Vec rounded(Vec v) {
+  const Words word = Words(v);
+  const Words even = word + 0x7fffu + (word >> 16 & 1u);
+  return Vec((v == v ? even : word | 0x10000u) & 0xffff0000u);
+}
+
+// bfloat16 -> float32
+inline void widen(const uint16_t* from, int64_t count, float* to) {
+  typedef uint16_t Halves __attribute__((vector_size(kLanes * 2)));
+  int64_t j = 0;
+  for (; j + kLanes <= count; j += kLanes) {
+    Halves halves;
+    memcpy(&halves, from + j, sizeof halves);
+    store(to + j, Vec(__builtin_convertvector(halves, Words) << 16));
+  }
+  for (; j < count; ++j) {
+    const uint32_t word = static_cast<uint32_t>(from[j]) << 16;
+    memcpy(to + j, &word, sizeof word);
+  }
+}
+
+template <int V, int M>
+inline void fused_block(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_row, int64_t inner,
+                        float* c, int64_t c_row, bool add) {
+  Vec sums[M][V] = {};
+  for (int64_t k = 0; k < inner; ++k, a += a_step, b += b_row) {
+    Vec columns[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) columns[v] = load(b + v * kLanes);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const Vec value = fill(a[m * a_row]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[m][v] = multiply_add(value, columns[v], sums[m][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      float* const to = c + m * c_row + v * kLanes;
+      store(to, add ? load(to) + sums[m][v] : sums[m][v]);
+    }
+  }
+}
+
+template <int V, int M>
+inline void fused_rows(int64_t rows, const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_row,
+                       int64_t inner, float* c, int64_t c_row, bool add) {
+  if (rows == M) return fused_block<V, M>(a, a_row, a_step, b, b_row, inner, c, c_row, add);
+  if constexpr (M > 1) fused_rows<V, M - 1>(rows, a, a_row, a_step, b, b_row, inner, c, c_row, add);
+}
+
+// One panel of V vectors of columns, all rows: in blocks as even as they can be.
+template <int V>
+void fused_panel(int64_t vectors, int64_t rows, const float* a, int64_t a_row, int64_t a_step, const float* b,
+                 int64_t b_row, int64_t inner, float* c, int64_t c_row, bool add) {
+  if (vectors != V) {
+    if constexpr (V > 1) fused_panel<V - 1>(vectors, rows, a, a_row, a_step, b, b_row, inner, c, c_row, add);
+    return;
+  }
+  const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
+  for (int64_t i = 0, first = 0; i < blocks; ++i) {
+    const int64_t count = (rows - first + blocks - i - 1) / (blocks - i);
+    fused_rows<V, kBlockRows>(count, a + first * a_row, a_row, a_step, b, b_row, inner, c + first * c_row, c_row, add);
+    first += count;
+  }
+}
+
+// Operands of a product are rows as products take them: a row of `width` channels takes row_values(width) Values.
+template <bool kRounded>
+struct Fused {
+  typedef float Value;
+  struct Left {  // A(m, k) stands at data[m * row + k * step], for k < inner
+    const float* data;
+    int64_t row, step, inner;
+  };
+  struct Right {  // in panels of kColumns: B(k, j) stands at data[j / kColumns * panel + k * row + j % kColumns]
+    const float* data;
+    int64_t row;  // 0: as wide as the panel, of which the last may be narrower
+    int64_t panel;
+  };
+  static constexpr bool kLow = kRounded;
+  static constexpr int64_t kParts = 1;
+  static constexpr int64_t kForwardRows = 192, kRows = 192;  // of a tile: all tiles of a layer are then below a megabyte
+  static constexpr int64_t kColumns = kBlockVectors * kLanes;
+  static void begin() {}
+  static void end() {}
+
+  static int64_t row_values(int64_t width) { return stride_of(width); }
+  static int64_t times_values(int64_t, int64_t) { return 0; }
+  static int64_t turned_values(int64_t, int64_t) { return 0; }
+  static int64_t strip_floats(int64_t) { return 0; }
+  static int64_t packed_floats(int64_t inner, int64_t columns) { return inner * columns; }
+
+  // `count` numbers to a row of some width, from column `at` on
+  static void put(const float* from, int64_t count, float* row, int64_t, int64_t at) {
+    int64_t j = 0;
+    for (; j + kLanes <= count; j += kLanes) {
+      store(row + at + j, kRounded ? rounded(load(from + j)) : load(from + j));
+    }
+    for (; j < count; ++j) row[at + j] = kRounded ? rounded(fill(from[j]))[0] : from[j];
+  }
+  static void put(const uint16_t* from, int64_t count, float* row, int64_t, int64_t at) {
+    widen(from, count, row + at);
+  }
+
+  static Left left(const float* rows, int64_t width) { return {rows, row_values(width), 1, width}; }
+  // The same rows in a product that sums over them, of which there are `rows`; memory is zero beyond the last.
+  static Right times(const float* data, int64_t, int64_t width, float*) { return {data, row_values(width), kColumns}; }
+  static Left turned(const float* data, int64_t rows, int64_t width, float*) {
+    return {data, 1, row_values(width), rows};
+  }
+
+  static void pack(const Dense& weights, float* packed) {
+    for (int64_t first = 0; first < weights.columns; first += kColumns) {
+      const int64_t wide = weights.columns - first < kColumns ? weights.columns - first : kColumns;
+      const float* from = weights.data + first;
+      for (int64_t k = 0; k < weights.inner; ++k, from += weights.columns, packed += wide) {
+        put(from, wide, packed, 0, 0);
+      }
+    }
+  }
+  static Right packed(const float* packed, int64_t inner, int64_t) { return {packed, 0, inner * kColumns}; }
+
+  // C [rows, columns] = or += A B, where A is the parts of `lefts` side by side; the last is memory for
+  // strip_floats(rows)
+  static void multiply(const Left* lefts, int64_t count, const Right& right, int64_t rows, int64_t columns, float* c,
+                       int64_t c_row, bool add, float*) {
+    for (int64_t first = 0; first < columns; first += kColumns) {
+      const int64_t wide = columns - first < kColumns ? columns - first : kColumns;
+      const int64_t b_row = right.row ? right.row : wide;
+      const float* b = right.data + first / kColumns * right.panel;
+      bool adds = add;
+      for (const Left* left = lefts; left != lefts + count; ++left) {
+        for (int64_t k = 0; k < left->inner; k += kTogether) {
+          const int64_t inner = left->inner - k < kTogether ? left->inner - k : kTogether;
+          fused_panel<kBlockVectors>(wide / kLanes, rows, left->data + k * left->step, left->row, left->step, b, b_row,
+                                     inner, c + first, c_row, adds);
+          b += inner * b_row;
+          adds = true;
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace fw::FW_ISA

@@ -90,7 +90,6 @@ def backends() -> list[Status]:
     return [Status(role, name, _why_not(role, name)) for role, names in CANDIDATES.items() for name in names]
 
 
-@torch.compiler.assume_constant_result
 def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str | None = None) -> Choice:
     """The backend for a role. `auto` takes the fastest that can do it in this dtype, and in training on tensors of this
     device; a named one never falls back.
@@ -111,6 +110,10 @@ def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str
     raise AssertionError("the reference is always available")
 
 
+# What torch.compiler.assume_constant_result does, without importing the compiler, which takes a second.
+choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def _from_environment(role: Role) -> str:
     wanted = os.environ.get(ENVIRONMENT, "") or "auto"
     known = {"auto"}.union(*CANDIDATES.values())
@@ -127,4 +130,3 @@ def _named(role: Role, name: str, dtype: str | None, device: str | None) -> Choi
         usable = [other for other in CANDIDATES[role] if not _why_not(role, other, dtype, device)]
         raise BackendUnavailable(f"{name}: {reason}. Use backend={usable[0]!r}, or backend='auto'.")
     return Choice(name, "asked for by name")
-

@@ -102,8 +102,10 @@ class _Stack:
         products: str,
         instruction_set: str | None,
     ) -> None:
-        self._held = [None if tensor is None or condition is None and i == 6 else _plain(tensor)
-                      for i, tensor in enumerate(weights)]
+        self._held = [
+            None if tensor is None or (condition is None and i == 6) else _plain(tensor)
+            for i, tensor in enumerate(weights)
+        ]
         self._condition = None if condition is None else _plain(condition)
         self.pointers = {name: _pointer(t) for name, t in zip(native.STACK_WEIGHTS, self._held, strict=True)}
         self.pointers["conditioning"] = _pointer(self._condition)

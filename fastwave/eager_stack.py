@@ -34,7 +34,9 @@ def forward(
     streams, gates = [], []
     for layer, dilation in enumerate(dilations):
         streams.append(x)
-        z = reference.gate(_sums(x, dilated_weight[layer], dilated_bias[layer], dilation, condition, condition_weight, layer))
+        z = reference.gate(
+            _sums(x, dilated_weight[layer], dilated_bias[layer], dilation, condition, condition_weight, layer)
+        )
         gates.append(z)
         skip_sum = skip_sum + z @ skip_weight[layer]
         if layer + 1 < len(dilations):
@@ -43,10 +45,18 @@ def forward(
 
 
 def _sums(
-    x: Tensor, weight: Tensor, bias: Tensor, dilation: int, condition: Tensor | None, c_weight: Tensor | None, layer: int
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    dilation: int,
+    condition: Tensor | None,
+    c_weight: Tensor | None,
+    layer: int,
 ) -> Tensor:
     """What the gates of a layer take: [B, T, 2G]"""
-    a = bias + reference.dilated_convolution(reference.extend(x, (weight.shape[0] - 1) * dilation, None), weight, dilation)
+    a = bias + reference.dilated_convolution(
+        reference.extend(x, (weight.shape[0] - 1) * dilation, None), weight, dilation
+    )
     return a if condition is None or c_weight is None else a + condition @ c_weight[layer]
 
 
@@ -101,7 +111,17 @@ def backward(
             assert condition is not None and condition_weight is not None
             d_condition = d_condition + da @ condition_weight[layer].T
             d_condition_weight[layer] = _over_time(condition, da)
-    made = (dx, d_dilated, d_bias, d_residual, d_residual_bias, d_skip, grad.sum((0, 1)), d_condition, d_condition_weight)
+    made = (
+        dx,
+        d_dilated,
+        d_bias,
+        d_residual,
+        d_residual_bias,
+        d_skip,
+        grad.sum((0, 1)),
+        d_condition,
+        d_condition_weight,
+    )
     return tuple(
         grad.new_empty(0) if each is None or not asked else each for each, asked in zip(made, wanted, strict=True)
     )

@@ -18,7 +18,6 @@ ROWS = {"cpu": 512}  # half a megabyte a tensor at width 256: all of a chunk sta
 MOST_ROWS = 16_384  # elsewhere
 
 
-@torch.compiler.disable  # it differentiates as it goes, which a tracer cannot follow
 def head_loss(output: str, skip_sum: Tensor, head: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
     """skip_sum [B, T, S]; head as the last arguments of `reference.head`; target [B, T]; weight [B, T] -> scalar"""
     total: Tensor = _HeadLoss.apply(output, skip_sum, *head, target, weight)  # type: ignore[no-untyped-call]
@@ -32,7 +31,9 @@ class _HeadLoss(torch.autograd.Function):
         wanted = ctx.needs_input_grad[1 : 2 + len(head)]
         rows = ROWS.get(skip_sum.device.type, MOST_ROWS)
         flat, targets, weights = skip_sum.detach().flatten(0, 1), target.flatten(), weight.flatten()
-        total = torch.zeros((), dtype=torch.float64 if flat.dtype == torch.float64 else torch.float32, device=flat.device)
+        total = torch.zeros(
+            (), dtype=torch.float64 if flat.dtype == torch.float64 else torch.float32, device=flat.device
+        )
         parameters = [p.detach().requires_grad_(asked) for p, asked in zip(head, wanted[1:], strict=True)]
         gradients = [torch.zeros_like(p) if asked else None for p, asked in zip(head, wanted[1:], strict=True)]
         skip_gradient = torch.empty_like(flat) if wanted[0] else None

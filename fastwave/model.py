@@ -114,7 +114,8 @@ class WaveNet(nn.Module):
         skip_sum = self._skip_sum(tokens[:, :-1], condition, speaker)[:, first - 1 :]
         target = tokens[:, first:]
         if weight is None:
-            weight = torch.full(target.shape, 1 / target.numel(), device=target.device)
+            precise = torch.float64 if skip_sum.dtype == torch.float64 else torch.float32
+            weight = torch.full(target.shape, 1 / target.numel(), dtype=precise, device=target.device)
         return head_loss(self.config.output, skip_sum, self._head(), target, weight)
 
     def _skip_sum(self, tokens: Tensor, condition: object, speaker: object) -> Tensor:
@@ -131,7 +132,8 @@ class WaveNet(nn.Module):
         return ops.residual_stack(x, *stack, dilations, c, c_weight, backend=chosen, recompute=self.recompute)
 
     def _head(self) -> tuple[Tensor, ...]:
-        return tuple(self.get_parameter(name) for name in HEAD)
+        parameters = dict(self.named_parameters())  # not get_parameter, which refuses what functional_call puts there
+        return tuple(parameters[name] for name in HEAD)
 
     @classmethod
     def from_pretrained(cls, path: str | os.PathLike[str], backend: str = "auto") -> WaveNet:

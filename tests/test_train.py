@@ -171,17 +171,17 @@ def test_the_loss_of_a_step_is_that_of_its_windows(data, tmp_path):
 def poison(monkeypatch, when, how):
     """Let the loss of the steps in `when` come out wrong; calls count micro-batches, one a step here."""
     calls = []
-    right = negative_log_likelihood
+    right = loop._Run._nats
 
     def wrong(*arguments):
         value = right(*arguments)
-        if torch.is_grad_enabled() and value.requires_grad:
+        if value.requires_grad:
             calls.append(1)
             if len(calls) - 1 in when:
                 return how(value)
         return value
 
-    monkeypatch.setattr(loop, "negative_log_likelihood", wrong)
+    monkeypatch.setattr(loop._Run, "_nats", wrong)
 
 
 def test_a_step_with_a_bad_gradient_is_skipped_counted_and_never_saved(data, tmp_path, monkeypatch, capsys):
@@ -263,10 +263,10 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_global_one(data, tmp
     train(data, tmp_path / "plain", config, make_settings(micro_batch=1))
     right = loop._Run._nats
 
-    def tight(self, batch, weights=None):
-        if weights is None and batch.tokens.shape[0] > 1:
+    def tight(self, batch, weight, values=None):
+        if values is None and batch.tokens.shape[0] > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return right(self, batch, weights)
+        return right(self, batch, weight, values)
 
     monkeypatch.setattr(loop._Run, "_nats", tight)
     train(data, tmp_path / "tight", config, make_settings(micro_batch=4))

@@ -106,7 +106,8 @@ struct Fused {
   };
   static constexpr bool kLow = kRounded;
   static constexpr int64_t kParts = 1;
-  static constexpr int64_t kForwardRows = 192, kRows = 192;  // of a tile: all tiles of a layer are then below a megabyte
+  static constexpr int64_t kForwardRows = 192,
+                           kRows = 192;  // of a tile: all tiles of a layer are then below a megabyte
   static constexpr int64_t kColumns = kBlockVectors * kLanes;
   static void begin() {}
   static void end() {}

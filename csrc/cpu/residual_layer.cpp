@@ -317,8 +317,8 @@ void sums_back(const BackwardJob& job, const Tile& tile, const LayerSums& total,
   P::multiply(&turned, 1, P::times(sum_grad, tile.rows, sums, t.times), inputs, sums, total.dilated, stride_of(sums),
               true, t.strip);
   const typename P::Left gates = P::turned(t.gate_rows, tile.rows, half, t.turned);
-  P::multiply(&gates, 1, P::times(t.skip_rows, tile.rows, skips, t.times), half, skips, total.out, stride_of(carried), true,
-              t.strip);
+  P::multiply(&gates, 1, P::times(t.skip_rows, tile.rows, skips, t.times), half, skips, total.out, stride_of(carried),
+              true, t.strip);
   add_columns(t.sums, stride_of(sums), tile.rows, sums, total.sum_bias);
   if (deep) {
     P::multiply(&gates, 1, P::times(t.stream_rows, tile.rows, stream, t.times), half, stream, total.out + skips,
@@ -394,7 +394,8 @@ int64_t row_bytes(int64_t width) {
 
 template <class P>
 constexpr LayerKernels kernels_of() {
-  return {P::kForwardRows, P::kRows, scratch_floats<P>, row_bytes<P>, P::packed_floats, P::pack, begin<P>, end<P>, forward<P>,        sums_back<P>, inputs_back<P>};
+  return {P::kForwardRows, P::kRows, scratch_floats<P>, row_bytes<P>, P::packed_floats, P::pack,
+          begin<P>,        end<P>,   forward<P>,        sums_back<P>, inputs_back<P>};
 }
 
 }  // namespace

@@ -34,9 +34,8 @@ def forward(
     streams, gates = [], []
     for layer, dilation in enumerate(dilations):
         streams.append(x)
-        z = reference.gate(
-            _sums(x, dilated_weight[layer], dilated_bias[layer], dilation, condition, condition_weight, layer)
-        )
+        a = _sums(x, dilated_weight[layer], dilated_bias[layer], dilation)
+        z = reference.gate(a if condition is None else a + condition @ _there(condition_weight)[layer])
         gates.append(z)
         skip_sum = skip_sum + z @ skip_weight[layer]
         if layer + 1 < len(dilations):
@@ -44,20 +43,15 @@ def forward(
     return skip_sum, torch.stack(streams), x.new_empty(0) if recompute else torch.stack(gates)
 
 
-def _sums(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    dilation: int,
-    condition: Tensor | None,
-    c_weight: Tensor | None,
-    layer: int,
-) -> Tensor:
-    """What the gates of a layer take: [B, T, 2G]"""
-    a = bias + reference.dilated_convolution(
-        reference.extend(x, (weight.shape[0] - 1) * dilation, None), weight, dilation
-    )
-    return a if condition is None or c_weight is None else a + condition @ c_weight[layer]
+def _sums(x: Tensor, weight: Tensor, bias: Tensor, dilation: int) -> Tensor:
+    """What the gates of a layer take, but for the condition: [B, T, 2G]"""
+    extended = reference.extend(x, (weight.shape[0] - 1) * dilation, None)
+    return bias + reference.dilated_convolution(extended, weight, dilation)
+
+
+def _there(weight: Tensor | None) -> Tensor:
+    assert weight is not None, "ops.py refuses a condition without its weight"
+    return weight
 
 
 def _later(values: Tensor, steps: int) -> Tensor:
@@ -85,17 +79,20 @@ def backward(
     """From the gradient of the skip sum -> those of x and of the eight tensors, in the order of the arguments; empty
     where not wanted.
     """
-    layers, taps, r, sums = dilated_weight.shape
+    layers, taps = dilated_weight.shape[:2]
+    half = skip_weight.shape[1]
     dx = torch.zeros_like(streams[0])
-    d_dilated, d_bias = torch.zeros_like(dilated_weight), torch.zeros_like(dilated_bias)
-    d_residual, d_residual_bias = torch.zeros_like(residual_weight), torch.zeros_like(residual_bias)
-    d_skip = torch.zeros_like(skip_weight)
-    d_condition = None if condition is None else torch.zeros_like(condition)
-    d_condition_weight = None if condition_weight is None else torch.zeros_like(condition_weight)
+    weights = (dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias)
+    made = [torch.zeros_like(each) for each in weights]
+    d_dilated, d_bias, d_residual, d_residual_bias, d_skip, d_skip_bias = made
+    conditional = [] if condition is None else [torch.zeros_like(condition), torch.zeros_like(_there(condition_weight))]
+    d_skip_bias.copy_(grad.sum((0, 1)))
     for layer in reversed(range(layers)):
         x, weight, dilation = streams[layer], dilated_weight[layer], dilations[layer]
-        a = _sums(x, weight, dilated_bias[layer], dilation, condition, condition_weight, layer)
-        t, s = torch.tanh(a[..., : sums // 2]), torch.sigmoid(a[..., sums // 2 :])
+        a = _sums(x, weight, dilated_bias[layer], dilation)
+        if condition is not None:
+            a = a + condition @ _there(condition_weight)[layer]
+        t, s = torch.tanh(a[..., :half]), torch.sigmoid(a[..., half:])
         z, dz = t * s, grad @ skip_weight[layer].T
         d_skip[layer] = _over_time(z, grad)
         if layer + 1 < layers:
@@ -107,24 +104,11 @@ def backward(
             later = _later(da, (taps - 1 - tap) * dilation)
             dx = dx + later @ weight[tap].T
             d_dilated[layer, tap] = _over_time(x, later)
-        if d_condition is not None and d_condition_weight is not None:
-            assert condition is not None and condition_weight is not None
-            d_condition = d_condition + da @ condition_weight[layer].T
-            d_condition_weight[layer] = _over_time(condition, da)
-    made = (
-        dx,
-        d_dilated,
-        d_bias,
-        d_residual,
-        d_residual_bias,
-        d_skip,
-        grad.sum((0, 1)),
-        d_condition,
-        d_condition_weight,
-    )
-    return tuple(
-        grad.new_empty(0) if each is None or not asked else each for each, asked in zip(made, wanted, strict=True)
-    )
+        if condition is not None:
+            conditional[0] += da @ _there(condition_weight)[layer].T
+            conditional[1][layer] = _over_time(condition, da)
+    gradients = [dx, *made, *conditional, *[grad.new_empty(0)] * (2 - len(conditional))]
+    return tuple(each if asked else grad.new_empty(0) for each, asked in zip(gradients, wanted, strict=True))
 
 
 def _over_time(left: Tensor, right: Tensor) -> Tensor:

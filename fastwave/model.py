@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,10 @@ from .config import WaveNetConfig
 from .errors import InputError
 from .head_loss import head_loss
 
-STACK = ("dilated.weight", "dilated.bias", "residual.weight", "residual.bias", "skip.weight", "skip.bias")
+STACK = (
+    *("dilated.weight", "dilated.bias", "residual.weight", "residual.bias", "skip.weight", "skip.bias"),
+    "condition.weight",
+)
 HEAD = ("head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias")
 _GATED_POWER = 0.13  # mean of (tanh(a) * sigmoid(b))^2 for unit normal a and b
 
@@ -124,12 +128,12 @@ class WaveNet(nn.Module):
         prepared = conditioning.prepare(self.config, condition, speaker, *tokens.shape)
         c = conditioning.vectors(self.config, parameters, prepared, 0, tokens.shape[1])
         x = reference.front(tokens, parameters["front.weight"])
-        stack = [parameters[name] for name in STACK]
+        named: dict[str, Any] = {name.replace(".", "_"): parameters.get(name) for name in STACK}
+        named |= {"x": x, "dilations": self.config.dilations, "condition": c}
         chosen = choose("training", self.backend, ops.products_of(x), x.device.type).name
-        dilations, c_weight = self.config.dilations, parameters.get("condition.weight")
         if chosen == "reference":
-            return reference.residual_stack(x, *stack, dilations, c, c_weight)[0]
-        return ops.residual_stack(x, *stack, dilations, c, c_weight, backend=chosen, recompute=self.recompute)
+            return reference.residual_stack(**named)[0]
+        return ops.residual_stack(**named, backend=chosen, recompute=self.recompute)
 
     def _head(self) -> tuple[Tensor, ...]:
         parameters = dict(self.named_parameters())  # not get_parameter, which refuses what functional_call puts there

@@ -204,7 +204,7 @@ def _check(
 ) -> None:
     if dilated_weight.dim() != 4 or dilated_weight.shape[1] < 2 or dilated_weight.shape[3] % 2:
         raise InputError(f"dilated_weight must be [L, K, R, 2G] with K >= 2, got {list(dilated_weight.shape)}.")
-    layers, taps, r, sums = dilated_weight.shape
+    layers, _, r, sums = dilated_weight.shape
     skip = skip_weight.shape[-1]
     expected = {
         "x": (x, (*x.shape[:2], r)),

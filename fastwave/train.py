@@ -280,14 +280,14 @@ class _Run:
 
     def _nats(self, batch: Batch, weight: Tensor, values: dict[str, Tensor] | None = None) -> Tensor:
         """The weighted sum over a batch, of the model or with other values for its parameters."""
-        given = (batch.tokens, batch.frames, batch.speaker)
+        given = (batch.tokens, batch.frames, batch.speaker, False, weight)
         low = self.settings.precision == "bfloat16"
         with torch.autocast(self.group.device.type, torch.bfloat16, enabled=low):
             if values is None:
-                return self.progress.model.loss(*given, weight=weight)
+                return self.progress.model.loss(*given)
             loss = _Loss(self.progress.model)
             renamed = {f"model.{name}": value for name, value in values.items()}
-            nats: Tensor = functional_call(loss, renamed, given, {"weight": weight})
+            nats: Tensor = functional_call(loss, renamed, given)
             return nats
 
     # When it goes wrong
@@ -408,9 +408,9 @@ class _Loss(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, *given: Any, weight: Tensor) -> Tensor:
+    def forward(self, *given: Any) -> Tensor:
         """As `WaveNet.loss`."""
-        return self.model.loss(*given, weight=weight)
+        return self.model.loss(*given)
 
 
 def _targets(places: list[Place]) -> int:

@@ -106,7 +106,7 @@ def test_nothing_of_no_steps_or_no_batch():
 
 
 def test_the_library_refuses_what_makes_no_sense():
-    sizes = dict(batch=1, time=1, residual=1, gate=1, skip=1, condition=0, taps=2, layers=1)
+    sizes = dict.fromkeys(("batch", "time", "residual", "gate", "skip", "layers"), 1) | {"condition": 0, "taps": 2}
     with pytest.raises(InputError, match="taps is 1, it must be 2"):
         native.ResidualStack({**sizes, "taps": 1}, [1], "float32", 1, None).forward(8, input=8, streams=8)
     with pytest.raises(InputError, match="'float64' is not known"):

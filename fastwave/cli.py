@@ -101,12 +101,17 @@ def score(options: argparse.Namespace) -> int:
 def info(options: argparse.Namespace) -> int:
     """What a model is and what it costs."""
     from . import measure, native
+    from .backends import choose
 
     model, config = _model(options)
     field = f"{config.receptive_field:,} samples"
     if config.receptive_field_ms is not None:
         field += f" = {config.receptive_field_ms:,.1f} ms at {config.sample_rate} Hz"
     state = sum(config.history_slots) * config.residual_channels
+    training = choose("training", model.backend)
+    memory = f"{_training_bytes(config, training.name) / 1e6:.1f} MB"
+    if training.name != "reference":
+        memory += f" ({_training_bytes(config, training.name, recompute=True) / 1e6:.1f} MB with --recompute)"
     rows = [
         ("layers", f"{config.layers}, kernel size {config.kernel_size}, dilations {_shorten(config.dilations)}"),
         ("channels", f"residual {config.residual_channels}, gate {config.gate_channels}, skip {config.skip_channels}, "
@@ -117,8 +122,8 @@ def info(options: argparse.Namespace) -> int:
         ("parameters", f"{config.parameter_count:,}"),
         ("read a sample", f"{config.weights_read_per_sample:,} weights, {config.flop_per_sample / 1e6:.2f} MFLOP"),
         ("memory", f"{config.parameter_count * 4 / 1e6:.2f} MB of float32 weights, {state * 4 / 1e6:.2f} MB a stream"),
-        ("training memory", f"about {_training_bytes(config) / 1e6:.1f} MB of float32 activations per 1,000 samples"),
-        ("training backend", model.backend),
+        ("training memory", f"about {memory} of float32 activations per 1,000 samples"),
+        ("training backend", f"{training.name} ({training.why})"),
     ]  # fmt: skip
     for dtype in ("float32", "bfloat16"):
         limit = measure.ceiling(config, dtype)
@@ -321,11 +326,13 @@ def _save_every(options: argparse.Namespace, config: WaveNetConfig) -> int | Non
     return max(1, round(every * (config.sample_rate or 1)))
 
 
-def _training_bytes(config: WaveNetConfig) -> int:
-    """float32 activations that autograd keeps for 1,000 samples: x, tanh, sigmoid and z a layer, then the head's."""
-    layer = config.residual_channels + 3 * config.gate_channels
-    head = config.skip_channels + config.head_channels + config.output_channels
-    return 4 * 1000 * (config.layers * layer + head)
+def _training_bytes(config: WaveNetConfig, backend: str, recompute: bool = False) -> int:
+    """float32 activations kept for the way back, for 1,000 samples: of a layer x, tanh, sigmoid and z by autograd, x
+    and z by the kernels, x alone with recompute; then the gradient of the skip sum.
+    """
+    r, g = config.residual_channels, config.gate_channels
+    layer = r + 3 * g if backend == "reference" else r if recompute else r + g
+    return 4 * 1000 * (config.layers * layer + config.skip_channels)
 
 
 def _describe(values: dict[str, Any]) -> str:

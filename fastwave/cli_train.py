@@ -58,6 +58,9 @@ def add_verbs(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
             kind: Any = {"int": int, "str": str}.get(str(field.type), float)
             shown = HELP[field.name] + ("" if field.default is None else f" (default: {field.default})")
             verb.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help=shown)
+    verb.add_argument(
+        "--recompute", action="store_true", help="keep less for the way back: less memory, a little slower"
+    )
     verb.add_argument("--tensorboard", action="store_true", help="also write for TensorBoard (the train extra)")
     verb = verbs.add_parser("prepare", help=prepare.__doc__, description=prepare.__doc__)
     verb.set_defaults(run=prepare)
@@ -102,7 +105,7 @@ def train(options: argparse.Namespace) -> int:
             raise InputError(f"--threads must be at least 1, got {options.threads}.")
         torch.set_num_threads(options.threads)
     values = {field.name: getattr(options, field.name) for field in dataclasses.fields(Settings) if field.name in HELP}
-    settings = Settings(**values, tensorboard=options.tensorboard)
+    settings = Settings(**values, recompute=options.recompute, tensorboard=options.tensorboard)
     out, folder = Path(options.out), Path(options.folder)
     if out.resolve() == folder.resolve():
         raise InputError(f"--out {out} is the folder of the data: its sounds would be learned from. Give another.")

@@ -20,15 +20,16 @@ MOST_ROWS = 16_384  # elsewhere
 
 def head_loss(output: str, skip_sum: Tensor, head: tuple[Tensor, ...], target: Tensor, weight: Tensor) -> Tensor:
     """skip_sum [B, T, S]; head as the last arguments of `reference.head`; target [B, T]; weight [B, T] -> scalar"""
-    total: Tensor = _HeadLoss.apply(output, skip_sum, *head, target, weight)  # type: ignore[no-untyped-call]
+    keep = torch.is_grad_enabled()  # inside, it never is
+    total: Tensor = _HeadLoss.apply(output, keep, skip_sum, *head, target, weight)  # type: ignore[no-untyped-call]
     return total
 
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, output: str, skip_sum: Tensor, *rest: Tensor) -> Tensor:
+    def forward(ctx: Any, output: str, keep: bool, skip_sum: Tensor, *rest: Tensor) -> Tensor:
         *head, target, weight = rest
-        wanted = ctx.needs_input_grad[1 : 2 + len(head)]
+        wanted = [keep and asked for asked in ctx.needs_input_grad[2 : 3 + len(head)]]
         rows = ROWS.get(skip_sum.device.type, MOST_ROWS)
         flat, targets, weights = skip_sum.detach().flatten(0, 1), target.flatten(), weight.flatten()
         total = torch.zeros(
@@ -39,7 +40,7 @@ class _HeadLoss(torch.autograd.Function):
         skip_gradient = torch.empty_like(flat) if wanted[0] else None
         for first in range(0, flat.shape[0], rows):
             here = slice(first, first + rows)
-            with torch.enable_grad():
+            with torch.set_grad_enabled(any(wanted)):
                 part = flat[here].requires_grad_(wanted[0])
                 out = reference.head(part, *parameters)
                 nats = (negative_log_likelihood(output, out, targets[here]) * weights[here]).sum()
@@ -63,4 +64,4 @@ class _HeadLoss(torch.autograd.Function):
         one = grad.device.type == "cpu" and float(grad) == 1  # the usual case needs no copy
         made = [each if each is None or one else each * grad.to(each.dtype) for each in ctx.saved_tensors]
         skip_gradient = None if made[0] is None else made[0].view(ctx.shape)
-        return None, skip_gradient, *made[1:], None, None
+        return None, None, skip_gradient, *made[1:], None, None

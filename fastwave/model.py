@@ -88,13 +88,15 @@ class WaveNet(nn.Module):
         elif config.output == "gaussian":
             bias[1] = -1.0
 
-    def forward(self, tokens: Tensor, condition: object = None, speaker: object = None) -> Tensor:
+    def forward(self, tokens: Tensor, condition: object = None, speaker: object = None, first: int = 0) -> Tensor:
         """Outputs for every step: out[:, t] sees tokens up to t and predicts token t+1.
 
         tokens [B, T] int64 classes, or float for the pcm codec; condition [B, frames, C_local] or [frames, C_local],
-        `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker] -> [B, T, O]
+        `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker] -> [B, T, O]. The conditioning's sample
+        `first` belongs to tokens[:, 0]; before sample 0 stands the first frame.
         """
-        return reference.head(self._skip_sum(check_tokens(self.config, tokens), condition, speaker), *self._head())
+        tokens = check_tokens(self.config, tokens)
+        return reference.head(self._skip_sum(tokens, condition, speaker, first), *self._head())
 
     def loss(
         self,
@@ -122,11 +124,11 @@ class WaveNet(nn.Module):
             weight = torch.full(target.shape, 1 / target.numel(), dtype=precise, device=target.device)
         return head_loss(self.config.output, skip_sum, self._head(), target, weight)
 
-    def _skip_sum(self, tokens: Tensor, condition: object, speaker: object) -> Tensor:
+    def _skip_sum(self, tokens: Tensor, condition: object, speaker: object, first: int = 0) -> Tensor:
         """The skip sum of every step: [B, T, S]"""
         parameters = dict(self.named_parameters())
-        prepared = conditioning.prepare(self.config, condition, speaker, *tokens.shape)
-        c = conditioning.vectors(self.config, parameters, prepared, 0, tokens.shape[1])
+        prepared = conditioning.prepare(self.config, condition, speaker, tokens.shape[0], first + tokens.shape[1])
+        c = conditioning.vectors(self.config, parameters, prepared, first, tokens.shape[1])
         x = reference.front(tokens, parameters["front.weight"])
         named: dict[str, Any] = {name.replace(".", "_"): parameters.get(name) for name in STACK}
         named |= {"x": x, "dilations": self.config.dilations, "condition": c}

@@ -55,11 +55,13 @@ class Counters:
 class Progress:
     """A model in training."""
 
-    def __init__(self, config: WaveNetConfig, backend: str, device: torch.device, seed: int) -> None:
+    def __init__(
+        self, config: WaveNetConfig, backend: str, device: torch.device, seed: int, recompute: bool = False
+    ) -> None:
         self.config, self.seed = config, seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model = WaveNet(config, backend)
+            self.model = WaveNet(config, backend, recompute)
         self.model.to(device)
         # one layer has residual weights of no elements: nothing to learn, and no gradient
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.numel()}

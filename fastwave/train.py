@@ -86,7 +86,7 @@ class _Run:
         self.training.places(0, 1)  # is there any?
         if group.first:
             _write_settings(out, config, settings, command)
-        self.progress = Progress(config, backend, group.device, settings.seed)
+        self.progress = Progress(config, backend, group.device, settings.seed, settings.recompute)
         self.journal = Journal(out if group.first else None, settings.tensorboard)
         self.prefetch = concurrent.futures.ThreadPoolExecutor(1)
         self._ahead: tuple[int, concurrent.futures.Future[tuple[Batch, int]]] | None = None

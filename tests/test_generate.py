@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import sys
 import warnings
 
 import numpy as np
@@ -174,14 +175,20 @@ def test_broken_weights_stop_with_the_step(tmp_path):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_score_is_the_mean_loss_after_silence_in_bits(name):
+def test_score_is_the_mean_loss_after_silence_in_bits(name, monkeypatch):
     model = make_model(name, torch.float64)
     config = model.config
     tokens = make_tokens(config, 2, 70)
     given = make_condition(config, 2, 70)
     out = heard(model, tokens, given)
     expected = negative_log_likelihood(config.output, out, tokens.double() if config.scalar_input else tokens).mean()
-    assert score(model, tokens, dtype="float64", **given) == pytest.approx(expected.item() / math.log(2), rel=1e-9)
+    bits = expected.item() / math.log(2)
+    assert score(model, tokens, dtype="float64", **given) == pytest.approx(bits, rel=1e-9)
+    single = make_model(name)
+    for window in (1000, 7, 1):  # in parallel passes, behind one receptive field each
+        monkeypatch.setattr(sys.modules["fastwave.generate"], "WINDOW", window)
+        assert score(single, tokens, **given) == pytest.approx(bits, rel=1e-5)
+    assert score(model, tokens, **given) == pytest.approx(bits, rel=1e-5)  # float64 weights, computed in float32
 
 
 def test_score_of_a_blind_model_is_the_entropy_of_white_noise():

@@ -10,11 +10,11 @@ import torch
 from fastwave import WaveNet, WaveNetConfig, generate, score
 
 
-def train(model, make_batch, steps, rate):
+def train(model, make_batch, steps, rate, mask_warmup=False):
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
     for step in range(steps):
-        loss = model.loss(make_batch(step))
+        loss = model.loss(make_batch(step), mask_warmup=mask_warmup)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -74,7 +74,9 @@ def test_a_paragraph_of_text_is_repeated_at_temperature_zero():
     model = WaveNet(config)
     # as in training on files: silence, here newlines, before the start
     tokens = torch.cat([torch.full((config.receptive_field,), 10), config.codec_object.encode(PARAGRAPH)])[None]
-    train(model, lambda step: tokens, steps=150, rate=1e-2)
+    # with the mask nothing but the first letter follows a whole field of newlines: without, a model has to tell that
+    # field from a shorter one behind zeros, which one seed in two learns
+    train(model, lambda step: tokens, steps=150, rate=1e-2, mask_warmup=True)
     assert generate(model, samples=len(PARAGRAPH), temperature=0).text == [PARAGRAPH]
     rest = generate(model, samples=len(PARAGRAPH) - 40, temperature=0, prime=PARAGRAPH[:40]).text
     assert rest == [PARAGRAPH[40:]]

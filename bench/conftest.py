@@ -2,6 +2,8 @@
 
 pytest bench/                          # table at the end, JSON in bench-report.json
 pytest bench/ --report elsewhere.json
+pytest bench/ --compile ref,large     # training steps that are timed under torch.compile too
+pytest bench/ --rounds 3              # of the training rows
 """
 
 from __future__ import annotations
@@ -18,15 +20,19 @@ import torch
 from fastwave import backends, measure, native
 
 ROWS = pytest.StashKey[list[measure.Row]]()
+UNMEASURED = pytest.StashKey[dict[str, str]]()
+KERNELS = pytest.StashKey[list[dict[str, object]]]()
 ROUNDS = 7
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--report", default="bench-report.json", help="where the JSON goes")
+    parser.addoption("--compile", default="ref", help="shapes that torch.compile trains too; minutes each on a CPU")
+    parser.addoption("--rounds", type=int, default=ROUNDS, help="rounds of the training rows")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[ROWS] = []
+    config.stash[ROWS], config.stash[UNMEASURED], config.stash[KERNELS] = [], {}, []
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +87,39 @@ def row(benchmark, request) -> Callable[..., None]:
     return measured
 
 
+@pytest.fixture
+def rows(request) -> list[measure.Row]:
+    """The rows of the report, to add to."""
+    return request.config.stash[ROWS]
+
+
+@pytest.fixture
+def not_measured(request) -> dict[str, str]:
+    """What the report says was not measured, and why; to add to."""
+    return request.config.stash[UNMEASURED]
+
+
+@pytest.fixture
+def compiled_kernels(request) -> list[dict[str, object]]:
+    """A record of the report for each kernel compiled ahead, to add to."""
+    return request.config.stash[KERNELS]
+
+
+@pytest.fixture
+def in_turn(request) -> Callable[..., list[list[float]]]:
+    """in_turn(runs, device): seconds of each run, a list a run; one after the other in every round."""
+
+    def timed(runs, device="cpu"):
+        if request.config.getoption("benchmark_disable", False):
+            pytest.skip("--benchmark-disable: proved, not timed")
+        for run in runs:
+            run()  # warm-up
+        rounds = [[measure.stopwatch(run, device) for run in runs] for _ in range(request.config.getoption("--rounds"))]
+        return [list(times) for times in zip(*rounds, strict=True)]
+
+    return timed
+
+
 def unmeasured() -> dict[str, str]:
     """What this run could not measure, and why."""
     reasons = {f"{each.role} {each.name}": each.reason for each in backends() if not each.available}
@@ -93,22 +132,30 @@ def unmeasured() -> dict[str, str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    rows = config.stash[ROWS]
-    if not rows:
+    rows, kernels, absent = config.stash[ROWS], config.stash[KERNELS], unmeasured() | config.stash[UNMEASURED]
+    if not (rows or kernels or config.stash[UNMEASURED]):
         return
     environment = measure.environment()
     terminalreporter.section("fastwave throughput")
-    terminalreporter.write_line(measure.table(rows))
+    if rows:
+        terminalreporter.write_line(measure.table(rows))
     for each in rows:
         terminalreporter.write_line(f"{each.name}: limit {each.limit_reason}; proved: {each.proof}")
+    if kernels:
+        terminalreporter.write_line(
+            measure.aligned(
+                [list(kernels[0]), *(list(map(str, each.values())) for each in kernels)], left=("kernel", "constants")
+            )
+        )
     terminalreporter.write_line(", ".join(f"{key} {value}" for key, value in environment.items()))
-    for what, reason in unmeasured().items():
+    for what, reason in absent.items():
         terminalreporter.write_line(f"not measured: {what}: {reason}")
     report = {
         "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "environment": environment,
         "rows": [each.to_dict() for each in rows],
-        "not_measured": unmeasured(),
+        "not_measured": absent,
+        "compiled_kernels": kernels,
     }
     path = Path(config.getoption("report"))
     path.write_text(json.dumps(report, indent=2) + "\n")

@@ -30,8 +30,11 @@ C_TYPES = {
     "uint64_t": ctypes.c_uint64,
     "float": ctypes.c_float,
     "float*": ctypes.c_void_p,
+    "const float*": ctypes.c_void_p,
     "const fw_model_t*": ctypes.POINTER(native._Model),
     "fw_run_t*": ctypes.POINTER(native._Run),
+    "const fw_stack_t*": ctypes.POINTER(native._Stack),
+    "const fw_stack_gradients_t*": ctypes.POINTER(native._StackGradients),
     "fw_engine_t*": ctypes.c_void_p,
     "fw_engine_t**": ctypes.POINTER(ctypes.c_void_p),
 }
@@ -40,6 +43,8 @@ STRUCTURES = {
     "fw_device_t": native._Device,
     "fw_model_t": native._Model,
     "fw_run_t": native._Run,
+    "fw_stack_t": native._Stack,
+    "fw_stack_gradients_t": native._StackGradients,
 }
 
 
@@ -248,6 +253,15 @@ def test_the_best_instruction_set_is_the_last_that_runs():
     assert features.instruction_sets[0] == "portable"
     if "avx512" in features.instruction_sets:
         assert {"avx2", "fma", "avx512f", "avx512bw", "avx512vl"} <= features.flags
+
+
+def test_the_matrix_unit_is_the_top_of_the_ladder_and_listed_only_where_usable():
+    features = native.cpu_features()
+
+    assert native.INSTRUCTION_SETS[-1] == "amx"
+    compiled = "amx" in native.build_info("cpu")["instruction_sets"]
+    has = {"amx_tile", "amx_bf16", "avx512_bf16", "avx512_vnni", "avx512bw", "avx512dq", "avx512vl"} <= features.flags
+    assert ("amx" in features.instruction_sets) == (compiled and has)
 
 
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="no /proc/cpuinfo to compare with")

@@ -9,7 +9,9 @@
 #if defined(__AMX_BF16__)
 
 #if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 means its own intrinsics by that (its bug 105593)
+// GCC 12 means its own intrinsics by these (its bug 105593)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 namespace fw::FW_ISA {

@@ -11,7 +11,8 @@
 namespace fw::FW_ISA {
 namespace {
 
-constexpr int64_t kPatience = 20000;  // looks at the tile before this one before yielding: about 0.5 ms
+constexpr int64_t kRowsTogether = 16;  // whose bias gradients are summed apart from the rest
+constexpr int64_t kPatience = 20000;   // looks at the tile before this one before yielding: about 0.5 ms
 
 // Values as they are kept between forward and backward.
 template <bool kLow>
@@ -44,7 +45,7 @@ void clear(float* values, int64_t count) {
   memset(values, 0, static_cast<size_t>(count) * sizeof(float));
 }
 
-// sums[j] += the column sums, 16 rows at a time: in one chain of 200 roundings a bias gradient, whose terms nearly
+// sums[j] += the column sums, some rows at a time: in one chain of 200 roundings a bias gradient, whose terms nearly
 // cancel, was further from float64 than PyTorch's.
 void add_columns(const float* rows, int64_t row, int64_t count, int64_t width, float* sums) {
   constexpr int64_t kTogether = 4 * kLanes;
@@ -53,9 +54,9 @@ void add_columns(const float* rows, int64_t row, int64_t count, int64_t width, f
     Vec total[4];
 #pragma GCC unroll 4
     for (int v = 0; v < 4; ++v) total[v] = load(sums + j + v * kLanes);
-    for (int64_t first = 0; first < count; first += 16) {
+    for (int64_t first = 0; first < count; first += kRowsTogether) {
       Vec sum[4] = {};
-      const int64_t end = first + 16 < count ? first + 16 : count;
+      const int64_t end = first + kRowsTogether < count ? first + kRowsTogether : count;
       for (int64_t i = first; i < end; ++i) {
 #pragma GCC unroll 4
         for (int v = 0; v < 4; ++v) sum[v] += load(rows + i * row + j + v * kLanes);
@@ -68,9 +69,9 @@ void add_columns(const float* rows, int64_t row, int64_t count, int64_t width, f
   }
   for (; j < width; ++j) {
     float total = sums[j];
-    for (int64_t first = 0; first < count; first += 16) {
+    for (int64_t first = 0; first < count; first += kRowsTogether) {
       float sum = 0;
-      for (int64_t i = first; i < count && i < first + 16; ++i) sum += rows[i * row + j];
+      for (int64_t i = first; i < count && i < first + kRowsTogether; ++i) sum += rows[i * row + j];
       total += sum;
     }
     sums[j] = total;
@@ -257,9 +258,11 @@ void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scra
 
 // From z = tanh(f) sigmoid(g), dz -> df, dg, and z where it was not kept; both as operand rows too.
 template <class P>
-void gates_back(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, typename P::Value* sum_grad) {
+void gates_back(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, typename P::Value* sum_grad,
+                float* bias_grad) {
   using Row = Stored<P::kLow>;
   const Shape& s = job.shape;
+  const float* const next = job.grad + (tile.sequence * s.time + tile.first + tile.rows) * s.skip;
   const int64_t half = s.half();
   const bool kept = job.gates != nullptr;
   const auto* const gates = static_cast<const typename Row::Value*>(job.gates);
@@ -267,6 +270,8 @@ void gates_back(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, typ
     float* const sums = t.sums + i * stride_of(s.sums());
     float* const z = t.gates + i * stride_of(half);
     const float* const dz = t.out_grad + i * stride_of(half);
+    // The next tile begins with these; fetched now, they cost a third less of the time that they take then.
+    for (int64_t j = 0; j < s.skip; j += 16) __builtin_prefetch(next + i * s.skip + j, 0, 2);
     if (kept) {
       const int64_t row = (job.layer * s.batch + tile.sequence) * s.time + tile.first + i;
       Row::widen(gates + row * s.gate, s.gate, z);
@@ -284,6 +289,10 @@ void gates_back(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, typ
       const Vec dz_gate = load(dz + j) * gate;
       store(sums + j, dz_gate * (1.0f - filter * filter));
       store(sums + half + j, dz_gate * filter * (1.0f - gate));
+    }
+    if (i % kRowsTogether == kRowsTogether - 1 || i + 1 == tile.rows) {
+      const int64_t first = i / kRowsTogether * kRowsTogether;
+      add_columns(t.sums + first * stride_of(s.sums()), stride_of(s.sums()), i + 1 - first, s.sums(), bias_grad);
     }
     P::put(sums, s.sums(), sum_grad + i * P::row_values(s.sums()), s.sums(), 0);
     if (job.weights) P::put(z, half, t.gate_rows + i * P::row_values(half), half, 0);
@@ -311,7 +320,7 @@ void sums_back(const BackwardJob& job, const Tile& tile, const LayerSums& total,
   const typename P::Left taps = P::left(t.taps, inputs);
   P::multiply(&taps, 1, P::packed(job.dilated, inputs, needed), tile.rows, needed, t.sums + sums - needed,
               stride_of(sums), false, t.strip);
-  gates_back<P>(job, tile, t, sum_grad);
+  gates_back<P>(job, tile, t, sum_grad, total.sum_bias);
   if (!job.weights) return;
   const typename P::Left turned = P::turned(t.taps, tile.rows, inputs, t.turned);
   P::multiply(&turned, 1, P::times(sum_grad, tile.rows, sums, t.times), inputs, sums, total.dilated, stride_of(sums),
@@ -319,7 +328,6 @@ void sums_back(const BackwardJob& job, const Tile& tile, const LayerSums& total,
   const typename P::Left gates = P::turned(t.gate_rows, tile.rows, half, t.turned);
   P::multiply(&gates, 1, P::times(t.skip_rows, tile.rows, skips, t.times), half, skips, total.out, stride_of(carried),
               true, t.strip);
-  add_columns(t.sums, stride_of(sums), tile.rows, sums, total.sum_bias);
   if (deep) {
     P::multiply(&gates, 1, P::times(t.stream_rows, tile.rows, stream, t.times), half, stream, total.out + skips,
                 stride_of(carried), true, t.strip);

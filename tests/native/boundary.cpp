@@ -1,6 +1,7 @@
 // Every function of fastwave.h with null, small and odd arguments, alone and from several threads at once.
 // Run under sanitizers by tests/test_sanitizers.py. `boundary overrun` and `boundary race` plant a fault, to show that
 // the sanitizers of this machine would see one.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstdio>
@@ -136,7 +137,7 @@ void check_engine_creation() {
   CHECK(engine_of(nullptr, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
   fw_features_t features;
   CHECK(fw_features_cpu(&features) == FW_OK);
-  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AVX512_BF16; ++isa) {
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
     const int32_t expected = features.usable_isas >> isa & 1 ? FW_OK : FW_UNSUPPORTED;
     for (int32_t type : {FW_FLOAT32, FW_BFLOAT16, FW_INT8}) CHECK(engine_of(&s.model, isa, type, 2) == expected);
   }
@@ -249,6 +250,159 @@ void check_engine_runs() {
   CHECK(fw_engine_destroy_cpu(engine) == FW_OK);
 }
 
+// A residual stack of two layers with all parts, one channel each, over three samples: on buffers of exactly its sizes.
+struct SmallestStack {
+  const int64_t dilations[2] = {1, 2};
+  const std::vector<float> weights = std::vector<float>(8, 0.5f), three{1, -1, 2};
+  std::vector<float> streams, gates, skip_sum;
+  std::vector<std::vector<float>> gradients;
+  fw_stack_t stack{};
+  fw_stack_gradients_t to{};
+
+  SmallestStack() : streams(6, -7), gates(6, -7), skip_sum(3, -7) {
+    stack.batch = stack.residual = stack.gate = stack.skip = stack.condition = 1;
+    stack.taps = stack.layers = 2;
+    stack.time = 3;
+    stack.dilations = dilations;
+    stack.dilated = stack.dilated_bias = stack.residual_weight = stack.residual_bias = weights.data();
+    stack.skip_weight = stack.skip_bias = stack.condition_weight = weights.data();
+    stack.input = stack.conditioning = three.data();
+    stack.streams = streams.data();
+    stack.gates = gates.data();
+    for (size_t count : {3, 8, 4, 1, 1, 2, 1, 4, 3}) gradients.emplace_back(count, -7.0f);
+    std::vector<float>* const g = gradients.data();
+    to = {g[0].data(), g[1].data(), g[2].data(), g[3].data(), g[4].data(),
+          g[5].data(), g[6].data(), g[7].data(), g[8].data()};
+  }
+  bool untouched() const {
+    const auto is = [](const std::vector<float>& v) { return v == std::vector<float>(v.size(), -7); };
+    return is(streams) && is(gates) && is(skip_sum) && std::all_of(gradients.begin(), gradients.end(), is);
+  }
+  int32_t forward(int32_t isa, int32_t type, int32_t threads) {
+    return fw_residual_stack_forward_cpu(&stack, isa, type, threads, skip_sum.data());
+  }
+  int32_t backward(int32_t isa, int32_t type, int32_t threads) {
+    return fw_residual_stack_backward_cpu(&stack, isa, type, threads, three.data(), &to);
+  }
+};
+
+void check_refusal(const SmallestStack& s, int32_t status, int32_t expected, const std::string& why) {
+  CHECK(status == expected);
+  CHECK(last_error().find(why) != std::string::npos);
+  CHECK(s.untouched());
+}
+
+void check_stack_refused(SmallestStack& s, int32_t isa, int32_t type, int32_t threads, const std::string& why) {
+  check_refusal(s, s.forward(isa, type, threads), FW_INVALID_ARGUMENT, "fw_residual_stack_forward_cpu: " + why);
+  check_refusal(s, s.backward(isa, type, threads), FW_INVALID_ARGUMENT, "fw_residual_stack_backward_cpu: " + why);
+}
+
+template <class Field>
+void check_odd_field(Field fw_stack_t::* field, const Field& odd, const std::string& why) {
+  SmallestStack s;
+  s.stack.*field = odd;
+  check_stack_refused(s, FW_ISA_PORTABLE, FW_FLOAT32, 1, why);
+}
+
+void check_odd_stacks() {
+  typedef fw_stack_t S;
+  const struct {
+    const char* name;
+    int64_t S::* field;
+    int64_t least;
+  } sizes[] = {{"batch", &S::batch, 1},         {"time", &S::time, 1},    {"residual", &S::residual, 1},
+               {"gate", &S::gate, 1},           {"skip", &S::skip, 1},    {"taps", &S::taps, 2},
+               {"condition", &S::condition, 0}, {"layers", &S::layers, 1}};
+  for (const auto& size : sizes) {
+    for (int64_t odd : {size.least - 1, int64_t{-2}, kLeast, kMost}) {
+      check_odd_field(size.field, odd, std::string(size.name) + " is " + std::to_string(odd) + ", it must be ");
+    }
+  }
+  check_odd_field(&S::batch, int64_t{1} << 45, "batch 35184372088832 of time 3 is too large");
+  check_odd_field(&S::time, int64_t{1} << 46, "batch 1 of time 70368744177664 is too large");
+  for (int64_t odd : {int64_t{0}, int64_t{-1}, kLeast, kMost}) {
+    const int64_t dilations[] = {1, odd};
+    check_odd_field<const int64_t*>(&S::dilations, dilations, "dilation " + std::to_string(odd) + " of layer 1 is not");
+  }
+  check_odd_field<const int64_t*>(&S::dilations, nullptr, "dilations is null");
+  check_odd_field<void*>(&S::streams, nullptr, "streams is null");
+  const struct {
+    const char* name;
+    const float* S::* field;
+  } pointers[] = {{"dilated", &S::dilated},
+                  {"dilated_bias", &S::dilated_bias},
+                  {"residual_weight", &S::residual_weight},
+                  {"residual_bias", &S::residual_bias},
+                  {"skip_weight", &S::skip_weight},
+                  {"skip_bias", &S::skip_bias},
+                  {"condition_weight", &S::condition_weight},
+                  {"conditioning", &S::conditioning}};
+  for (const auto& pointer : pointers) {
+    check_odd_field<const float*>(pointer.field, nullptr, std::string(pointer.name) + " is null");
+  }
+}
+
+void check_odd_stack_calls() {
+  constexpr const char* kForward = "fw_residual_stack_forward_cpu: ";
+  constexpr const char* kBackward = "fw_residual_stack_backward_cpu: ";
+  constexpr int32_t kIsa = FW_ISA_PORTABLE, kType = FW_FLOAT32;
+  SmallestStack s;
+  for (int32_t odd : kFarOff) {
+    check_stack_refused(s, odd, kType, 1, "instruction set " + std::to_string(odd) + " is not one of");
+    check_stack_refused(s, kIsa, odd, 1, "type is " + std::to_string(odd) + ", it must be 0 to 1");
+    check_stack_refused(s, kIsa, kType, odd, "threads is " + std::to_string(odd) + ", it must be ");
+  }
+  check_stack_refused(s, FW_ISA_AMX + 1, kType, 1, "instruction set 6 is not one of");
+  check_stack_refused(s, kIsa, FW_INT8, 1, "type is 2, it must be 0 to 1");
+  check_stack_refused(s, kIsa, kType, 0, "threads is 0, it must be ");
+  const float* const grad = s.three.data();
+  const auto refused = [&s](int32_t status, const char* function, const char* why) {
+    check_refusal(s, status, FW_INVALID_ARGUMENT, std::string(function) + why);
+  };
+  refused(fw_residual_stack_forward_cpu(nullptr, kIsa, kType, 1, s.skip_sum.data()), kForward, "stack is null");
+  refused(fw_residual_stack_forward_cpu(&s.stack, kIsa, kType, 1, nullptr), kForward, "skip_sum is null");
+  refused(fw_residual_stack_backward_cpu(nullptr, kIsa, kType, 1, grad, &s.to), kBackward, "stack is null");
+  constexpr const char* kNull = "skip_sum_gradient, gradients or its input is null";
+  refused(fw_residual_stack_backward_cpu(&s.stack, kIsa, kType, 1, nullptr, &s.to), kBackward, kNull);
+  refused(fw_residual_stack_backward_cpu(&s.stack, kIsa, kType, 1, grad, nullptr), kBackward, kNull);
+  s.to.input = nullptr;
+  refused(s.backward(kIsa, kType, 1), kBackward, kNull);
+  s.to.input = s.gradients[0].data();
+  s.stack.input = nullptr;  // needed forward alone
+  refused(s.forward(kIsa, kType, 1), kForward, "input is null");
+  CHECK(s.backward(kIsa, kType, 1) == FW_OK);
+}
+
+void check_stacks() {
+  check_odd_stacks();
+  check_odd_stack_calls();
+  fw_features_t features;
+  CHECK(fw_features_cpu(&features) == FW_OK);
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
+    const int32_t expected = features.usable_isas >> isa & 1 ? FW_OK : FW_UNSUPPORTED;
+    for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
+      SmallestStack s;
+      CHECK(s.forward(isa, type, 2) == expected && s.backward(isa, type, 2) == expected);
+      CHECK(s.untouched() == (expected != FW_OK));
+    }
+  }
+  const int64_t far[] = {1, int64_t{1} << 46};
+  for (bool conditioned : {false, true}) {  // one layer reads no residual weights, and none reads beyond the start
+    SmallestStack s;
+    s.stack.dilations = far + 1;
+    s.stack.layers = 1;
+    s.stack.residual_weight = s.stack.residual_bias = nullptr;
+    if (!conditioned) {
+      s.stack.condition = 0;
+      s.stack.condition_weight = s.stack.conditioning = nullptr;
+    }
+    CHECK(s.forward(FW_ISA_PORTABLE, FW_FLOAT32, 1024) == FW_OK);
+    CHECK(s.backward(FW_ISA_PORTABLE, FW_FLOAT32, 1024) == FW_OK);
+    CHECK(s.gradients[3][0] == -7 && s.gradients[4][0] == -7);  // tensors without elements
+    CHECK((s.gradients[7][0] == -7 && s.gradients[8][0] == -7) == !conditioned);
+  }
+}
+
 void check_noise() {
   std::vector<float> uniforms(6, -1);
   CHECK(fw_noise_cpu(~uint64_t{0}, UINT32_MAX, kMost - 3, 3, 2, uniforms.data()) == FW_OK);
@@ -296,7 +450,7 @@ void check_library() {
   }
   CHECK(result == -7);
 
-  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AVX512_BF16; ++isa) {
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
     const bool usable = features.usable_isas >> isa & 1;
     const int32_t expected = usable ? FW_OK : FW_UNSUPPORTED;
     for (int64_t bytes : {4096, 4097, 4607, 5000, 65536}) {  // the last block is never half read
@@ -314,6 +468,7 @@ void check_library() {
 
   check_engine_creation();
   check_engine_runs();
+  check_stacks();
   check_noise();
 }
 

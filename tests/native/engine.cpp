@@ -14,6 +14,7 @@
 
 #include "check.h"
 #include "fastwave.h"
+#include "sweep.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
@@ -64,29 +65,6 @@ int posix_memalign(void** made, size_t alignment, size_t bytes) {
 #endif
 
 namespace {
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  int64_t within(int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(next() % static_cast<uint64_t>(high - low + 1));
-  }
-  float value(float size) { return size * (static_cast<float>(next() >> 40) * 0x1p-23f - 1); }
-  std::vector<float> values(int64_t count, float size) {
-    std::vector<float> made(static_cast<size_t>(count));
-    for (float& each : made) each = value(size);
-    return made;
-  }
-
- private:
-  uint64_t next() {  // splitmix64
-    uint64_t z = state_ += 0x9E3779B97F4A7C15;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
-    z = (z ^ z >> 27) * 0x94D049BB133111EB;
-    return z ^ z >> 31;
-  }
-  uint64_t state_;
-};
 
 constexpr int64_t padded(int64_t channels) {
   return (channels + 15) / 16 * 16;
@@ -252,12 +230,6 @@ fw_engine_t* make(const Network& n, int32_t isa, int32_t type, int32_t threads) 
   return engine;
 }
 
-int32_t usable_isas() {
-  fw_features_t features;
-  CHECK(fw_features_cpu(&features) == FW_OK);
-  return features.usable_isas;
-}
-
 // Part `first .. first+count-1` of what was heard, a stream a row.
 Heard part(const Heard& whole, int64_t streams, int64_t first, int64_t count) {
   const auto cut = [&](const auto& rows) {
@@ -279,15 +251,6 @@ bool same(const Heard& a, const Heard& b) {
   return a.classes == b.classes && a.values == b.values && a.outputs == b.outputs;
 }
 
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double most = 0, size = 1;
-  for (size_t i = 0; i < a.size(); ++i) {
-    most = std::max(most, std::fabs(static_cast<double>(a[i]) - b[i]));
-    size = std::max(size, std::fabs(static_cast<double>(b[i])));
-  }
-  return most / size;
-}
-
 // Runs in so many calls use every schedule that an engine has for them: it tries each one twice.
 constexpr int64_t kCalls[] = {4, 4, 0, 4, 1, 4, 4, 3};
 constexpr int64_t kSamples = 24;
@@ -305,7 +268,7 @@ void check_network(const Network& n, Random& random) {
   const State start = random_state(n, streams, time, random);
   for (int32_t type : {FW_FLOAT32, FW_BFLOAT16, FW_INT8}) {
     Heard first;
-    for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_AVX512_BF16; ++isa) {
+    for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_AMX; ++isa) {
       if (!(usable >> isa & 1)) continue;
       fw_engine_t* const one = make(n, isa, type, 1);
       State whole = start;

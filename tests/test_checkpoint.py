@@ -17,7 +17,7 @@ from shapes import CONFIGS, make_condition, make_model, make_tokens
 def test_a_model_comes_back_exactly(name, dtype, tmp_path):
     model = make_model(name, dtype)
     model.save_pretrained(tmp_path / "run")
-    again = WaveNet.from_pretrained(tmp_path / "run")
+    again = WaveNet.from_pretrained(tmp_path / "run", backend="reference")
     assert again.config == model.config
     for key, value in model.state_dict().items():
         assert again.state_dict()[key].dtype == dtype and torch.equal(again.state_dict()[key], value)

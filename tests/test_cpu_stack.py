@@ -5,7 +5,7 @@ import torch
 
 from fastwave import InputError, cpu_stack, native
 from fastwave.config import PRESETS, WaveNetConfig
-from triton_checks import CASES, MODES, Case, by_kernels, fill_with_nan, inputs, judge, preset_case
+from stack_checks import CASES, MODES, Case, by_kernels, fill_with_nan, inputs, judge, preset_case
 
 ISAS = native.cpu_features().instruction_sets
 MORE = {  # beyond what an interpreter has time for: tiles of 192 and 96 rows, and parts of several tiles

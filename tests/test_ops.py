@@ -8,8 +8,8 @@ from torch.utils.checkpoint import checkpoint
 from fastwave import BackendUnavailable, InputError, WaveNet, ops
 from fastwave.distributions import negative_log_likelihood
 from shapes import CONFIGS, make_condition, make_model, make_tokens
-from tolerances import assert_as_close_as_eager, assert_exact
 from stack_checks import Case, by_autograd, inputs
+from tolerances import assert_as_close_as_eager, assert_exact
 
 BACKENDS = ("reference", "cpu")
 CASE = Case(2, 19, 5, 7, 6, 3, 3, (2, 1, 9))

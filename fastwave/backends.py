@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from . import native, reference
@@ -55,12 +56,23 @@ DTYPES: dict[str, tuple[str, ...]] = {
 def _why_not(role: Role, name: str, dtype: str | None = None) -> str:
     if name == "reference" or (role, name) == ("generation", "cpu"):
         reason = (native.missing("cpu") or "") if name == "cpu" else ""
+    elif (role, name) == ("generation", "cuda"):
+        reason = native.missing("cuda") or native.no_cuda_device() or _no_torch_cuda()
     else:
         kernels = {"training": "training kernels", "generation": "generation engine"}[role]
         reason = f"this version of fastwave has no {name} {kernels} yet"
     if not reason and dtype is not None and dtype not in DTYPES[name]:
         reason = f"it does not compute in {dtype}, but in {', '.join(DTYPES[name])}"
     return reason
+
+
+def _no_torch_cuda() -> str:
+    """Why torch cannot hold a state on a GPU that the native library sees; empty when it can."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA; install one with it"
+    return f"torch {torch.__version__} sees no GPU: its CUDA {torch.version.cuda} may be newer than the driver"
 
 
 def backends() -> list[Status]:

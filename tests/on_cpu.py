@@ -37,9 +37,10 @@ def compiler():
 
 def build(target, sources, *flags, before=()):
     """Compile `sources` as C++ into `target`; headers in the folders `before` go first."""
+    program = compiler()
     folders = [f"-I{folder}" for folder in (HERE, *before, SOURCES)]
     native_flag = ["-march=native"] if "fma" in Path("/proc/cpuinfo").read_text().split() else []
-    command = [compiler(), *FLAGS, *native_flag, *flags, *folders, "-x", "c++", *sources, "-o", target, "-lpthread"]
+    command = [program, *FLAGS, *native_flag, *flags, *folders, "-x", "c++", *sources, "-o", target, "-lpthread"]
     done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return target
@@ -104,6 +105,7 @@ def with_faults(folder, written):
 
     The faults: each barrier left out, and `written`, triples of file, text and what stands in its place. -> their names
     """
+    compiler()
     names = []
     (folder / "cuda").mkdir(parents=True)
     for path in sorted((SOURCES / "cuda").iterdir()):

@@ -34,12 +34,18 @@ C_TYPES = {
     "fw_run_t*": ctypes.POINTER(native._Run),
     "fw_engine_t*": ctypes.c_void_p,
     "fw_engine_t**": ctypes.POINTER(ctypes.c_void_p),
+    "void*": ctypes.c_void_p,
+    "fw_plan_t*": ctypes.POINTER(native._Plan),
+    "fw_cuda_engine_t*": ctypes.c_void_p,
+    "const fw_cuda_engine_t*": ctypes.c_void_p,
+    "fw_cuda_engine_t**": ctypes.POINTER(ctypes.c_void_p),
 }
 STRUCTURES = {
     "fw_features_t": native._Features,
     "fw_device_t": native._Device,
     "fw_model_t": native._Model,
     "fw_run_t": native._Run,
+    "fw_plan_t": native._Plan,
 }
 
 

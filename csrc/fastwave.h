@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 3 /* raise it with every change below; fastwave/native.py refuses another number */
+#define FW_ABI_VERSION 4 /* raise it with every change below; fastwave/native.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -209,5 +209,25 @@ FW_API int32_t fw_residual_stack_backward_cpu(const fw_stack_t* stack, int32_t i
 
 FW_API int32_t fw_device_count_cuda(int32_t* count);
 FW_API int32_t fw_device_cuda(int32_t index, fw_device_t* device);
+
+/* Generation on a device. All pointers of a fw_run_t lead to memory of the engine's device, `memory` and the workspace
+ * on 16 bytes. What only the device can see is checked there: a run that it refuses, or that fails, leaves the state in
+ * the middle of its way, so run a copy. At most 2^31-1 streams and samples a run. A run is queued on the caller's
+ * stream (a cudaStream_t, null for the default one) and waited for, so a stream that is being captured into a graph is
+ * refused. An engine is never changed: runs may overlap if each has its own workspace and state. */
+
+typedef struct fw_cuda_engine fw_cuda_engine_t;
+
+typedef struct {             /* how an engine runs so many streams */
+  int64_t streams_per_block; /* they share each weight that is read */
+  int64_t blocks;
+  int64_t shared_bytes;    /* of a block; 0: too wide for it, the scratch is in the workspace */
+  int64_t workspace_bytes; /* of device memory that a run needs besides the state */
+} fw_plan_t;
+
+FW_API int32_t fw_engine_create_cuda(const fw_model_t* model, int32_t device, int32_t type, fw_cuda_engine_t** engine);
+FW_API int32_t fw_engine_destroy_cuda(fw_cuda_engine_t* engine);
+FW_API int32_t fw_engine_plan_cuda(const fw_cuda_engine_t* engine, int64_t streams, fw_plan_t* plan);
+FW_API int32_t fw_engine_run_cuda(const fw_cuda_engine_t* engine, fw_run_t* run, void* workspace, void* stream);
 
 #endif /* FASTWAVE_H */

@@ -58,6 +58,8 @@ DTYPES: dict[Role, dict[str, tuple[str, ...]]] = {
         "reference": ("float32", "tf32", "bfloat16", "float64", "float16"),
     },
 }
+# `auto` passes these over until bench/gpu.sh has run on a GPU: they are tested without one, not yet on one.
+UNPROVEN = dict.fromkeys(("cuda", "triton"), "not yet run on a GPU: ask for it by name")
 DEVICES = {"triton": "cuda", "cpu": "cpu"}  # where the tensors of training must be
 
 
@@ -75,7 +77,9 @@ def _missing(role: Role, name: str) -> str:
         return native.missing("cpu") or ""
     if name == "triton":
         return _no_triton()
-    return f"this version of fastwave has no {name} generation engine yet" if name == "cuda" else ""
+    if name == "cuda":
+        return native.missing("cuda") or native.no_cuda_device() or _no_torch_cuda()
+    return ""
 
 
 @functools.cache
@@ -83,6 +87,15 @@ def _no_triton() -> str:
     if importlib.util.find_spec("triton") is None:
         return "Triton is not installed: pip install 'fastwave[triton]' on Linux with an NVIDIA GPU"
     return "" if torch.cuda.is_available() else "torch sees no CUDA GPU here"
+
+
+def _no_torch_cuda() -> str:
+    """Why torch cannot hold a state on a GPU that the native library sees; empty when it can."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA; install one with it"
+    return f"torch {torch.__version__} sees no GPU: its CUDA {torch.version.cuda} may be newer than the driver"
 
 
 def backends() -> list[Status]:
@@ -103,7 +116,7 @@ def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str
         return _named(role, name, dtype, device)
     passed_over: list[str] = []
     for candidate in CANDIDATES[role]:
-        reason = _why_not(role, candidate, dtype, device)
+        reason = _why_not(role, candidate, dtype, device) or UNPROVEN.get(candidate, "")
         if not reason:
             return Choice(candidate, "; ".join(["auto took the fastest available", *passed_over]))
         passed_over.append(f"{candidate}: {reason}")

@@ -20,6 +20,7 @@ from .checkpoint import read_tensors
 from .conditioning import Condition
 from .config import WaveNetConfig
 from .cpu_engine import CpuEngine
+from .cuda_engine import CudaEngine
 from .distributions import DRAWS, check_options
 from .errors import CheckpointError, InputError
 from .model import WaveNet, check_tokens
@@ -30,8 +31,9 @@ from .state import State
 class Engine:
     """A copy of a model's weights, ready to generate on one backend. Later changes to the model do not reach it.
 
-    `start` makes a state, `run` draws samples from it, `feed` gives it known ones. `threads` share the streams of a
-    batch (default: all cores); samples do not depend on it. `instruction_set` forces one of `native.cpu_features()`.
+    `start` makes a state, `run` draws samples from it, `feed` gives it known ones. On the CPU `threads` share the
+    streams of a batch (default: all cores); samples do not depend on it. `instruction_set` forces one of
+    `native.cpu_features()`. With CUDA, states and samples are on the model's GPU, or on torch's current one.
     """
 
     def __init__(
@@ -52,9 +54,11 @@ class Engine:
         self.dtype = dtype
         self._parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
         self.fingerprint = self._digest()
-        self._driver: ReferenceEngine | CpuEngine
+        self._driver: ReferenceEngine | CpuEngine | CudaEngine
         if self.backend == "cpu":
             self._driver = CpuEngine(self.config, self._parameters, dtype, threads, instruction_set)
+        elif self.backend == "cuda":
+            self._driver = CudaEngine(self.config, self._parameters, dtype)
         else:
             self._driver = ReferenceEngine(self.config, self._parameters, dtype)
         self._parameters = {}

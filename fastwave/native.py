@@ -22,7 +22,7 @@ from .errors import BackendUnavailable, FastwaveError, GenerationError, InputErr
 
 Library = Literal["cpu", "cuda"]
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, a ladder
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 OUTPUTS = ("categorical", "mixture-of-logistics", "gaussian")  # FW_CATEGORICAL, ...
@@ -143,6 +143,10 @@ class _StackGradients(ctypes.Structure):
     _fields_ = [(name, c_void_p) for name in ("input", *STACK_WEIGHTS, "conditioning")]
 
 
+class _Plan(ctypes.Structure):
+    _fields_ = [(name, c_int64) for name in ("streams_per_block", "blocks", "shared_bytes", "workspace_bytes")]
+
+
 _TEXT = (c_char_p, c_int64, POINTER(c_int64))
 _BOTH: dict[str, tuple[Any, ...]] = {"fw_abi_version": (), "fw_last_error": _TEXT}
 
@@ -169,6 +173,10 @@ SIGNATURES: dict[Library, dict[str, tuple[Any, ...]]] = {
         "fw_build_info_cuda": _TEXT,
         "fw_device_count_cuda": (POINTER(c_int32),),
         "fw_device_cuda": (c_int32, POINTER(_Device)),
+        "fw_engine_create_cuda": (POINTER(_Model), c_int32, c_int32, POINTER(c_void_p)),
+        "fw_engine_destroy_cuda": (c_void_p,),
+        "fw_engine_plan_cuda": (c_void_p, c_int64, POINTER(_Plan)),
+        "fw_engine_run_cuda": (c_void_p, POINTER(_Run), c_void_p, c_void_p),
     },
 }
 
@@ -263,6 +271,42 @@ class CpuEngine:
             _call("cpu", "fw_engine_run_cpu", self._handle.value, _Run(**fields))
 
 
+@dataclasses.dataclass(frozen=True)
+class CudaPlan:
+    """How a CUDA engine runs so many streams; sizes in bytes."""
+
+    streams_per_block: int
+    blocks: int
+    shared: int  # of a block; 0: too wide for it, the scratch is in the workspace
+    workspace: int
+
+
+class CudaEngine:
+    """A native engine on a device: packed weights, given back when the last reference goes."""
+
+    def __init__(
+        self, sizes: Mapping[str, int], dilations: Sequence[int], pointers: Mapping[str, int], dtype: str, device: int
+    ) -> None:
+        """As CpuEngine; the weights are on the host."""
+        model = _Model(**sizes, **{field: pointers[name] for field, name in WEIGHTS.items()})
+        array = (c_int64 * len(dilations))(*dilations)
+        model.dilations = ctypes.addressof(array)
+        handle = c_void_p()
+        _call("cuda", "fw_engine_create_cuda", model, device, _index("dtype", dtype, TYPES), handle)
+        self._handle = handle
+        weakref.finalize(self, _open("cuda").fw_engine_destroy_cuda, handle.value)
+
+    def plan(self, streams: int) -> CudaPlan:
+        """How a run of so many streams will be launched."""
+        plan = _Plan()
+        _call("cuda", "fw_engine_plan_cuda", self._handle.value, streams, plan)
+        return CudaPlan(plan.streams_per_block, plan.blocks, plan.shared_bytes, plan.workspace_bytes)
+
+    def run(self, workspace: int, stream: int, **fields: Any) -> None:
+        """One fw_run_t on a CUDA stream; pointers are integers. The caller keeps alive what they lead to."""
+        _call("cuda", "fw_engine_run_cuda", self._handle.value, _Run(**fields), workspace, stream)
+
+
 def noise(seed: int, stream: int, first: int, count: int, draws: int, destination: int) -> None:
     """The uniforms of `fastwave.noise`, drawn natively into float32 [count, draws] at `destination`."""
     _call("cpu", "fw_noise_cpu", seed, stream, first, count, draws, destination)
@@ -301,6 +345,15 @@ def cuda_devices() -> list[CudaDevice]:
     count = c_int32()
     _call("cuda", "fw_device_count_cuda", count)
     return [_cuda_device(index) for index in range(count.value)]
+
+
+def no_cuda_device() -> str:
+    """Why there is no CUDA device; empty when there is one."""
+    try:
+        cuda_devices()
+    except FastwaveError as error:
+        return str(error)
+    return ""
 
 
 def _cuda_device(index: int) -> CudaDevice:

@@ -13,8 +13,9 @@ MODULE = sys.modules["fastwave.backends"]  # fastwave.backends is the function
 
 
 @pytest.fixture(autouse=True)
-def _no_environment(monkeypatch):
+def _no_environment_and_no_gpu(monkeypatch):
     monkeypatch.delenv("FASTWAVE_BACKEND", raising=False)
+    monkeypatch.setattr("fastwave.native.no_cuda_device", lambda: "no NVIDIA driver on this machine")
 
 
 def test_every_backend_is_listed_with_a_reason_unless_available():

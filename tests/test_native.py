@@ -37,6 +37,11 @@ C_TYPES = {
     "const fw_stack_gradients_t*": ctypes.POINTER(native._StackGradients),
     "fw_engine_t*": ctypes.c_void_p,
     "fw_engine_t**": ctypes.POINTER(ctypes.c_void_p),
+    "void*": ctypes.c_void_p,
+    "fw_plan_t*": ctypes.POINTER(native._Plan),
+    "fw_cuda_engine_t*": ctypes.c_void_p,
+    "const fw_cuda_engine_t*": ctypes.c_void_p,
+    "fw_cuda_engine_t**": ctypes.POINTER(ctypes.c_void_p),
 }
 STRUCTURES = {
     "fw_features_t": native._Features,
@@ -45,6 +50,7 @@ STRUCTURES = {
     "fw_run_t": native._Run,
     "fw_stack_t": native._Stack,
     "fw_stack_gradients_t": native._StackGradients,
+    "fw_plan_t": native._Plan,
 }
 
 

@@ -4,16 +4,12 @@
 #include <stdint.h>
 
 #include "fastwave.h"
+#include "model.h"
 
 namespace fw {
 
-inline constexpr int64_t kPad = 16;   // floats; every instruction set's vector divides it, so states fit all of them
 inline constexpr int64_t kPanel = 8;  // vectors of outputs that one pass over the inputs computes: 8 sums in flight
                                       // hide the latency of 2 multiply-add units with 4 cycles each
-
-inline constexpr int64_t padded(int64_t channels) {
-  return (channels + kPad - 1) / kPad * kPad;
-}
 
 // A matrix [in, out] packed for y = W^T x. Outputs are cut into panels of kPanel vectors (the last may have fewer);
 // a panel holds its rows one after the other, so that weights are read in one straight line.

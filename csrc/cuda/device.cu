@@ -1,15 +1,13 @@
 // What CUDA devices this process sees. The runtime is linked statically, so without a driver this still answers.
-#include <cuda_runtime.h>
-
 #include <cstring>
 
 #include "build_info.h"
-#include "status.h"
+#include "cuda/device.h"
 
 namespace fw {
-namespace {
 
 int32_t failed(const char* function, cudaError_t error) {
+  cudaGetLastError();  // or the next launch, perhaps torch's, would be told of it
   return fail(FW_DEVICE_FAILED, "%s: CUDA error %d, %s", function, static_cast<int>(error), cudaGetErrorString(error));
 }
 
@@ -31,12 +29,19 @@ int32_t count_devices(const char* function, int32_t* count) {
   return FW_OK;
 }
 
-int32_t describe(const char* function, int32_t index, fw_device_t* device) {
+int32_t check_device(const char* function, int32_t index) {
   int32_t count = 0;
   if (const int32_t status = count_devices(function, &count); status != FW_OK) return status;
   if (index < 0 || index >= count) {
     return fail(FW_INVALID_ARGUMENT, "%s: device %d does not exist; there are %d, from 0", function, index, count);
   }
+  return FW_OK;
+}
+
+namespace {
+
+int32_t describe(const char* function, int32_t index, fw_device_t* device) {
+  if (const int32_t status = check_device(function, index); status != FW_OK) return status;
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, index); error != cudaSuccess) {
     return failed(function, error);

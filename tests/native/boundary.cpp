@@ -67,6 +67,19 @@ void check_library() {
     CHECK(device.name[0] == 'x');
   }
   for (int32_t index : kFarOff) CHECK(fw_device_cuda(index, &device) != FW_OK);
+
+  // What an engine does with a device is tested on one that the CPU plays: tests/cuda_on_cpu/engine.cpp.
+  fw_cuda_engine_t* engine = nullptr;
+  fw_model_t model{};
+  fw_run_t run{};
+  fw_plan_t plan{};
+  CHECK(fw_engine_create_cuda(nullptr, 0, FW_FLOAT32, &engine) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_create_cuda(&model, 0, FW_FLOAT32, nullptr) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_create_cuda(&model, 0, FW_FLOAT32, &engine) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_create_cuda(&model, 0, FW_INT8, &engine) == FW_INVALID_ARGUMENT && engine == nullptr);
+  CHECK(fw_engine_plan_cuda(nullptr, 1, &plan) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_run_cuda(nullptr, &run, nullptr, nullptr) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_destroy_cuda(nullptr) == FW_OK);
 }
 
 void check_message_of_thread(int) {

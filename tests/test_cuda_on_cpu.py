@@ -1,0 +1,145 @@
+"""The CUDA sources run on the CPU: right under every schedule, clean under sanitizers, and every barrier is needed.
+
+What only a GPU shows (its rounding, its memory order, its speed) is in test_cuda_engine.py, behind the marker `gpu`.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import on_cpu
+
+pytestmark = pytest.mark.slow
+
+SCHEDULES = 8
+# Each must be seen. Of a barrier left out ThreadSanitizer sees a race where the schedules happen to come out right.
+FAULTS = [
+    ("draw.h", "value += __shfl_xor_sync(", "if (!FAULT || lane() != 7) value += __shfl_xor_sync("),
+    ("engine.cu", "s.total += room(floats);", "s.total += FAULT ? room(floats) / 2 : room(floats);"),
+    ("general.h", "+ tap * layer.dilation;", "+ (FAULT && tap == 0 ? 1 : tap) * layer.dilation;"),
+    ("general.h", "row = run.projected + position.row", "row = run.projected + (FAULT ? 0 : position.row)"),
+    ("general.h", "for (int slice = 0; slice < m.slices;", "for (int slice = FAULT; slice < m.slices;"),
+]
+BUDGET = {"registers": 128, "stack": 64}  # of a thread: two blocks of 256 fit the 65,536 registers of a multiprocessor
+
+
+def run(program, *arguments, **environment):
+    command = [str(each) for each in (program, *arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, check=False, env={**os.environ, **environment}
+    )
+    return done
+
+
+def assert_clean(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 failed" in done.stdout
+    assert done.stderr == ""
+
+
+# The CUDA on the CPU itself
+
+PLANTED = {
+    "no-barrier": "wrong numbers",
+    "some-skip-barrier": r"waits at __syncthreads in kernels.cpp:\d+, but thread \d+ waits at __syncthreads",
+    "two-barriers": r"waits at __syncthreads in kernels.cpp:\d+, but thread \d+ waits at __syncthreads",
+    "early-return": "thread 7 has ended",
+    "divergent-shuffle": r"waits at __syncthreads in .*, but thread \d+ waits at __shfl_xor_sync",
+    "foreign-mask": "thread 3 calls __shfl_xor_sync in .* not in its own mask",
+    "ended-lane": "lane 8 of .* has ended and cannot take part in __shfl_xor_sync",
+    "shared-overrun": "wrote beyond its shared memory",
+    "no-cluster-barrier": "wrong numbers",
+    "late-look": "wrong numbers",
+    "cluster-deserted": "waits at a cluster barrier in .* another block of the cluster has ended",
+    "named-count": "named barrier: the numbers of threads differ",
+}
+PLANTED_FOR = {
+    "memory": {"overrun": "heap-buffer-overflow", "shared-overrun": "AddressSanitizer"},
+    "threads": {"no-barrier": "data race", "no-warp-barrier": "data race", "no-cluster-barrier": "data race"},
+}
+
+
+@pytest.fixture(scope="module", params=on_cpu.SANITIZERS)
+def kernels(request, tmp_path_factory):
+    """(the program of little kernels under one sanitizer or none, which)"""
+    target = tmp_path_factory.mktemp("kernels") / request.param
+    return on_cpu.build(target, [on_cpu.HERE / "kernels.cpp"], *on_cpu.SANITIZERS[request.param]), request.param
+
+
+def test_little_kernels_are_right_under_every_schedule_and_faults_in_them_are_seen(kernels):
+    program, sanitizer = kernels
+    assert_clean(run(program))
+    planted = {"plain": PLANTED}.get(sanitizer) or PLANTED_FOR[sanitizer]
+    for fault, said in planted.items():
+        done = run(program, fault, TSAN_OPTIONS="halt_on_error=1")
+        assert done.returncode != 0, f"{fault} is not seen"
+        assert re.search(said, done.stdout + done.stderr), f"{fault}: {done.stdout}{done.stderr[:2000]}"
+
+
+# The engine
+
+
+@pytest.fixture(scope="module")
+def engine_memory(tmp_path_factory):
+    target = tmp_path_factory.mktemp("engine") / "memory"
+    return on_cpu.build(target, [*on_cpu.ENGINE, on_cpu.HERE / "engine.cpp"], *on_cpu.SANITIZERS["memory"])
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """({sanitizer: the engine over random networks, with faults to plant}, the faults' names)"""
+    folder = tmp_path_factory.mktemp("faulty")
+    names = on_cpu.with_faults(folder / "csrc", FAULTS)
+    sources = [folder / "csrc" / "cuda" / each.name for each in on_cpu.ENGINE[:2]]
+    sources += [*on_cpu.ENGINE[2:], on_cpu.HERE / "engine.cpp"]
+    programs = {
+        name: on_cpu.build(folder / name, sources, "-DFW_FAULTS", *on_cpu.SANITIZERS[name], before=[folder / "csrc"])
+        for name in ("plain", "threads")
+    }
+    return programs, names
+
+
+def test_the_engine_reads_and_writes_only_what_is_its_own(engine_memory):
+    assert_clean(run(engine_memory, 2, 6))
+
+
+def test_the_engine_has_no_races(faulty):
+    assert_clean(run(faulty[0]["threads"], 2, 3))
+
+
+def test_random_networks_are_right_under_every_schedule(faulty):
+    assert_clean(run(faulty[0]["plain"], SCHEDULES, 6))
+
+
+def test_every_barrier_of_the_engine_is_needed_and_every_fault_is_seen(faulty):
+    programs, names = faulty
+    assert len(names) >= 20 + len(FAULTS)
+    for index, name in enumerate(names):
+        if "__syncwarp" in name:
+            done = run(programs["threads"], 1, 3, index, TSAN_OPTIONS="halt_on_error=1")
+            assert "data race" in done.stderr, f"{name}: not seen"
+        else:
+            done = run(programs["plain"], SCHEDULES, 6, index)
+        assert done.returncode != 0, f"{name}: not seen"
+
+
+@pytest.mark.parametrize("architecture", [80, 90])
+def test_kernels_keep_within_their_registers(architecture, tmp_path):
+    if not shutil.which("nvcc"):
+        pytest.skip("nvcc is not on PATH")
+    on_cpu.compiler()
+    command = ["nvcc", "-std=c++17", "-O3", f"-arch=sm_{architecture}", "-Xptxas", "-v", "-I", on_cpu.SOURCES]
+    source = on_cpu.SOURCES / "cuda" / "engine.cu"
+    done = subprocess.run(
+        [*command, "--cubin", "-o", tmp_path / "engine.cubin", source], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    registers = [int(each) for each in re.findall(r"Used (\d+) registers", done.stderr)]
+    assert len(registers) == 10  # two types; 1, 2, 4 and 8 streams a block, and one in the workspace
+    assert max(registers) <= BUDGET["registers"]
+    assert max(int(each) for each in re.findall(r"(\d+) bytes stack frame", done.stderr)) <= BUDGET["stack"]
+    assert set(re.findall(r"(\d+) bytes spill", done.stderr)) == {"0"}
+    assert not re.findall(r"\d+ bytes smem", done.stderr)  # only the scratch, whose size a launch states

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Everything that only an NVIDIA GPU shows, in one call of at most 10 minutes and without a network: bench/gpu.sh FOLDER
+# Builds the native libraries outside the checkout, runs every test marked gpu, the GPU rows of the bench and
+# compute-sanitizer, and leaves log.txt, tests.xml and bench.json in FOLDER. A step that fails stops no other.
+# Needs bash, python3 with torch, numpy, safetensors, triton and pytest; nvcc, CMake and a C++ compiler to build.
+# Exit status: 0 all passed, 1 something failed, 2 wrong use, 3 no GPU.
+set -uo pipefail
+
+if [ $# -ne 1 ]; then
+  echo "usage: bench/gpu.sh FOLDER" >&2
+  exit 2
+fi
+mkdir -p "$1" || exit 2
+out=$(cd "$1" && pwd) || exit 2
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+repository=$PWD
+exec > >(tee "$out/log.txt") 2>&1
+logger=$!
+
+finish() { # the log is whole before the script ends
+  exec >&- 2>&-
+  wait "$logger"
+  exit "$1"
+}
+
+python3 - <<'PY' || finish 3
+try:
+    import torch
+except ImportError as error:
+    raise SystemExit(f"no GPU: not measured (python3 has no torch: {error})")
+if not torch.cuda.is_available():
+    raise SystemExit(f"no GPU: not measured (torch {torch.__version__} sees no CUDA device here)")
+PY
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+total=590
+failed=()
+
+# step NAME SECONDS COMMAND...: at most SECONDS, at most what is left; an interrupted pytest still writes its report
+step() {
+  local name=$1 most=$2 left=$((total - SECONDS)) status
+  shift 2
+  [ "$most" -lt "$left" ] || most=$left
+  printf '\n=== %s (at %ss)\n' "$name" "$SECONDS"
+  if [ "$most" -lt 5 ]; then
+    echo "not run: no time left"
+    failed+=("$name: not run")
+    return
+  fi
+  timeout --signal=INT --kill-after=10 "$most" "$@"
+  status=$?
+  if [ "$status" -ne 0 ]; then
+    echo "failed: $name, status $status$([ "$status" -ne 124 ] || echo " (stopped after ${most}s)")"
+    failed+=("$name: status $status")
+  fi
+}
+
+# The package as it will be imported: links to the checkout, kernels/ where an install puts it, libraries of its own.
+package=$work/site/fastwave
+mkdir -p "$package"
+for path in "$repository"/fastwave/*; do
+  case $path in *.so | *__pycache__) ;; *) ln -s "$path" "$package/" ;; esac
+done
+ln -s "$repository/kernels" "$package/kernels"
+export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+export TRITON_CACHE_DIR=$work/triton TORCHINDUCTOR_CACHE_DIR=$work/inductor
+
+step "device, driver, versions, commit" 60 bash -c '
+  nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv 2>&1 || echo "no nvidia-smi"
+  nvcc --version 2>&1 | tail -2
+  git describe --always --dirty --abbrev=12 --exclude="*" 2>/dev/null || echo "not a git checkout"
+  python3 - <<PY
+import importlib.metadata, platform, torch
+print("python", platform.python_version(), "torch", torch.__version__, "CUDA of torch", torch.version.cuda)
+print(torch.cuda.get_device_name(), "sm_%d%d" % torch.cuda.get_device_capability(), torch.cuda.get_device_properties(0))
+status = 0
+for name in ("numpy", "safetensors", "triton", "pytest"):
+    try:
+        print(name, importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        print(name, "is not installed")
+        status = 1
+raise SystemExit(status)
+PY'
+
+# shellcheck disable=SC2329 # bash -c, below, runs it
+build() {
+  local cmake ninja generator="Unix Makefiles"
+  cmake=$(command -v cmake || python3 -c 'import cmake, os; print(os.path.join(cmake.CMAKE_BIN_DIR, "cmake"))')
+  ninja=$(command -v ninja) && generator=Ninja
+  echo "cmake ${cmake:-missing}, ninja ${ninja:-missing}"
+  "$cmake" -S csrc -B "$work/native" -G "$generator" -DFASTWAVE_CUDA=ON &&
+    "$cmake" --build "$work/native" --parallel "$(nproc)" &&
+    "$cmake" --install "$work/native" --prefix "$package"
+}
+export -f build
+export work package
+step "build the native libraries" 150 bash -c build
+
+cd "$work" || finish 1 # python3 -m puts the current folder first, and the checkout's fastwave/ has no kernels/
+pytest=(python3 -m pytest -c "$repository/pyproject.toml" --rootdir "$repository" -p no:cacheprovider)
+# Only files with such tests: what other tests import may not be installed.
+mapfile -t gpu_tests < <(grep -lE 'mark\.gpu' "$repository"/tests/test_*.py)
+step "tests marked gpu" 240 "${pytest[@]}" -m gpu "${gpu_tests[@]}" --durations=10 --junitxml="$out/tests.xml"
+
+step "GPU rows of the bench" 300 "${pytest[@]}" -m gpu "$repository/bench/test_training.py" --durations=10 \
+  --compile ref,wide --report "$out/bench.json" --junitxml="$out/bench.xml"
+
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
+if [ -z "$sanitizer" ]; then
+  printf '\n=== compute-sanitizer\nnot run: it is not installed\n'
+else
+  export PYTORCH_NO_CUDA_MEMORY_CACHING=1 # every tensor an allocation of its own, whose end the tools see
+  for tool in memcheck racecheck initcheck synccheck; do
+    step "compute-sanitizer $tool" 60 "$sanitizer" --tool "$tool" --error-exitcode 1 --target-processes all \
+      "${pytest[@]}" -q \
+      "$repository/tests/test_triton_gpu.py::test_odd_sizes_are_as_close_as_eager[one layer-float32]"
+  done
+fi
+
+printf '\n=== done (at %ss)\n' "$SECONDS"
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'failed: %s\n' "${failed[@]}"
+  finish 1
+fi
+echo "all passed"
+finish 0

@@ -385,13 +385,13 @@ int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t t
     job.streams = stack.streams;
     job.gates = stack.gates;
     job.stream_grad = to.input;
-    job.condition_grad = to.conditioning;
+    job.condition_grad = s.condition ? to.conditioning : nullptr;
     job.sum_grad = sum_grad.data();
     job.dilated = shelf.pack(matrices.dilated(stack.gates != nullptr));
     job.sum_bias = shelf.keep(matrices.sum_bias());
     job.out_back = shelf.pack(matrices.out_back());
     job.dilated_back = shelf.pack(s.taps, [&](int64_t tap) { return matrices.dilated_back(tap); });
-    job.condition_back = to.conditioning == nullptr ? nullptr : shelf.pack(matrices.condition_back());
+    job.condition_back = job.condition_grad == nullptr ? nullptr : shelf.pack(matrices.condition_back());
     job.weights = weights;
     total.clear();
     std::atomic<int64_t> turn{0};

@@ -72,45 +72,27 @@ def _kernels(backend: str) -> ModuleType:
     return kernels
 
 
-@torch.library.custom_op("fastwave::residual_stack", mutates_args=())
-def _forward(
-    x: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
-    condition: Tensor | None,
-    condition_weight: Tensor | None,
-    dilations: Sequence[int],
-    backend: str,
-    products: str,
-    recompute: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+_TENSORS = (
+    "Tensor dilated_weight, Tensor dilated_bias, Tensor residual_weight, Tensor residual_bias, Tensor skip_weight, "
+    "Tensor skip_bias, Tensor? condition, Tensor? condition_weight, int[] dilations, str backend, str products"
+)
+
+
+@torch.library.custom_op(
+    "fastwave::residual_stack",
+    mutates_args=(),
+    schema=f"(Tensor x, {_TENSORS}, bool recompute) -> (Tensor, Tensor, Tensor)",
+)
+def _forward(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
     """-> skip sum, and what backward reads: the streams and, unless `recompute`, the gates."""
-    return _kernels(backend).forward(  # type: ignore[no-any-return]
-        x, dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias,
-        condition, condition_weight, dilations, products, recompute,
-    )  # fmt: skip
+    *tensors, dilations, backend, products, recompute = given
+    made: tuple[Tensor, Tensor, Tensor] = _kernels(backend).forward(*tensors, dilations, products, recompute)
+    return made
 
 
 @_forward.register_fake
-def _(
-    x: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
-    condition: Tensor | None,
-    condition_weight: Tensor | None,
-    dilations: Sequence[int],
-    backend: str,
-    products: str,
-    recompute: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    x, _, _, _, _, skip_weight, *_, backend, products, recompute = given
     batch, steps, _ = x.shape
     layers, gate, skip = skip_weight.shape
     kept = torch.bfloat16 if products == "bfloat16" else x.dtype
@@ -122,55 +104,24 @@ def _(
     )
 
 
-@torch.library.custom_op("fastwave::residual_stack_backward", mutates_args=())
-def _backward(
-    grad: Tensor,
-    streams: Tensor,
-    gates: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
-    condition: Tensor | None,
-    condition_weight: Tensor | None,
-    dilations: Sequence[int],
-    backend: str,
-    products: str,
-    wanted: Sequence[bool],
-) -> list[Tensor]:
+@torch.library.custom_op(
+    "fastwave::residual_stack_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor streams, Tensor gates, {_TENSORS}, bool[] wanted) -> Tensor[]",
+)
+def _backward(*given: Any) -> list[Tensor]:
     """-> nine gradients, of x and of the eight tensors in their order; empty where not wanted."""
-    made = _kernels(backend).backward(
-        grad, streams, gates, dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias,
-        condition, condition_weight, dilations, products, wanted,
-    )  # fmt: skip
-    return list(made)
+    *tensors, dilations, backend, products, wanted = given
+    return list(_kernels(backend).backward(*tensors, dilations, products, wanted))
 
 
 @_backward.register_fake
-def _(
-    grad: Tensor,
-    streams: Tensor,
-    gates: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
-    condition: Tensor | None,
-    condition_weight: Tensor | None,
-    dilations: Sequence[int],
-    backend: str,
-    products: str,
-    wanted: Sequence[bool],
-) -> list[Tensor]:
+def _(*given: Any) -> list[Tensor]:
+    grad, streams, _, *tensors, _, _, _, wanted = given
     x = grad.new_empty(streams.shape[1:])
-    weights = (dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias)
     return [
         torch.empty_like(tensor) if asked and tensor is not None else grad.new_empty(0)
-        for tensor, asked in zip((x, *weights, condition, condition_weight), wanted, strict=True)
+        for tensor, asked in zip((x, *tensors), wanted, strict=True)
     ]
 
 

@@ -96,3 +96,11 @@ def test_the_environment_stands_in_for_auto_only(monkeypatch):
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="'cudnn'"):
         choose("generation", "cudnn")
+
+
+def test_auto_passes_over_what_has_not_run_on_a_gpu_and_a_name_takes_it(monkeypatch):
+    monkeypatch.setattr(MODULE, "_missing", lambda role, name: "")
+    for role, name in (("generation", "cuda"), ("training", "triton")):
+        choice = choose(role)
+        assert choice.name == "cpu" and f"{name}: not yet run on a GPU: ask for it by name" in choice.why
+        assert choose(role, name).name == name

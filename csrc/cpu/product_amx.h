@@ -244,8 +244,7 @@ struct Split {
     if constexpr (M == 2 && N == 2) _tile_stored(3, c + 16 * c_row + 16, c_bytes);
   }
 
-  // Three parts are summed apart from C, in `strip`, and then added: small parts would be lost beside a large C. Adding
-  // block by block would wait for each block's stores, which took as long as its products.
+  // Three parts are summed apart from C, in `strip`, and then added: small parts would be lost beside a large C.
   static void multiply(const Left* lefts, int64_t count, const Right& right, int64_t rows, int64_t columns, float* c,
                        int64_t c_row, bool add, float* strip) {
     const int64_t row_tiles = (rows + 15) / 16, column_tiles = columns / 16;

@@ -27,7 +27,7 @@ class WaveNet(nn.Module):
     """A WaveNet of a given shape. Parameters are stacked over layers, one tensor a role, as SPEC names them.
 
     `backend` chooses what computes the residual stack: auto, reference, cpu or triton; auto goes by the device and the
-    dtype of each call. `recompute` keeps less for the way back: a third of the memory of a step, a little more time.
+    dtype of each call. `recompute` keeps the inputs of layers alone for the way back, and not z beside them.
     """
 
     def __init__(self, config: WaveNetConfig, backend: str = "auto", recompute: bool = False) -> None:

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 4 /* raise it with every change below; fastwave/native.py refuses another number */
+#define FW_ABI_VERSION 5 /* raise it with every change below; fastwave/native.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -218,14 +218,27 @@ FW_API int32_t fw_device_cuda(int32_t index, fw_device_t* device);
 
 typedef struct fw_cuda_engine fw_cuda_engine_t;
 
-typedef struct {             /* how an engine runs so many streams */
-  int64_t streams_per_block; /* they share each weight that is read */
+enum { /* kernels; one that is asked for runs the model or FW_UNSUPPORTED says why it cannot */
+       FW_KERNEL_AUTO = 0,
+       FW_KERNEL_GENERAL = 1,         /* any model, a block of threads for up to 8 streams */
+       FW_KERNEL_CLUSTER = 2,         /* a cluster of blocks holds the weights for 8 streams: bfloat16, from 9.0 on */
+       FW_KERNEL_CLUSTER_UNFOLDED = 3 /* the same without products made of two matrices: for comparison */
+};
+
+typedef struct { /* how an engine runs so many streams */
+  int32_t kernel;
+  int32_t blocks_per_cluster; /* 0: no cluster */
+  int32_t layer_blocks;       /* of these, so many hold the layers, one after the other */
+  int32_t reserved;
+  int64_t streams_per_block; /* or per cluster: they share each weight that is read */
   int64_t blocks;
   int64_t shared_bytes;    /* of a block; 0: too wide for it, the scratch is in the workspace */
   int64_t workspace_bytes; /* of device memory that a run needs besides the state */
+  char reason[256];        /* for this kernel */
 } fw_plan_t;
 
-FW_API int32_t fw_engine_create_cuda(const fw_model_t* model, int32_t device, int32_t type, fw_cuda_engine_t** engine);
+FW_API int32_t fw_engine_create_cuda(const fw_model_t* model, int32_t device, int32_t type, int32_t kernel,
+                                     fw_cuda_engine_t** engine);
 FW_API int32_t fw_engine_destroy_cuda(fw_cuda_engine_t* engine);
 FW_API int32_t fw_engine_plan_cuda(const fw_cuda_engine_t* engine, int64_t streams, fw_plan_t* plan);
 FW_API int32_t fw_engine_run_cuda(const fw_cuda_engine_t* engine, fw_run_t* run, void* workspace, void* stream);

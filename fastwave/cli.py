@@ -104,6 +104,7 @@ def info(options: argparse.Namespace) -> int:
     from .backends import choose
 
     model, config = _model(options)
+    generation = choose("generation")
     field = f"{config.receptive_field:,} samples"
     if config.receptive_field_ms is not None:
         field += f" = {config.receptive_field_ms:,.1f} ms at {config.sample_rate} Hz"
@@ -124,7 +125,10 @@ def info(options: argparse.Namespace) -> int:
         ("memory", f"{config.parameter_count * 4 / 1e6:.2f} MB of float32 weights, {state * 4 / 1e6:.2f} MB a stream"),
         ("training memory", f"about {memory} of float32 activations per 1,000 samples"),
         ("training backend", f"{training.name} ({training.why})"),
+        ("generation backend", f"{generation.name} ({generation.why})"),
     ]  # fmt: skip
+    for dtype in ("float32", "bfloat16"):
+        rows.append((f"{dtype} CUDA kernel", _cuda_kernel(model, dtype)))
     for dtype in ("float32", "bfloat16"):
         limit = measure.ceiling(config, dtype)
         floor = f"not measured: {native.missing('cpu')}"
@@ -134,6 +138,20 @@ def info(options: argparse.Namespace) -> int:
         rows.append((f"{dtype} floor here", floor))
     _print_rows(rows)
     return 0
+
+
+def _cuda_kernel(model: WaveNet, dtype: str) -> str:
+    """Which kernel generates with this model on the GPU here, and why."""
+    from . import backends
+    from .cuda_engine import CudaEngine
+
+    reason = next(each.reason for each in backends() if (each.role, each.name) == ("generation", "cuda"))
+    if reason:
+        return f"none here: {reason}"
+    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    plan = CudaEngine(model.config, parameters, dtype).plan(1)
+    size = f"{plan.blocks_per_cluster} blocks of " if plan.blocks_per_cluster else ""
+    return f"{plan.kernel} ({plan.reason}), {size}{plan.shared / 1024:.0f} KB for {plan.streams_per_block} streams"
 
 
 def doctor(options: argparse.Namespace) -> int:

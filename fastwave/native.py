@@ -22,9 +22,10 @@ from .errors import BackendUnavailable, FastwaveError, GenerationError, InputErr
 
 Library = Literal["cpu", "cuda"]
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, a ladder
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
+KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
 OUTPUTS = ("categorical", "mixture-of-logistics", "gaussian")  # FW_CATEGORICAL, ...
 FOLDER = Path(__file__).parent
 
@@ -144,7 +145,14 @@ class _StackGradients(ctypes.Structure):
 
 
 class _Plan(ctypes.Structure):
-    _fields_ = [(name, c_int64) for name in ("streams_per_block", "blocks", "shared_bytes", "workspace_bytes")]
+    _fields_ = [
+        ("kernel", c_int32),
+        ("blocks_per_cluster", c_int32),
+        ("layer_blocks", c_int32),
+        ("reserved", c_int32),
+        *((name, c_int64) for name in ("streams_per_block", "blocks", "shared_bytes", "workspace_bytes")),
+        ("reason", c_char * 256),
+    ]
 
 
 _TEXT = (c_char_p, c_int64, POINTER(c_int64))
@@ -173,7 +181,7 @@ SIGNATURES: dict[Library, dict[str, tuple[Any, ...]]] = {
         "fw_build_info_cuda": _TEXT,
         "fw_device_count_cuda": (POINTER(c_int32),),
         "fw_device_cuda": (c_int32, POINTER(_Device)),
-        "fw_engine_create_cuda": (POINTER(_Model), c_int32, c_int32, POINTER(c_void_p)),
+        "fw_engine_create_cuda": (POINTER(_Model), c_int32, c_int32, c_int32, POINTER(c_void_p)),
         "fw_engine_destroy_cuda": (c_void_p,),
         "fw_engine_plan_cuda": (c_void_p, c_int64, POINTER(_Plan)),
         "fw_engine_run_cuda": (c_void_p, POINTER(_Run), c_void_p, c_void_p),
@@ -275,7 +283,11 @@ class CpuEngine:
 class CudaPlan:
     """How a CUDA engine runs so many streams; sizes in bytes."""
 
-    streams_per_block: int
+    kernel: str  # of KERNELS
+    reason: str  # for this kernel
+    blocks_per_cluster: int  # 0: no cluster
+    layer_blocks: int  # of these, so many hold the layers, one after the other
+    streams_per_block: int  # or per cluster
     blocks: int
     shared: int  # of a block; 0: too wide for it, the scratch is in the workspace
     workspace: int
@@ -285,14 +297,20 @@ class CudaEngine:
     """A native engine on a device: packed weights, given back when the last reference goes."""
 
     def __init__(
-        self, sizes: Mapping[str, int], dilations: Sequence[int], pointers: Mapping[str, int], dtype: str, device: int
+        self,
+        sizes: Mapping[str, int],
+        dilations: Sequence[int],
+        pointers: Mapping[str, int],
+        dtype: str,
+        device: int,
+        kernel: str = "auto",
     ) -> None:
-        """As CpuEngine; the weights are on the host."""
+        """As CpuEngine; the weights are on the host. kernel: of KERNELS."""
         model = _Model(**sizes, **{field: pointers[name] for field, name in WEIGHTS.items()})
         array = (c_int64 * len(dilations))(*dilations)
         model.dilations = ctypes.addressof(array)
-        handle = c_void_p()
-        _call("cuda", "fw_engine_create_cuda", model, device, _index("dtype", dtype, TYPES), handle)
+        handle, kernels = c_void_p(), _index("kernel", kernel, KERNELS)
+        _call("cuda", "fw_engine_create_cuda", model, device, _index("dtype", dtype, TYPES), kernels, handle)
         self._handle = handle
         weakref.finalize(self, _open("cuda").fw_engine_destroy_cuda, handle.value)
 
@@ -300,7 +318,16 @@ class CudaEngine:
         """How a run of so many streams will be launched."""
         plan = _Plan()
         _call("cuda", "fw_engine_plan_cuda", self._handle.value, streams, plan)
-        return CudaPlan(plan.streams_per_block, plan.blocks, plan.shared_bytes, plan.workspace_bytes)
+        return CudaPlan(
+            KERNELS[plan.kernel],
+            plan.reason.decode(),
+            plan.blocks_per_cluster,
+            plan.layer_blocks,
+            plan.streams_per_block,
+            plan.blocks,
+            plan.shared_bytes,
+            plan.workspace_bytes,
+        )
 
     def run(self, workspace: int, stream: int, **fields: Any) -> None:
         """One fw_run_t on a CUDA stream; pointers are integers. The caller keeps alive what they lead to."""

@@ -16,7 +16,8 @@ from fastwave import cuda_engine, native
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES, HERE = ROOT / "csrc", ROOT / "tests" / "cuda_on_cpu"
-ENGINE = [SOURCES / each for each in ("cuda/device.cu", "cuda/engine.cu", "model.cpp", "status.cpp")]
+CUDA = ("device.cu", "engine.cu", "general.cu", "cluster.cu")
+ENGINE = [*(SOURCES / "cuda" / each for each in CUDA), SOURCES / "model.cpp", SOURCES / "status.cpp"]
 # Without contraction a fused multiply-add is where the source says so, as the kernels' tests of equality need it.
 FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror")
 SANITIZERS = {
@@ -121,7 +122,7 @@ def with_faults(folder, written):
                 assert faulty.count(old) == 1, f"{old!r} stands {faulty.count(old)} times in {file}"
                 names.append(f"{file} with {new}")
                 faulty = faulty.replace(old, new.replace("FAULT", f"(::fault == {len(names) - 1})"))
-        if path.name == "network.h":
+        if path.name == "job.h":
             faulty = faulty.replace("namespace fw {", "extern int fault;\nnamespace fw {", 1)
         (folder / "cuda" / path.name).write_text(faulty)
     return names

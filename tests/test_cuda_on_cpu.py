@@ -18,9 +18,9 @@ SCHEDULES = 8
 # Each must be seen. Of a barrier left out ThreadSanitizer sees a race where the schedules happen to come out right.
 FAULTS = [
     ("draw.h", "value += __shfl_xor_sync(", "if (!FAULT || lane() != 7) value += __shfl_xor_sync("),
-    ("engine.cu", "s.total += room(floats);", "s.total += FAULT ? room(floats) / 2 : room(floats);"),
+    ("general.cu", "s.total += room(floats);", "s.total += FAULT ? room(floats) / 2 : room(floats);"),
     ("general.h", "+ tap * layer.dilation;", "+ (FAULT && tap == 0 ? 1 : tap) * layer.dilation;"),
-    ("general.h", "row = run.projected + position.row", "row = run.projected + (FAULT ? 0 : position.row)"),
+    ("streams.h", "run.projected + positions[s].row", "run.projected + (FAULT ? 0 : positions[s].row)"),
     ("general.h", "for (int slice = 0; slice < m.slices;", "for (int slice = FAULT; slice < m.slices;"),
 ]
 BUDGET = {"registers": 128, "stack": 64}  # of a thread: two blocks of 256 fit the 65,536 registers of a multiprocessor
@@ -93,8 +93,8 @@ def faulty(tmp_path_factory):
     """({sanitizer: the engine over random networks, with faults to plant}, the faults' names)"""
     folder = tmp_path_factory.mktemp("faulty")
     names = on_cpu.with_faults(folder / "csrc", FAULTS)
-    sources = [folder / "csrc" / "cuda" / each.name for each in on_cpu.ENGINE[:2]]
-    sources += [*on_cpu.ENGINE[2:], on_cpu.HERE / "engine.cpp"]
+    sources = [folder / "csrc" / "cuda" / name for name in on_cpu.CUDA]
+    sources += [*on_cpu.ENGINE[len(on_cpu.CUDA) :], on_cpu.HERE / "engine.cpp"]
     programs = {
         name: on_cpu.build(folder / name, sources, "-DFW_FAULTS", *on_cpu.SANITIZERS[name], before=[folder / "csrc"])
         for name in ("plain", "threads")

@@ -3,11 +3,10 @@
 
 #include <math.h>
 
-#include "cuda/network.h"
+#include "cuda/job.h"
 
 namespace fw {
 
-inline constexpr unsigned kAllLanes = 0xFFFFFFFF;
 inline constexpr float kLogScaleFloor = -12, kLogScaleCeiling = 12;  // as fastwave/distributions.py
 inline constexpr int kBatch = 8;  // values loaded at once ahead of a chain of sums: their latency is paid once
 
@@ -157,8 +156,7 @@ __device__ inline void soften(float* values, int count, float temperature) {
   __syncwarp();
 }
 
-__device__ inline int draw_categorical(const Network& n, const fw_run_t& run, float* out, float uniform,
-                                       float* sorted) {
+__device__ inline int draw_categorical(const Shape& n, const fw_run_t& run, float* out, float uniform, float* sorted) {
   if (run.temperature == 0) return likeliest(out, n.outputs);
   soften(out, n.outputs, run.temperature);
   if (run.top_k > 0 && run.top_k < n.outputs) keep_largest(out, n.outputs, run.top_k);
@@ -173,7 +171,7 @@ __device__ inline float clamped(float value, float low, float high) {
   return value < low ? low : value > high ? high : value;
 }
 
-__device__ inline float draw_value(const Network& n, const fw_run_t& run, float* out, float uniform0, float uniform1) {
+__device__ inline float draw_value(const Shape& n, const fw_run_t& run, float* out, float uniform0, float uniform1) {
   float mean, log_scale, unit;
   if (n.output == FW_MIXTURE) {
     const int components = n.outputs / 3;

@@ -9,14 +9,55 @@
 
 #include <math.h>
 
-#include "cuda/draw.h"
-#include "cuda/network.h"
-
-#if !defined(FW_DYNAMIC_SHARED)
-#define FW_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
-#endif
+#include "cuda/streams.h"
 
 namespace fw {
+
+inline constexpr int kThreads = 256, kWarps = kThreads / kWarp;
+inline constexpr int kMostSlices = 16;  // of a product's inputs; beyond, adding the parts up costs more than it saves
+inline constexpr int kStreamsPerBlock = 8;  // at most: 4 outputs x 8 streams are 32 sums in registers
+inline constexpr int64_t kRoom = 4;         // floats: every buffer of the scratch begins on 16 bytes
+
+// A matrix [in, out] packed for y = W^T x, float32 or bfloat16. A thread computes the outputs q, q + out/4, q + out/2
+// and q + 3*out/4 over every `slices`-th input; a row holds those four side by side, q after q. Threads in their order
+// therefore read one straight line: first `slices` rows, then the next ones.
+struct Matrix {
+  const void* weights;
+  const float* bias;  // [out]
+  int32_t in, out;    // padded
+  int32_t slices;
+};
+
+struct Layer {
+  Matrix dilated, onward;   // onward: z to [x of the next layer | skip sum]; the last layer has the skip sum alone
+  int32_t dilation, slots;  // slots = (K-1) * dilation
+  int64_t memory;           // where the layer's ring begins in a stream's memory
+};
+
+// Where the buffers of a block's scratch begin, in floats a stream: each holds all streams of the block, the first so
+// many floats times that. Activations are [channel][stream], so that a thread loads one input of all streams at once.
+struct Scratch {
+  int64_t positions;  // a Position
+  int64_t inputs;     // [K * padded R] of a dilated product; the last tap is x itself
+  int64_t gates;      // [padded G] z
+  int64_t skip;       // [padded S]
+  int64_t hidden;     // [padded H]
+  int64_t sums;       // [stream][slices][out] or, for top-p, [stream][a power of two >= O]
+  int64_t out;        // [stream][padded O]
+  int64_t tokens;     // [stream][K0] float or int32
+  int64_t rings;      // [L][stream] int32: the slot of the current sample
+  int64_t flags;      // a Flags, the first stream's
+  int64_t total;
+};
+
+struct Network : Shape {
+  int64_t widest_sums;  // of `sums`, a stream
+  Scratch scratch;
+  const Layer* layer;
+  const float* skip_bias;  // [padded S]
+  Matrix head0, head1;
+  const float* front;  // [K0, A or 1, padded R]
+};
 
 template <int kStreams>
 struct alignas(kStreams < 4 ? 4 * kStreams : 16) Inputs {  // one input of every stream: one or two loads
@@ -33,17 +74,19 @@ __device__ inline float4 load_four(const uint16_t* weights) {
                      __uint_as_float(two.y & 0xFFFF0000));
 }
 
-__device__ inline int64_t floor_divide(int64_t a, int64_t b) {
-  return a / b - (a % b < 0);
-}
-
 template <class Weight, int kStreams>
 struct Block {
   const Network& n;
   const fw_run_t& run;
   float* scratch;
-  int64_t first;  // stream
-  int streams;    // of this block, at most kStreams
+  Streams streams;  // of this block, at most kStreams
+
+  __device__ Block(const Network& network, const Job& job, float* scratch_, int64_t first, int count)
+      : n(network), run(job.run), scratch(scratch_), streams{network, job.run, job.outcome, first, count, {}, {}, {}} {
+    streams.positions = at<Position>(n.scratch.positions);
+    streams.tokens = at(n.scratch.tokens);
+    streams.flags = at<Flags>(n.scratch.flags);
+  }
 
   template <class Value = float>
   __device__ Value* at(int64_t offset) const {
@@ -88,92 +131,29 @@ struct Block {
     return sum;
   }
 
-  // What only the device can see of a run that cannot be right.
-  __device__ void check() const {
-    for (int s = static_cast<int>(threadIdx.x); s < streams; s += kThreads) {
-      const int64_t stream = first + s, time = run.times[stream];
-      if (time < 0 || time > INT64_MAX - run.samples || run.ids[stream] < 0 || run.ids[stream] > UINT32_MAX) {
-        refuse(kBadTime, stream);
-        continue;  // the rest divides and adds times
-      }
-      for (int k = 0; n.classes && k < n.front_taps; ++k) {
-        const int64_t last = run.last_classes[stream * n.front_taps + k];
-        if (last < 0 || last >= n.classes) refuse(kBadLast, stream);
-      }
-      if (run.projected == nullptr) continue;
-      const int64_t begin = run.first_frame[stream];
-      if (begin < -kFarFrame || begin > kFarFrame) {
-        refuse(kBadFrame, stream);
-        continue;
-      }
-      const int64_t low = floor_divide(time - 1, run.hop) - begin;
-      const int64_t high = floor_divide(time + run.samples - 2, run.hop) - begin + (run.linear ? 1 : 0);
-      if (low < 0 || high >= run.frames) refuse(kBadCover, stream);
-    }
-    if (run.given_classes == nullptr) return;
-    for (int64_t i = threadIdx.x; i < streams * run.samples; i += kThreads) {
-      const int64_t given = run.given_classes[first * run.samples + i];
-      if (given < 0 || given >= n.classes) refuse(kBadGiven, first + i / run.samples);
-    }
-  }
-
-  __device__ void refuse(Refusal why, int64_t stream) const {
-    atomicExch(&at<Flags>(n.scratch.flags)->refused, 1);
-    atomicMin(refusals, static_cast<unsigned long long>(why << 32 | static_cast<uint64_t>(stream)));
-  }
-
   // Times, last tokens and ring slots, from the caller's memory.
   __device__ void fetch() const {
-    Position* positions = at<Position>(n.scratch.positions);
-    for (int s = static_cast<int>(threadIdx.x); s < streams; s += kThreads) positions[s].time = run.times[first + s];
-    for (int i = static_cast<int>(threadIdx.x); i < streams * n.front_taps; i += kThreads) {
-      const int64_t token = first * n.front_taps + i;
-      if (n.classes) at<int32_t>(n.scratch.tokens)[i] = static_cast<int32_t>(run.last_classes[token]);
-      if (!n.classes) at(n.scratch.tokens)[i] = run.last_values[token];
-    }
-    for (int i = static_cast<int>(threadIdx.x); i < streams * n.layers; i += kThreads) {
-      const int s = i % streams, l = i / streams;
-      const int64_t slots = n.layer[l].slots, now = run.times[first + s] - 1;
-      at<int32_t>(n.scratch.rings)[l * kStreams + s] = static_cast<int32_t>(now - floor_divide(now, slots) * slots);
-    }
-  }
-
-  __device__ void give_back() const {
-    for (int s = static_cast<int>(threadIdx.x); s < streams; s += kThreads) run.times[first + s] += run.samples;
-    for (int i = static_cast<int>(threadIdx.x); i < streams * n.front_taps; i += kThreads) {
-      const int64_t token = first * n.front_taps + i;
-      if (n.classes) run.last_classes[token] = at<int32_t>(n.scratch.tokens)[i];
-      if (!n.classes) run.last_values[token] = at(n.scratch.tokens)[i];
+    streams.fetch_times();
+    streams.fetch_tokens();
+    for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.layers; i += kThreads) {
+      const int s = i % streams.count, l = i / streams.count;
+      at<int32_t>(n.scratch.rings)[l * kStreams + s] = streams.slot_of(s, n.layer[l].slots);
     }
   }
 
   // x of the first layer, the beginning of the skip sum, and where the conditioning of this sample stands.
   __device__ void embed() const {
-    const int64_t rows = n.classes ? n.classes : 1;
-    float* x = now();
-    for (int i = static_cast<int>(threadIdx.x); i < streams * n.residual; i += kThreads) {
+    float *x = now(), *skip = at(n.scratch.skip);
+    for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.residual; i += kThreads) {
       const int s = i / n.residual, j = i % n.residual;
-      float sum = 0;
-      for (int tap = 0; tap < n.front_taps; ++tap) {
-        const int token = s * n.front_taps + tap;
-        const int64_t row = tap * rows + (n.classes ? at<int32_t>(n.scratch.tokens)[token] : 0);
-        const float weight = __ldg(n.front + row * n.residual + j);
-        sum = n.classes ? sum + weight : fmaf(weight, at(n.scratch.tokens)[token], sum);
-      }
-      x[j * kStreams + s] = sum;
+      x[j * kStreams + s] = streams.embedded(n.front, s, j);
     }
-    float* skip = at(n.scratch.skip);
-    for (int i = static_cast<int>(threadIdx.x); i < streams * n.skip; i += kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.skip; i += kThreads) {
       const int s = i / n.skip, j = i % n.skip;
       skip[j * kStreams + s] = __ldg(n.skip_bias + j);
     }
     if (run.projected == nullptr) return;
-    for (int s = static_cast<int>(threadIdx.x); s < streams; s += kThreads) {
-      Position& position = at<Position>(n.scratch.positions)[s];
-      const int64_t p = position.time - 1, frame = floor_divide(p, run.hop);
-      position.row = ((first + s) * run.frames + frame - run.first_frame[first + s]) * n.layers * 2 * n.gate;
-      position.share = static_cast<float>(static_cast<double>(p - frame * run.hop) / static_cast<double>(run.hop));
-    }
+    for (int s = static_cast<int>(threadIdx.x); s < streams.count; s += kThreads) streams.locate(s);
   }
 
   __device__ float* now() const { return at(n.scratch.inputs) + int64_t{n.taps - 1} * n.residual * kStreams; }
@@ -182,7 +162,7 @@ struct Block {
   __device__ void recall(const Layer& layer) const {
     const int vectors = n.residual / 4, past = n.taps - 1;
     float* inputs = at(n.scratch.inputs);
-    for (int i = static_cast<int>(threadIdx.x); i < streams * past * vectors; i += kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < streams.count * past * vectors; i += kThreads) {
       const int vector = i % vectors, s = i / vectors / past, tap = i / vectors % past;
       int slot = at<int32_t>(n.scratch.rings)[(&layer - n.layer) * kStreams + s] + tap * layer.dilation;
       if (slot >= layer.slots) slot -= layer.slots;  // the oldest tap stands where the newest will
@@ -199,7 +179,7 @@ struct Block {
   __device__ void remember(const Layer& layer) const {
     const int vectors = n.residual / 4;
     const float* x = now();
-    for (int i = static_cast<int>(threadIdx.x); i < streams * vectors; i += kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < streams.count * vectors; i += kThreads) {
       const int vector = i % vectors, s = i / vectors;
       const float* from = x + 4 * vector * kStreams + s;
       const int64_t slot = at<int32_t>(n.scratch.rings)[(&layer - n.layer) * kStreams + s];
@@ -209,25 +189,16 @@ struct Block {
   }
 
   __device__ float* ring(const Layer& layer, int s) const {
-    return run.memory + (first + s) * n.memory_floats + layer.memory;
-  }
-
-  // Output j of a dilated product before it is summed up: its bias, with the conditioning.
-  __device__ float conditioned(const Layer& layer, int s, int j) const {
-    if (run.projected == nullptr) return __ldg(layer.dilated.bias + j);
-    const Position& position = at<Position>(n.scratch.positions)[s];
-    const float* row = run.projected + position.row + (&layer - n.layer) * 2 * n.gate + j;
-    const float here = __ldg(row);
-    if (!run.linear) return here;
-    return fmaf(position.share, __ldg(row + int64_t{n.layers} * 2 * n.gate) - here, here);
+    return run.memory + (streams.first + s) * n.memory_floats + layer.memory;
   }
 
   __device__ void gate(const Layer& layer) const {
+    const int l = static_cast<int>(&layer - n.layer);
     float* gates = at(n.scratch.gates);
-    for (int i = static_cast<int>(threadIdx.x); i < streams * n.gate; i += kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.gate; i += kThreads) {
       const int s = i / n.gate, j = i % n.gate;
-      const float filter = total(layer.dilated, s, j, conditioned(layer, s, j));
-      const float open = total(layer.dilated, s, n.gate + j, conditioned(layer, s, n.gate + j));
+      const float filter = total(layer.dilated, s, j, streams.conditioned(l, s, j, layer.dilated.bias));
+      const float open = total(layer.dilated, s, n.gate + j, streams.conditioned(l, s, n.gate + j, layer.dilated.bias));
       gates[j * kStreams + s] = tanhf(filter) / (1 + expf(-open));
     }
   }
@@ -237,13 +208,13 @@ struct Block {
     const Matrix& m = layer.onward;
     const int residual = m.out - n.skip;  // 0 in the last layer
     float *x = now(), *skip = at(n.scratch.skip);
-    for (int i = static_cast<int>(threadIdx.x); i < streams * m.out; i += kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < streams.count * m.out; i += kThreads) {
       const int s = i / m.out, j = i % m.out;
       float* to = j < residual ? x + j * kStreams + s : skip + (j - residual) * kStreams + s;
       const float sum = *to + total(m, s, j, j < residual ? __ldg(m.bias + j) : 0);
       *to = residual == 0 ? rectified(sum) : sum;
     }
-    for (int s = static_cast<int>(threadIdx.x); s < streams; s += kThreads) {
+    for (int s = static_cast<int>(threadIdx.x); s < streams.count; s += kThreads) {
       int32_t& slot = at<int32_t>(n.scratch.rings)[(&layer - n.layer) * kStreams + s];
       slot = slot + 1 == layer.slots ? 0 : slot + 1;
     }
@@ -253,7 +224,7 @@ struct Block {
 
   __device__ void hide() const {
     float* hidden = at(n.scratch.hidden);
-    for (int i = static_cast<int>(threadIdx.x); i < streams * n.head; i += kThreads) {
+    for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.head; i += kThreads) {
       const int s = i / n.head, j = i % n.head;
       hidden[j * kStreams + s] = rectified(total(n.head0, s, j, __ldg(n.head0.bias + j)));
     }
@@ -261,70 +232,31 @@ struct Block {
 
   __device__ void put_out(int64_t i) const {
     const int width = n.head1.out;
-    for (int k = static_cast<int>(threadIdx.x); k < streams * width; k += kThreads) {
+    for (int k = static_cast<int>(threadIdx.x); k < streams.count * width; k += kThreads) {
       const int s = k / width, j = k % width;
       const float out = total(n.head1, s, j, __ldg(n.head1.bias + j));
       at(n.scratch.out)[k] = out;
       if (run.outputs != nullptr && j < n.outputs) {
-        run.outputs[((first + s) * run.samples + i) * n.outputs + j] = out;
+        run.outputs[((streams.first + s) * run.samples + i) * n.outputs + j] = out;
       }
     }
   }
 
   // A warp a stream: the given token or a drawn one becomes the newest.
   __device__ void take(int64_t i) const {
-    for (int s = static_cast<int>(threadIdx.x) / kWarp; s < streams; s += kWarps) {
+    for (int s = static_cast<int>(threadIdx.x) / kWarp; s < streams.count; s += kWarps) {
       float* out = at(n.scratch.out) + s * n.head1.out;
-      Position& position = at<Position>(n.scratch.positions)[s];
-      const int64_t stream = first + s, here = stream * run.samples + i;
-      bool broken = false;
-      for (int j = lane(); j < n.outputs; j += kWarp) broken |= !(fabsf(out[j]) < INFINITY);
-      if (__any_sync(kAllLanes, broken)) {
-        if (lane() == 0) {
-          atomicExch(&at<Flags>(n.scratch.flags)->failed, 1);
-          atomicMin(failures, static_cast<unsigned long long>(i << 32 | stream));
-        }
-        continue;
-      }
-      const bool given = run.given_classes != nullptr || run.given_values != nullptr;
-      const int draws = n.output == FW_CATEGORICAL ? 1 : 2;
-      float uniforms[2] = {};
-      for (int draw = 0; draw < draws && !given; ++draw) {
-        uniforms[draw] = run.noise != nullptr
-                             ? run.noise[here * draws + draw]
-                             : philox_uniform(run.seed, static_cast<uint64_t>(position.time),
-                                              static_cast<uint32_t>(run.ids[stream]), static_cast<uint32_t>(draw));
-      }
-      if (n.classes) {
-        const int32_t token = given ? static_cast<int32_t>(run.given_classes[here])
-                                    : draw_categorical(n, run, out, uniforms[0], sums_of(s));
-        push(at<int32_t>(n.scratch.tokens) + s * n.front_taps, token);
-        if (lane() == 0 && run.drawn_classes != nullptr) run.drawn_classes[here] = token;
-      } else {
-        const float value = given ? run.given_values[here] : draw_value(n, run, out, uniforms[0], uniforms[1]);
-        push(at(n.scratch.tokens) + s * n.front_taps, value);
-        if (lane() == 0 && run.drawn_values != nullptr) run.drawn_values[here] = value;
-      }
-      __syncwarp();  // all lanes have read the time
-      if (lane() == 0) ++position.time;
+      const bool taken = streams.take(s, i, out, sums_of(s));
+      if (!taken && lane() == 0) atomicExch(&streams.flags->failed, 1);
     }
   }
-
-  template <class Token>
-  __device__ void push(Token* last, Token token) const {
-    if (lane() != 0) return;
-    for (int tap = 0; tap + 1 < n.front_taps; ++tap) last[tap] = last[tap + 1];
-    last[n.front_taps - 1] = token;
-  }
-
-  unsigned long long *refusals, *failures;
 
   __device__ void generate() const {
     for (int64_t i = threadIdx.x; i < n.scratch.total * kStreams; i += kThreads) scratch[i] = 0;
     __syncthreads();
-    check();
+    streams.check();
     __syncthreads();
-    const Flags* flags = at<Flags>(n.scratch.flags);
+    const Flags* flags = streams.flags;
     if (flags->refused) return;
     fetch();
     __syncthreads();
@@ -357,7 +289,7 @@ struct Block {
       __syncthreads();
       if (flags->failed) return;
     }
-    give_back();
+    streams.give_back();
   }
 };
 
@@ -373,14 +305,8 @@ __global__ void __launch_bounds__(kThreads, 2)
     scratch = job.scratch + int64_t{blockIdx.x} * network.scratch.total * kStreams;
   }
   const int64_t first = int64_t{blockIdx.x} * kStreams, left = job.run.streams - first;
-  const Block<Weight, kStreams> block = {network,
-                                         job.run,
-                                         scratch,
-                                         first,
-                                         static_cast<int>(left < kStreams ? left : kStreams),
-                                         reinterpret_cast<unsigned long long*>(&job.outcome->refused),
-                                         reinterpret_cast<unsigned long long*>(&job.outcome->failed)};
-  block.generate();
+  const int count = static_cast<int>(left < kStreams ? left : kStreams);
+  Block<Weight, kStreams>(network, job, scratch, first, count).generate();
 }
 
 }  // namespace fw

@@ -1,5 +1,5 @@
 // What the cluster kernel asks of the chip beyond CUDA C++: tensor cores, and messages between blocks of a cluster.
-// Before compute capability 9.0 there are no clusters, and nothing here may be called.
+// Before compute capability 9.0 there are no clusters, and nothing but tensor cores may be called.
 // tests/cuda_on_cpu/cuda/instructions.h does the same without a GPU.
 #pragma once
 
@@ -26,8 +26,6 @@ __device__ inline uint32_t to_bfloat16_pair(float low, float high) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
   return pair;
 }
-
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 
 __device__ inline uint32_t shared_address(const void* own) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(own));
@@ -72,10 +70,10 @@ __device__ inline uint32_t address_in(const void* own, uint32_t rank) {
 // Writes a value into another block's shared memory, at the place that `own` has in this one, and its bytes arrive at
 // that block's `signal`. The other block sees the value once it has waited there.
 __device__ inline void put(void* own, Signal* signal, uint32_t rank, uint32_t value) {
-  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(
-                   address_in(own, rank)),
-               "r"(value), "r"(address_in(signal, rank))
-               : "memory");
+  asm volatile(
+      "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(address_in(own, rank)),
+      "r"(value), "r"(address_in(signal, rank))
+      : "memory");
 }
 
 __device__ inline void put(void* own, Signal* signal, uint32_t rank, float2 value) {
@@ -94,8 +92,6 @@ __device__ inline uint32_t rank_in_cluster() {
 __device__ inline void cluster_barrier() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
-
-#endif
 
 // `threads` of the block, whole warps, wait for each other at barrier `id`, from 1 to 15.
 __device__ inline void barrier_of(int id, int threads) {

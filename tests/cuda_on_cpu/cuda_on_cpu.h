@@ -728,6 +728,12 @@ inline float __uint_as_float(uint32_t bits) {
   memcpy(&value, &bits, sizeof value);
   return value;
 }
+inline float __expf(float value) {
+  return std::exp(value);
+}
+inline float __fdividef(float a, float b) {
+  return a / b;
+}
 inline int __popc(unsigned bits) {
   return __builtin_popcount(bits);
 }

@@ -55,12 +55,14 @@ struct cudaDeviceProp {
   size_t sharedMemPerBlockOptin, totalGlobalMem;
 };
 
-struct cudaFuncAttributes {};
+struct cudaFuncAttributes {
+  int ptxVersion;
+};
 
 namespace on_cpu {
 
 struct Machine {
-  int driver = CUDART_VERSION, devices = 2, multiprocessors = 3, shared_limit = 227 << 10;
+  int driver = CUDART_VERSION, devices = 2, multiprocessors = 3, shared_limit = 227 << 10, major = 9, clusters = 1;
   bool capturing = false;
   std::map<std::string, cudaError_t> answers;  // function -> the error that it returns
   int last_device = -1;                        // of a launch
@@ -122,7 +124,7 @@ inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, 
       *value = machine.shared_limit;
       break;
     case cudaDevAttrComputeCapabilityMajor:
-      *value = 9;
+      *value = machine.major;
       break;
     case cudaDevAttrComputeCapabilityMinor:
       *value = 0;
@@ -134,7 +136,7 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   ON_CPU_ANSWER();
   *properties = cudaDeviceProp{};
   snprintf(properties->name, sizeof properties->name, "CUDA on the CPU");
-  properties->major = 9;
+  properties->major = on_cpu::Machine::here().major;
   properties->multiProcessorCount = on_cpu::Machine::here().multiprocessors;
   properties->sharedMemPerBlockOptin = static_cast<size_t>(on_cpu::Machine::here().shared_limit);
   properties->l2CacheSize = 1 << 20;
@@ -179,14 +181,22 @@ inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* 
   return cudaSuccess;
 }
 template <class Kernel>
-cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, Kernel*) {
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
   ON_CPU_ANSWER();
+  attributes->ptxVersion = 90;
   return cudaSuccess;
 }
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int bytes) {
   ON_CPU_ANSWER();
   return bytes <= on_cpu::Machine::here().shared_limit ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+template <class Kernel>
+cudaError_t cudaOccupancyMaxActiveClusters(int* clusters, Kernel*, const cudaLaunchConfig_t*) {
+  ON_CPU_ANSWER();
+  *clusters = on_cpu::Machine::here().clusters;
+  return cudaSuccess;
 }
 
 template <class... Parameters, class... Arguments>

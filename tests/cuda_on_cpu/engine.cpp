@@ -217,15 +217,20 @@ Heard run(const fw_cuda_engine_t* engine, const Network& n, State& s, int64_t co
   return request.heard;
 }
 
-fw_cuda_engine_t* make(const Network& n, int32_t type) {
+fw_cuda_engine_t* make(const Network& n, int32_t type, int32_t kernel = FW_KERNEL_GENERAL) {
   fw_cuda_engine_t* engine = nullptr;
-  CHECK(fw_engine_create_cuda(&n.model, 0, type, &engine) == FW_OK && engine != nullptr);
+  CHECK(fw_engine_create_cuda(&n.model, 0, type, kernel, &engine) == FW_OK && engine != nullptr);
   return engine;
 }
 
 // The largest distance of what was heard from sums in double, after the same tokens, relative to the largest output.
-double distance_from_exact(const Network& n, State s, const Heard& heard, const Options& o, int32_t type) {
+// On a cluster inputs of products are bfloat16, but for those of folded ones at the same places.
+double distance_from_exact(const Network& n, State s, const Heard& heard, const Options& o, int32_t type,
+                           bool on_cluster = false) {
   const fw_model_t& m = n.model;
+  const auto input = [&](double value) {
+    return on_cluster ? static_cast<double>(to_bfloat16(static_cast<float>(value))) : value;
+  };
   const auto rounded = [&](float w) { return static_cast<double>(type == FW_BFLOAT16 ? to_bfloat16(w) : w); };
   const auto streams = static_cast<int64_t>(s.times.size()), r = m.residual, g = m.gate, wide = padded(r);
   const int64_t count = static_cast<int64_t>(heard.outputs.size()) / streams / m.outputs;
@@ -263,13 +268,13 @@ double distance_from_exact(const Network& n, State s, const Heard& heard, const 
             const float* past = ring + ((p + slots + k * d) % slots) * wide;
             for (int64_t c = 0; c < r; ++c) {
               const double in = k + 1 == m.taps ? x[static_cast<size_t>(c)] : past[c];
-              a += rounded(m.dilated[((l * m.taps + k) * r + c) * 2 * g + half * g + j]) * in;
+              a += rounded(m.dilated[((l * m.taps + k) * r + c) * 2 * g + half * g + j]) * input(in);
             }
           }
           return a;
         };
         for (int64_t j = 0; j < g; ++j) {
-          z[static_cast<size_t>(j)] = std::tanh(sum(0, j)) / (1 + std::exp(-sum(1, j)));
+          z[static_cast<size_t>(j)] = input(std::tanh(sum(0, j)) / (1 + std::exp(-sum(1, j))));
         }
         for (int64_t c = 0; c < r; ++c)
           ring[((p + slots) % slots) * wide + c] = static_cast<float>(x[static_cast<size_t>(c)]);
@@ -291,13 +296,13 @@ double distance_from_exact(const Network& n, State s, const Heard& heard, const 
       for (int64_t j = 0; j < m.head; ++j) {
         for (int64_t c = 0; c < m.skip; ++c) {
           hidden[static_cast<size_t>(j)] +=
-              rounded(m.head0[c * m.head + j]) * std::max(0.0, skip[static_cast<size_t>(c)]);
+              rounded(m.head0[c * m.head + j]) * input(std::max(0.0, skip[static_cast<size_t>(c)]));
         }
       }
       for (int64_t j = 0; j < m.outputs; ++j) {
         double out = m.head1_bias[j];
         for (int64_t c = 0; c < m.head; ++c) {
-          out += rounded(m.head1[c * m.outputs + j]) * std::max(0.0, hidden[static_cast<size_t>(c)]);
+          out += rounded(m.head1[c * m.outputs + j]) * input(std::max(0.0, hidden[static_cast<size_t>(c)]));
         }
         const float ours = heard.outputs[static_cast<size_t>((stream * count + i) * m.outputs + j)];
         most = std::isfinite(ours) ? std::max(most, std::fabs(ours - out)) : HUGE_VAL;
@@ -312,38 +317,102 @@ double distance_from_exact(const Network& n, State s, const Heard& heard, const 
 
 constexpr int64_t kCalls[] = {3, 0, 1, 6};
 constexpr int64_t kSamples = 10;
+constexpr double kClusterDistance = 0.02;  // a sum near the middle between two bfloat16 may be rounded to either
 
-void check_network(const Network& n, int32_t type, Random& random) {
-  Machine& machine = Machine::here();
-  machine.multiprocessors = static_cast<int>(random.within(1, 4));   // 1 to 8 streams a block, one block or several
-  machine.shared_limit = random.within(0, 3) ? 227 << 10 : 1 << 10;  // 1 KB: the scratch is in the workspace
-  const int64_t streams = random.within(1, 11);
-  const int64_t times[] = {0, 1, random.within(0, 1000), (int64_t{1} << 62) - 11, INT64_MAX - 100};
+Options random_options(Random& random) {
   Options options;
   if (random.within(0, 1)) options.temperature = random.within(0, 2) ? 0.5f : 0;
   if (random.within(0, 1)) options.top_k = static_cast<int32_t>(random.within(1, 12));
   if (random.within(0, 1)) options.top_p = 0.8f;
   if (random.within(0, 2)) options.hop = random.within(3, 7);  // 2^63 / 3 is a frame that may be asked for
   options.linear = random.within(0, 1) != 0;
-  const State start = random_state(n, streams, times[random.within(0, 4)], random);
+  return options;
+}
 
-  fw_cuda_engine_t* const engine = make(n, type);
+State random_start(const Network& n, Random& random) {
+  const int64_t times[] = {0, 1, random.within(0, 1000), (int64_t{1} << 62) - 11, INT64_MAX - 100};
+  return random_state(n, random.within(1, 11), times[random.within(0, 4)], random);
+}
+
+// A run is the same in parts, when its tokens are given, and for a stream alone.
+Heard check_run(const fw_cuda_engine_t* engine, const Network& n, const State& start, const Options& options,
+                Random& random) {
   State whole = start;
   const Heard heard = run(engine, n, whole, kSamples, options);
   for (int64_t token : heard.classes) CHECK(0 <= token && token < n.model.classes);
   for (float value : heard.values) CHECK(-1 <= value && value <= 1);
-  CHECK(distance_from_exact(n, start, heard, options, type) < 1e-4);
 
   State fed = start;
   CHECK(run(engine, n, fed, kSamples, options, &heard) == heard && fed == whole);
   State split = start;
   for (int64_t count : kCalls) run(engine, n, split, count, options);
   CHECK(split == whole);
-  const int64_t row = random.within(0, streams - 1);
+  const int64_t row = random.within(0, static_cast<int64_t>(start.times.size()) - 1);
   State alone = row_of(n, start, row);
   run(engine, n, alone, kSamples, options);
   CHECK(alone == row_of(n, whole, row));
+  return heard;
+}
+
+void check_general(const Network& n, int32_t type, Random& random) {
+  Machine& machine = Machine::here();
+  machine.multiprocessors = static_cast<int>(random.within(1, 4));   // 1 to 8 streams a block, one block or several
+  machine.shared_limit = random.within(0, 3) ? 227 << 10 : 1 << 10;  // 1 KB: the scratch is in the workspace
+  const Options options = random_options(random);
+  const State start = random_start(n, random);
+  fw_cuda_engine_t* const engine = make(n, type);
+  const Heard heard = check_run(engine, n, start, options, random);
+  CHECK(distance_from_exact(n, start, heard, options, type) < 1e-4);
   CHECK(fw_engine_destroy_cuda(engine) == FW_OK);
+}
+
+// The smallest shared memory that a cluster can do with, so that the network is on as many blocks as can be.
+int smallest_limit(const Network& n, int32_t kernel) {
+  for (int limit = 1 << 10;; limit += 1 << 10) {
+    Machine::here().shared_limit = limit;
+    fw_cuda_engine_t* engine = nullptr;
+    if (fw_engine_create_cuda(&n.model, 0, FW_BFLOAT16, kernel, &engine) != FW_OK && limit < 227 << 10) continue;
+    CHECK(engine != nullptr && fw_engine_destroy_cuda(engine) == FW_OK);
+    return limit;
+  }
+}
+
+void check_cluster(const Network& n, int32_t kernel, Random& random) {
+  Machine& machine = Machine::here();
+  const Options options = random_options(random);
+  const State start = random_start(n, random);
+  machine.shared_limit = smallest_limit(n, kernel);
+  fw_cuda_engine_t* engine = make(n, FW_BFLOAT16, kernel);
+  const Heard heard = check_run(engine, n, start, options, random);
+  CHECK(distance_from_exact(n, start, heard, options, FW_BFLOAT16, true) < kClusterDistance);
+  CHECK(fw_engine_destroy_cuda(engine) == FW_OK);
+
+  machine.shared_limit = 227 << 10;  // on few blocks, all weights kept
+  engine = make(n, FW_BFLOAT16, kernel);
+  State state = start;
+  CHECK(run(engine, n, state, kSamples, options) == heard);
+  CHECK(fw_engine_destroy_cuda(engine) == FW_OK);
+}
+
+// Where x is the same in all layers a folded product adds nothing, and folded and unfolded agree to the bit.
+void check_folding(Network& n, Random& random) {
+  Machine::here() = Machine{};
+  if (n.model.layers > 1) {
+    std::fill_n(const_cast<float*>(n.model.residual_weight), (n.model.layers - 1) * n.model.gate * n.model.residual, 0);
+    std::fill_n(const_cast<float*>(n.model.residual_bias), (n.model.layers - 1) * n.model.residual, 0);
+  }
+  const Options options = random_options(random);
+  const State start = random_start(n, random);
+  Heard heard[2];
+  for (int folded = 0; folded < 2; ++folded) {
+    const int32_t kernel = folded ? FW_KERNEL_CLUSTER : FW_KERNEL_CLUSTER_UNFOLDED;
+    Machine::here().shared_limit = smallest_limit(n, kernel);
+    fw_cuda_engine_t* const engine = make(n, FW_BFLOAT16, kernel);
+    State state = start;
+    heard[folded] = run(engine, n, state, kSamples, options);
+    CHECK(fw_engine_destroy_cuda(engine) == FW_OK);
+  }
+  CHECK(heard[0] == heard[1]);
 }
 
 // Null pointers, odd types and sizes, devices that are not there: no engine is made.
@@ -352,14 +421,14 @@ void check_creation() {
   const Network n(random, FW_GAUSSIAN);
   const auto made = [](const fw_model_t* model, int32_t device, int32_t type) {
     fw_cuda_engine_t* engine = nullptr;
-    const int32_t status = fw_engine_create_cuda(model, device, type, &engine);
+    const int32_t status = fw_engine_create_cuda(model, device, type, FW_KERNEL_GENERAL, &engine);
     CHECK((status == FW_OK) == (engine != nullptr));
     CHECK(fw_engine_destroy_cuda(engine) == FW_OK);
     return status;
   };
   CHECK(made(&n.model, 1, FW_BFLOAT16) == FW_OK);
   CHECK(made(nullptr, 0, FW_FLOAT32) == FW_INVALID_ARGUMENT);
-  CHECK(fw_engine_create_cuda(&n.model, 0, FW_FLOAT32, nullptr) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_create_cuda(&n.model, 0, FW_FLOAT32, FW_KERNEL_GENERAL, nullptr) == FW_INVALID_ARGUMENT);
   for (int32_t odd : {-1, 2, INT32_MAX}) {
     CHECK(made(&n.model, odd, FW_FLOAT32) == FW_INVALID_ARGUMENT);
     CHECK(made(&n.model, 0, odd) == FW_INVALID_ARGUMENT);
@@ -453,8 +522,10 @@ int main(int argc, char** argv) {
     on_cpu::set_seed(static_cast<uint64_t>(seed));
     Random random(static_cast<uint64_t>(seed) % 2 + 1);  // each network under several schedules
     for (int i = 0; i < networks && failures == 0; ++i) {
-      const Network n(random, i % 3);
-      check_network(n, i / 3 % 2 ? FW_BFLOAT16 : FW_FLOAT32, random);
+      Network n(random, i % 3);
+      check_general(n, i / 3 % 2 ? FW_BFLOAT16 : FW_FLOAT32, random);
+      check_cluster(n, i / 3 % 2 ? FW_KERNEL_CLUSTER : FW_KERNEL_CLUSTER_UNFOLDED, random);
+      check_folding(n, random);
     }
   }
   CHECK(Machine::here().allocations == 0);

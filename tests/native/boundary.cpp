@@ -73,10 +73,10 @@ void check_library() {
   fw_model_t model{};
   fw_run_t run{};
   fw_plan_t plan{};
-  CHECK(fw_engine_create_cuda(nullptr, 0, FW_FLOAT32, &engine) == FW_INVALID_ARGUMENT);
-  CHECK(fw_engine_create_cuda(&model, 0, FW_FLOAT32, nullptr) == FW_INVALID_ARGUMENT);
-  CHECK(fw_engine_create_cuda(&model, 0, FW_FLOAT32, &engine) == FW_INVALID_ARGUMENT);
-  CHECK(fw_engine_create_cuda(&model, 0, FW_INT8, &engine) == FW_INVALID_ARGUMENT && engine == nullptr);
+  CHECK(fw_engine_create_cuda(nullptr, 0, FW_FLOAT32, FW_KERNEL_AUTO, &engine) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_create_cuda(&model, 0, FW_FLOAT32, FW_KERNEL_AUTO, nullptr) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_create_cuda(&model, 0, FW_FLOAT32, FW_KERNEL_AUTO, &engine) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_create_cuda(&model, 0, FW_INT8, FW_KERNEL_AUTO, &engine) == FW_INVALID_ARGUMENT && engine == nullptr);
   CHECK(fw_engine_plan_cuda(nullptr, 1, &plan) == FW_INVALID_ARGUMENT);
   CHECK(fw_engine_run_cuda(nullptr, &run, nullptr, nullptr) == FW_INVALID_ARGUMENT);
   CHECK(fw_engine_destroy_cuda(nullptr) == FW_OK);

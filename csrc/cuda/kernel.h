@@ -1,0 +1,56 @@
+// What the boundary knows of a kernel: how a model is packed for it, and how a run is launched.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <memory>
+#include <string>
+
+#include "cuda/image.h"
+#include "cuda/job.h"
+
+namespace fw {
+
+struct DeviceLimits {
+  int32_t index;
+  int major, minor, multiprocessors, shared_bytes;  // the most that a block may have
+};
+
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  // Kernels may use as much shared memory as the device lets them, where the driver has one for this device at all.
+  virtual cudaError_t prepare() = 0;
+  // The weights have their place in the device's memory.
+  virtual void relocate(Image& image, char* base) = 0;
+  virtual fw_plan_t plan(int64_t streams) const = 0;
+  virtual cudaError_t launch(const fw_run_t& run, void* workspace, cudaStream_t stream) const = 0;
+};
+
+inline Shape shape_of(const fw_model_t& m) {
+  Shape n{};
+  n.residual = static_cast<int32_t>(padded(m.residual));
+  n.gate = static_cast<int32_t>(padded(m.gate));
+  n.skip = static_cast<int32_t>(padded(m.skip));
+  n.head = static_cast<int32_t>(padded(m.head));
+  n.outputs = static_cast<int32_t>(m.outputs);
+  n.taps = static_cast<int32_t>(m.taps);
+  n.front_taps = static_cast<int32_t>(m.front_taps);
+  n.layers = static_cast<int32_t>(m.layers);
+  n.classes = static_cast<int32_t>(m.classes);
+  n.output = m.output;
+  for (int64_t l = 0; l < m.layers; ++l) n.memory_floats += (m.taps - 1) * m.dilations[l] * n.residual;
+  return n;
+}
+
+// Null, and `why`, where the model or the device is not for the kernel.
+
+std::unique_ptr<Kernel> make_general(const fw_model_t& model, int32_t type, const DeviceLimits& device, Image& image,
+                                     std::string& why);
+std::unique_ptr<Kernel> make_cluster(const fw_model_t& model, int32_t type, bool folded, const DeviceLimits& device,
+                                     Image& image, std::string& why);
+
+// Where a run says how it came out is at the beginning of its workspace; what a kernel needs itself stands behind it.
+inline constexpr int64_t kOutcomeBytes = 256;
+
+}  // namespace fw

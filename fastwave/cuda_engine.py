@@ -26,14 +26,14 @@ def stream_of(device: torch.device) -> int:
 class CudaEngine(NativeEngine):
     """Weights packed on one device. Runs are queued on torch's current stream, and may overlap on several."""
 
-    def __init__(
-        self, config: WaveNetConfig, parameters: dict[str, Tensor], dtype: str, kernel: str = "auto"
-    ) -> None:
+    def __init__(self, config: WaveNetConfig, parameters: dict[str, Tensor], dtype: str, kernel: str = "auto") -> None:
         self._device = device_of(parameters)
         host = {name: p.to("cpu", torch.float32).contiguous() for name, p in parameters.items()}
         super().__init__(config, {name: p.to(self._device) for name, p in host.items()})
         pointers = {name: p.data_ptr() for name, p in host.items()}
-        self._engine = native.CudaEngine(sizes_of(config), config.dilations, pointers, dtype, self._device.index or 0, kernel)
+        self._engine = native.CudaEngine(
+            sizes_of(config), config.dilations, pointers, dtype, self._device.index or 0, kernel
+        )
 
     def plan(self, batch: int) -> native.CudaPlan:
         """How so many streams are launched."""

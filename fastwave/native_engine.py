@@ -39,7 +39,7 @@ class NativeEngine:
         self.token_dtype = self._reference.token_dtype
         self._padded = {width: -(-width // PAD) * PAD for width in (config.residual_channels, config.gate_channels)}
         self._projection = self._make_projection()
-        self._block = BLOCK
+        self._block: int | None = BLOCK if config.condition_channels else None
         if config.upsampling == "learned":
             row = 8 * config.layers * self._padded[config.gate_channels]
             self._block = max(GRID, min(BLOCK, BLOCK_BYTES // row // GRID * GRID))
@@ -104,8 +104,9 @@ class NativeEngine:
         fields_of(first, count) gives the tensor that a call fills, and the fields of fw_run_t that are its own.
         """
         work, parts = state.copy(), [nothing]
-        for begin in range(0, samples, self._block):
-            end = min(samples, begin + self._block)
+        block = self._block or max(1, samples)
+        for begin in range(0, samples, block):
+            end = min(samples, begin + block)
             projected = self._projected(condition, work.time.tolist(), end - begin)
             first = begin
             while first < end:

@@ -1,10 +1,29 @@
 """What every test gets."""
 
+import gc
+
 import pytest
 import torch
+
+import on_cpu
+from fastwave import native
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Small products gain nothing from a second thread, and on a busy machine wait for it: 96 s instead of 6."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def cuda_on_cpu(tmp_path_factory):
+    """A folder with a libfastwave_cuda for the CPU."""
+    return on_cpu.library(tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture
+def machine(cuda_on_cpu, monkeypatch):
+    """The cuda backend on the CPU, and what a test may change about its devices."""
+    yield on_cpu.use(cuda_on_cpu, monkeypatch)
+    gc.collect()  # engines go before their library does
+    native._open.cache_clear()

@@ -72,8 +72,10 @@ class Machine:
         self.set()
         self.seed(0)
 
-    def set(self, driver=13000, devices=2, multiprocessors=3, shared_limit=227 << 10, capturing=False):
-        self.handle.on_cpu_machine(driver, devices, multiprocessors, shared_limit, int(capturing))
+    def set(
+        self, driver=13000, devices=2, multiprocessors=3, shared_limit=227 << 10, capturing=False, major=9, clusters=1
+    ):
+        self.handle.on_cpu_machine(driver, devices, multiprocessors, shared_limit, int(capturing), major, clusters)
 
     def seed(self, seed):
         self.handle.on_cpu_set_seed(ctypes.c_uint64(seed))

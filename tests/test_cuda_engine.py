@@ -9,7 +9,6 @@ import math
 import pytest
 import torch
 
-import on_cpu
 from fastwave import BackendUnavailable, Engine, GenerationError, InputError, NativeError, generate, native, noise
 from fastwave.config import PRESETS
 from fastwave.distributions import sample
@@ -36,19 +35,6 @@ def odd_model(sizes):
 
 
 # On the CPU
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return on_cpu.library(tmp_path_factory.mktemp("library"))
-
-
-@pytest.fixture
-def machine(folder, monkeypatch):
-    """The cuda backend on the CPU, and what a test may change about its devices."""
-    yield on_cpu.use(folder, monkeypatch)
-    gc.collect()  # engines go before their library does
-    native._open.cache_clear()
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ __device__ inline uint32_t rank_in_cluster() {
 }
 
 __device__ inline void cluster_barrier() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
 
 // `threads` of the block, whole warps, wait for each other at barrier `id`, from 1 to 15.

@@ -153,7 +153,7 @@ def test_an_output_that_is_not_finite_is_named_and_the_engine_lives_on(machine, 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "blocks", "layer_blocks"),
-    [("ref", 8, 4), ("small", 4, 1), ("music8x10", 8, 4), ("large", 0, 0), ("vocoder", 0, 0)],
+    [("ref", 8, 5), ("small", 4, 2), ("music8x10", 8, 5), ("large", 0, 0), ("vocoder", 0, 0)],
 )
 def test_presets_that_fit_a_cluster_are_on_one(machine, preset, blocks, layer_blocks):
     machine.set(multiprocessors=132, shared_limit=LARGE)

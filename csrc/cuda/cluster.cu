@@ -22,7 +22,8 @@ int32_t largest(int32_t parts, int32_t count) {
   return (count + parts - 1) / parts;
 }
 
-ClusterScratch lay_out(const ClusterNetwork& n) {
+// `ends`: how much of it each role needs.
+ClusterScratch lay_out(const ClusterNetwork& n, int32_t (&ends)[kIdle]) {
   ClusterScratch s{};
   int32_t end = 0;
   const auto take = [&end](int64_t bytes) {
@@ -31,12 +32,12 @@ ClusterScratch lay_out(const ClusterNetwork& n) {
     return begin;
   };
   const int32_t layers = largest(n.layer_blocks, n.layers);
-  const int64_t number = 4 * kColumns, input = 2 * kColumns;  // bytes a channel
+  const int64_t number = kNumber * kColumns, input = kHalf * kColumns;  // bytes a channel
   s.positions = take(kColumns * static_cast<int64_t>(sizeof(Position)));
   s.flags = take(sizeof(Flags));
   s.signals = take(int64_t{n.layers} * static_cast<int64_t>(sizeof(Signal)));
   const int32_t common = end;
-  s.rows = take(int64_t{layers} * kColumns * 8);
+  s.rings = take(int64_t{layers} * kColumns * 8);
   s.slots = take(int64_t{layers} * kColumns * 4);
   s.message = take(n.residual * (number + input) + n.gate * input);
   s.next = take(n.residual * (number + input) + n.gate * input);
@@ -46,18 +47,18 @@ ClusterScratch lay_out(const ClusterNetwork& n) {
   s.z_inputs[1] = take(n.gate * input);
   s.past = take(int64_t{layers} * (n.taps - 1) * n.residual * input);
   s.sums = take(int64_t{layers} * 2 * n.gate * number);
-  s.layers_end = end;
+  ends[kLayers] = end;
   end = common;
   s.z = take(int64_t{n.layers} * n.gate * input);
   s.skip_inputs = take(largest(n.skip_blocks, n.skip / kTile) * kTile * input);
-  s.skips_end = end;
+  ends[kSkips] = end;
   end = common;
   s.tokens = take(int64_t{kColumns} * n.front_taps * 4);
   s.partial = take(int64_t{n.skip_blocks} * n.head * number);
   s.hidden = take(n.head * input);
   s.out = take(int64_t{kColumns} * n.width * 4);
   s.sorted = take(int64_t{kColumns} * n.sorted * 4);
-  s.head_end = end;
+  ends[kHead] = end;
   return s;
 }
 
@@ -73,8 +74,8 @@ Weights layer_weights(const ClusterNetwork& n, bool folded, int32_t first, int32
 }
 
 Weights skip_weights(const ClusterNetwork& n, int32_t tiles) {
-  const int64_t layer = LayerBytes::tiles(tiles * kTile, n.gate);
-  const int64_t critical = LayerBytes::tiles(n.head, tiles * kTile) + tiles * kTile * 4 + layer;
+  const int64_t layer = tile_bytes(tiles * kTile, n.gate);
+  const int64_t critical = tile_bytes(n.head, tiles * kTile) + tiles * kTile * 4 + layer;
   return {critical, critical + (n.layers - 1) * layer};
 }
 
@@ -83,27 +84,27 @@ int64_t front_floats(const ClusterNetwork& n) {
 }
 
 Weights head_weights(const ClusterNetwork& n) {
-  const int64_t critical = LayerBytes::tiles(n.width, n.head) + (n.head + n.width) * 4;
+  const int64_t critical = tile_bytes(n.width, n.head) + (n.head + n.width) * 4;
   return {critical, critical + front_floats(n) * 4};
 }
 
 // Hands the network to so many blocks. False where what a block is waited for does not fit its shared memory.
 bool share_out(ClusterNetwork& n, bool folded, int32_t blocks, int32_t layer_blocks, int64_t limit) {
-  n.blocks = blocks;
+  n.members = blocks;
   n.layer_blocks = layer_blocks;
   n.skip_blocks = std::min(blocks - 1 - layer_blocks, n.skip / kTile);
-  n.scratch = lay_out(n);
-  const ClusterScratch& s = n.scratch;
-  const auto place = [&](int32_t rank, Role role, int32_t first, int32_t end, Weights weights, int64_t part,
-                         int32_t scratch) {
-    const int64_t room = limit - scratch;
+  int32_t scratch[kIdle];
+  n.scratch = lay_out(n, scratch);
+  const auto place = [&](int32_t rank, Role role, int32_t first, int32_t end, Weights weights, int64_t part) {
+    const int64_t room = limit - scratch[role];
     if (weights.critical > room) return false;
     Place& made = n.places[rank];
+    made.scratch = scratch[role];
     made.role = role;
     made.first = first;
     made.end = end;
     const int64_t extra = std::min(room, weights.all) - weights.critical;
-    made.kept = weights.critical + (part ? extra / part * part : 0);
+    made.kept = static_cast<int32_t>(weights.critical + extra / part * part);
     return true;
   };
   const LayerBytes bytes(n, folded);
@@ -111,17 +112,17 @@ bool share_out(ClusterNetwork& n, bool folded, int32_t blocks, int32_t layer_blo
   for (int32_t b = 0; b < layer_blocks; ++b, ++rank) {
     const int32_t first = begin_of(b, layer_blocks, n.layers), end = begin_of(b + 1, layer_blocks, n.layers);
     const Weights weights = layer_weights(n, folded, first, end);
-    if (!place(rank, kLayers, first, end, weights, bytes.past + bytes.constants, s.layers_end)) return false;
+    if (!place(rank, kLayers, first, end, weights, bytes.past + bytes.constants)) return false;
     n.places[rank].lead = first ? bytes.stride() - bytes.current : 0;
   }
   for (int32_t b = 0; b < n.skip_blocks; ++b, ++rank) {
     const int32_t tiles = n.skip / kTile;
     const int32_t first = begin_of(b, n.skip_blocks, tiles), end = begin_of(b + 1, n.skip_blocks, tiles);
     if (end - first > kMostSkipTiles * kClusterWarps) return false;
-    const int64_t layer = LayerBytes::tiles((end - first) * kTile, n.gate);
-    if (!place(rank, kSkips, first, end, skip_weights(n, end - first), layer, s.skips_end)) return false;
+    const int64_t layer = tile_bytes((end - first) * kTile, n.gate);
+    if (!place(rank, kSkips, first, end, skip_weights(n, end - first), layer)) return false;
   }
-  if (!place(rank++, kHead, 0, 0, head_weights(n), front_floats(n) * 4, s.head_end)) return false;
+  if (!place(rank++, kHead, 0, 0, head_weights(n), front_floats(n) * 4)) return false;
   for (; rank < blocks; ++rank) n.places[rank].role = kIdle;
   return true;
 }
@@ -137,10 +138,10 @@ bool keeps_all(const ClusterNetwork& n) {
 // As few blocks of layers as hold what is waited for, since each is a step on the way; and a small cluster where all
 // skip weights fit it, so that more of them fit the device. A size is a power of two.
 bool share_out(ClusterNetwork& n, bool folded, int64_t limit) {
-  for (int32_t blocks = 4; blocks <= kMostClusterBlocks; blocks *= 2) {
+  for (int32_t blocks = 4; blocks <= kMostMembers; blocks *= 2) {
     for (int32_t layers = 1; layers <= std::min(blocks - 2, n.layers); ++layers) {
       if (!share_out(n, folded, blocks, layers, limit)) continue;
-      if (blocks == kMostClusterBlocks || keeps_all(n)) return true;
+      if (blocks == kMostMembers || keeps_all(n)) return true;
     }
   }
   return false;
@@ -333,10 +334,10 @@ class Cluster : public Kernel {
   fw_plan_t plan(int64_t streams) const override {
     fw_plan_t plan{};
     plan.kernel = kernel_ == cluster<true> ? FW_KERNEL_CLUSTER : FW_KERNEL_CLUSTER_UNFOLDED;
-    plan.blocks_per_cluster = network_.blocks;
+    plan.blocks_per_cluster = network_.members;
     plan.layer_blocks = network_.layer_blocks;
     plan.streams_per_block = kColumns;
-    plan.blocks = (streams + kColumns - 1) / kColumns * network_.blocks;
+    plan.blocks = (streams + kColumns - 1) / kColumns * network_.members;
     plan.shared_bytes = shared_bytes();
     plan.workspace_bytes = kOutcomeBytes;
     return plan;
@@ -353,24 +354,20 @@ class Cluster : public Kernel {
   cudaError_t fits(int* clusters) {
     if (const cudaError_t error = prepare(); error != cudaSuccess) return error;
     cudaLaunchAttribute size{};
-    const cudaLaunchConfig_t config = configured(network_.blocks, &size);
+    const cudaLaunchConfig_t config = configured(network_.members, &size);
     return cudaOccupancyMaxActiveClusters(clusters, kernel_, &config);
   }
 
  private:
   int64_t shared_bytes() const {
-    const ClusterScratch& s = network_.scratch;
     int64_t most = 0;
-    for (const Place& place : network_.places) {
-      const int32_t scratch = place.role == kLayers ? s.layers_end : place.role == kSkips ? s.skips_end : s.head_end;
-      most = std::max(most, scratch + place.kept);
-    }
+    for (const Place& place : network_.places) most = std::max<int64_t>(most, place.scratch + place.kept);
     return most;
   }
 
   cudaLaunchConfig_t configured(int64_t blocks, cudaLaunchAttribute* size) const {
     size->id = cudaLaunchAttributeClusterDimension;
-    size->val.clusterDim.x = static_cast<unsigned>(network_.blocks);
+    size->val.clusterDim.x = static_cast<unsigned>(network_.members);
     size->val.clusterDim.y = size->val.clusterDim.z = 1;
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(blocks));
@@ -412,14 +409,14 @@ std::unique_ptr<Kernel> make_cluster(const fw_model_t& model, int32_t type, bool
   network.sorted = 1;
   while (network.sorted < network.outputs) network.sorted *= 2;
   if (!share_out(network, folded, device.shared_bytes)) {
-    why = "the weights that are waited for do not fit " + std::to_string(kMostClusterBlocks) + " multiprocessors of " +
+    why = "the weights that are waited for do not fit " + std::to_string(kMostMembers) + " multiprocessors of " +
           std::to_string(device.shared_bytes / 1024) + " KB";
     return nullptr;
   }
   auto made = std::make_unique<Cluster>(model, folded, device, network, image);
   int clusters = 0;
   if (made->fits(&clusters) == cudaSuccess && clusters == 0) {
-    why = "the device has no " + std::to_string(network.blocks) + " free multiprocessors side by side";
+    why = "the device has no " + std::to_string(network.members) + " free multiprocessors side by side";
     return nullptr;
   }
   cudaGetLastError();  // what is wrong with the device is said by what comes next

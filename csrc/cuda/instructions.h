@@ -20,6 +20,17 @@ __device__ inline void multiply_tile(float4& sums, const uint4& weights, const u
       : "r"(weights.x), "r"(weights.y), "r"(weights.z), "r"(weights.w), "r"(inputs.x), "r"(inputs.y));
 }
 
+// tanh and the logistic function, within 2^-11 of the value: a quarter of what bfloat16 rounds away.
+__device__ inline float fast_tanh(float value) {
+  float tanh;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(tanh) : "f"(value));
+  return tanh;
+}
+
+__device__ inline float gated(float filter, float gate) {
+  return fast_tanh(filter) * fmaf(0.5f, fast_tanh(0.5f * gate), 0.5f);
+}
+
 // Two floats as bfloat16, to the nearest, ties to even.
 __device__ inline uint32_t to_bfloat16_pair(float low, float high) {
   uint32_t pair;
@@ -80,6 +91,13 @@ __device__ inline void put(void* own, Signal* signal, uint32_t rank, float2 valu
   asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(
                    address_in(own, rank)),
                "f"(value.x), "f"(value.y), "r"(address_in(signal, rank))
+               : "memory");
+}
+
+__device__ inline void put(void* own, Signal* signal, uint32_t rank, uint2 value) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.u32 [%0], {%1, %2}, [%3];" ::"r"(
+                   address_in(own, rank)),
+               "r"(value.x), "r"(value.y), "r"(address_in(signal, rank))
                : "memory");
 }
 

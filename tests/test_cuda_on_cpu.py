@@ -42,37 +42,74 @@ def assert_clean(done):
 
 # The CUDA on the CPU itself
 
+STUCK = (
+    r"nothing can go on: block \d: thread \d+ waits for phase {} of a signal in messages.cpp:\d+ .*; block \d: thread"
+)
 PLANTED = {
-    "no-barrier": "wrong numbers",
-    "some-skip-barrier": r"waits at __syncthreads in kernels.cpp:\d+, but thread \d+ waits at __syncthreads",
-    "two-barriers": r"waits at __syncthreads in kernels.cpp:\d+, but thread \d+ waits at __syncthreads",
-    "early-return": "thread 7 has ended",
-    "divergent-shuffle": r"waits at __syncthreads in .*, but thread \d+ waits at __shfl_xor_sync",
-    "foreign-mask": "thread 3 calls __shfl_xor_sync in .* not in its own mask",
-    "ended-lane": "lane 8 of .* has ended and cannot take part in __shfl_xor_sync",
-    "shared-overrun": "wrote beyond its shared memory",
-    "no-cluster-barrier": "wrong numbers",
-    "late-look": "wrong numbers",
-    "cluster-deserted": "waits at a cluster barrier in .* another block of the cluster has ended",
-    "named-count": "named barrier: the numbers of threads differ",
+    "kernels": {
+        "no-barrier": "wrong numbers",
+        "some-skip-barrier": r"waits at __syncthreads in kernels.cpp:\d+, but thread \d+ waits at __syncthreads",
+        "two-barriers": r"waits at __syncthreads in kernels.cpp:\d+, but thread \d+ waits at __syncthreads",
+        "early-return": "thread 7 has ended",
+        "divergent-shuffle": r"waits at __syncthreads in .*, but thread \d+ waits at __shfl_xor_sync",
+        "foreign-mask": "thread 3 calls __shfl_xor_sync in .* not in its own mask",
+        "ended-lane": "calls __shfl_xor_sync in .* lane 8 has ended and cannot take part",
+        "shared-overrun": "wrote beyond its shared memory",
+        "no-cluster-barrier": "wrong numbers",
+        "late-look": "wrong numbers",
+        "cluster-deserted": "waits at a cluster barrier in .* another block of the cluster has ended",
+        "named-count": "named barrier: the numbers of threads differ",
+    },
+    "messages": {
+        "tile-without-lane": "waits at multiply_tile in .*, but thread 9 waits at",
+        "tile-ended-lane": "calls multiply_tile in .* lane 9 has ended and cannot take part",
+        "no-wait": "nothing can go on|wrong numbers|nothing keeps",
+        "early-look": "wrong numbers",
+        "no-expect": STUCK.format(3) + ".* nothing is expected",
+        "expect-more": STUCK.format(3) + ".* 4 bytes have not come",
+        "expect-twice": "expects twice in phase 3 of a signal, in messages.cpp",
+        "no-prepare": "a signal that was not prepared",
+        "prepare-twice": "prepare in .* prepared twice",
+        "no-prepare-barrier": "a signal that was not prepared",
+        "one-slot": "wrong numbers",
+        "one-signal": "nothing keeps . bytes that block . put in .* in one phase of its signal",
+        "late-phase": "waits for phase 1 of a signal in messages.cpp.* too late",
+        "early-phase": "waits for phase 4 of a signal in messages.cpp.* too early: it is in phase 3",
+        "misaligned": "put in messages.cpp.* 4 bytes at a misaligned place",
+        "misaligned-pair": "put in messages.cpp.* 8 bytes at a misaligned place",
+        "outside": "put in .* not dynamic shared memory",
+        "no-such-block": "put in .* no such block",
+        "no-last-wait": "has ended",
+        "no-last-expect": "has ended with an open signal",
+        "both-wait-first": STUCK.format(0) + " . waits for phase 0 of a signal",
+        "put-after-end": "put in messages.cpp.* block 1 has ended",
+        "end-before-put": "block 1 has ended (before it got 4 bytes|with an open signal)|put in .* block 1 has ended",
+        "wait-and-barrier": "waits at a cluster barrier in .*, but thread . waits at named barrier 15",
+        "half-warp": r"named barrier 15 in .*, but thread \d+ waits at named barrier 3",
+        "barrier-two-lines": "lanes of one warp come to a cluster barrier in .* and in",
+    },
 }
 PLANTED_FOR = {
-    "memory": {"overrun": "heap-buffer-overflow", "shared-overrun": "AddressSanitizer"},
-    "threads": {"no-barrier": "data race", "no-warp-barrier": "data race", "no-cluster-barrier": "data race"},
+    "memory": {"kernels": {"overrun": "heap-buffer-overflow", "shared-overrun": "AddressSanitizer"}},
+    "threads": {
+        "kernels": {"no-barrier": "data race", "no-warp-barrier": "data race", "no-cluster-barrier": "data race"},
+        "messages": {"early-look": "data race", "one-slot": "data race", "one-signal": "data race"},
+    },
 }
 
 
-@pytest.fixture(scope="module", params=on_cpu.SANITIZERS)
-def kernels(request, tmp_path_factory):
-    """(the program of little kernels under one sanitizer or none, which)"""
-    target = tmp_path_factory.mktemp("kernels") / request.param
-    return on_cpu.build(target, [on_cpu.HERE / "kernels.cpp"], *on_cpu.SANITIZERS[request.param]), request.param
-
-
-def test_little_kernels_are_right_under_every_schedule_and_faults_in_them_are_seen(kernels):
-    program, sanitizer = kernels
-    assert_clean(run(program))
+@pytest.fixture(scope="module", params=[(name, sanitizer) for name in PLANTED for sanitizer in on_cpu.SANITIZERS])
+def little(request, tmp_path_factory):
+    """(the program of little kernels under one sanitizer or none, the faults to plant and what is said of each)"""
+    name, sanitizer = request.param
+    target = tmp_path_factory.mktemp(name) / sanitizer
     planted = {"plain": PLANTED}.get(sanitizer) or PLANTED_FOR[sanitizer]
+    return on_cpu.build(target, [on_cpu.HERE / f"{name}.cpp"], *on_cpu.SANITIZERS[sanitizer]), planted.get(name, {})
+
+
+def test_little_kernels_are_right_under_every_schedule_and_faults_in_them_are_seen(little):
+    program, planted = little
+    assert_clean(run(program))
     for fault, said in planted.items():
         done = run(program, fault, TSAN_OPTIONS="halt_on_error=1")
         assert done.returncode != 0, f"{fault} is not seen"

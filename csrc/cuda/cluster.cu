@@ -23,7 +23,7 @@ int32_t largest(int32_t parts, int32_t count) {
 }
 
 // `ends`: how much of it each role needs.
-ClusterScratch lay_out(const ClusterNetwork& n, int32_t (&ends)[kIdle]) {
+ClusterScratch lay_out(const ClusterNetwork& n, int32_t (&ends)[kIdle + 1]) {
   ClusterScratch s{};
   int32_t end = 0;
   const auto take = [&end](int64_t bytes) {
@@ -36,7 +36,7 @@ ClusterScratch lay_out(const ClusterNetwork& n, int32_t (&ends)[kIdle]) {
   s.positions = take(kColumns * static_cast<int64_t>(sizeof(Position)));
   s.flags = take(sizeof(Flags));
   s.signals = take(int64_t{n.layers} * static_cast<int64_t>(sizeof(Signal)));
-  const int32_t common = end;
+  const int32_t common = ends[kIdle] = end;
   s.rings = take(int64_t{layers} * kColumns * 8);
   s.slots = take(int64_t{layers} * kColumns * 4);
   s.message = take(n.residual * (number + input) + n.gate * input);
@@ -93,7 +93,7 @@ bool share_out(ClusterNetwork& n, bool folded, int32_t blocks, int32_t layer_blo
   n.members = blocks;
   n.layer_blocks = layer_blocks;
   n.skip_blocks = std::min(blocks - 1 - layer_blocks, n.skip / kTile);
-  int32_t scratch[kIdle];
+  int32_t scratch[kIdle + 1];
   n.scratch = lay_out(n, scratch);
   const auto place = [&](int32_t rank, Role role, int32_t first, int32_t end, Weights weights, int64_t part) {
     const int64_t room = limit - scratch[role];
@@ -123,7 +123,11 @@ bool share_out(ClusterNetwork& n, bool folded, int32_t blocks, int32_t layer_blo
     if (!place(rank, kSkips, first, end, skip_weights(n, end - first), layer)) return false;
   }
   if (!place(rank++, kHead, 0, 0, head_weights(n), front_floats(n) * 4)) return false;
-  for (; rank < blocks; ++rank) n.places[rank].role = kIdle;
+  for (; rank < blocks; ++rank) {
+    n.places[rank] = {};
+    n.places[rank].role = kIdle;
+    n.places[rank].scratch = scratch[kIdle];
+  }
   return true;
 }
 

@@ -16,17 +16,14 @@ struct cluster_group {
   void barrier_wait(const char* file = __builtin_FILE(), int line = __builtin_LINE()) const {
     on_cpu::cluster_wait(file, line);
   }
-  unsigned block_rank() const {
-    const on_cpu::Unwatched unwatched;
-    return static_cast<unsigned>(on_cpu::block->rank);
-  }
+  unsigned block_rank() const { return on_cpu::rank_in_cluster(); }
   unsigned num_blocks() const {
     const on_cpu::Unwatched unwatched;
     return static_cast<unsigned>(on_cpu::block->cluster.blocks.size());
   }
   template <class Value>
-  Value* map_shared_rank(Value* own, int rank) const {
-    return static_cast<Value*>(on_cpu::shared_of(own, rank));
+  Value* map_shared_rank(Value* own, int rank, const char* file = __builtin_FILE(), int line = __builtin_LINE()) const {
+    return static_cast<Value*>(on_cpu::shared_of(own, rank, file, line));
   }
 };
 

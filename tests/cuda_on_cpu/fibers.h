@@ -25,6 +25,9 @@ void AnnotateIgnoreReadsBegin(const char* file, int line);
 void AnnotateIgnoreReadsEnd(const char* file, int line);
 void AnnotateIgnoreWritesBegin(const char* file, int line);
 void AnnotateIgnoreWritesEnd(const char* file, int line);
+void __tsan_write_range(void* begin, unsigned long bytes);
+void __tsan_func_entry(void* caller);
+void __tsan_func_exit();
 }
 #endif
 
@@ -209,6 +212,42 @@ class Context {
   void* top_ = nullptr;
 #else
   ucontext_t context_{};
+#endif
+};
+
+// Who writes a value that was put into another block, as ThreadSanitizer sees it: it knows all that the putting thread
+// knew, but the thread does not know that the value has been written. Whoever acquires `place` does,
+// and the end of the block, which acquires `left`. A report names the line that the address `caller` belongs to.
+class Messenger {
+ public:
+  Messenger() = default;
+  Messenger(const Messenger&) = delete;
+  Messenger& operator=(const Messenger&) = delete;
+
+#if defined(__SANITIZE_THREAD__)
+  ~Messenger() {
+    if (stack_.memory != nullptr) Stacks::all().give(stack_);
+  }
+  __attribute__((no_sanitize("thread"), noinline)) void writes(void* to, size_t bytes, void* place, void* left,
+                                                               void* caller) {
+    void* const sender = __tsan_get_current_fiber();
+    __tsan_release(&told_);
+    if (stack_.memory == nullptr) stack_ = Stacks::all().take();
+    __tsan_switch_to_fiber(stack_.tsan, __tsan_switch_to_fiber_no_sync);
+    __tsan_acquire(&told_);
+    __tsan_func_entry(caller);
+    __tsan_write_range(to, bytes);
+    __tsan_func_exit();
+    __tsan_release(place);
+    __tsan_release(left);
+    __tsan_switch_to_fiber(sender, __tsan_switch_to_fiber_no_sync);
+  }
+
+ private:
+  Stack stack_{};
+  char told_ = 0;
+#else
+  void writes(void*, size_t, void*, void*, void*) {}
 #endif
 };
 

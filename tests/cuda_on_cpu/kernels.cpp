@@ -1,18 +1,15 @@
 // The CUDA on the CPU itself: little kernels that must come out right under every schedule, and faults that must be
 // seen. `kernels` runs the first; `kernels NAME` plants one fault and prints what was said about it.
 #include <cooperative_groups.h>
-#include <cuda_runtime.h>
 
-#include <cstring>
-
-#include "../native/check.h"
+#include "little.h"
 
 namespace {
 
 namespace cg = cooperative_groups;
 
 constexpr unsigned kAll = 0xFFFFFFFF;
-constexpr int kThreads = 96, kBlocks = 6, kSchedules = 8;
+constexpr int kThreads = 96, kBlocks = 6;
 
 enum Fault {
   kNone,
@@ -168,24 +165,5 @@ bool all_right(Fault fault) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc > 1) {
-    for (size_t fault = 0; fault < sizeof kNames / sizeof *kNames; ++fault) {
-      if (strcmp(argv[1], kNames[fault])) continue;
-      for (uint64_t seed = 0; seed < kSchedules; ++seed) {
-        on_cpu::set_seed(seed);
-        if (all_right(static_cast<Fault>(fault))) continue;
-        printf("red: %s\n", on_cpu::fault().empty() ? "wrong numbers" : on_cpu::fault().c_str());
-        return 1;
-      }
-      printf("green\n");
-      return 0;
-    }
-    return 2;
-  }
-  for (uint64_t seed = 0; seed < kSchedules; ++seed) {
-    on_cpu::set_seed(seed);
-    CHECK(all_right(kNone));
-  }
-  printf("kernels: %d checks, %d failed\n", checks.load(), failures.load());
-  return failures == 0 ? 0 : 1;
+  return run_little_kernels(argc, argv, kNames, all_right);
 }

@@ -3,6 +3,7 @@ path from Python to the kernel, and then, where there is one, on a GPU."""
 
 import copy
 import dataclasses
+import functools
 import gc
 import math
 
@@ -11,12 +12,21 @@ import torch
 
 from fastwave import BackendUnavailable, Engine, GenerationError, InputError, NativeError, generate, native, noise
 from fastwave.config import PRESETS
+from fastwave.cuda_engine import CudaEngine
 from fastwave.distributions import sample
 from shapes import CONFIGS, make_condition, make_model, make_tokens, row_of
 from test_cpu_engine import ODD_SIZES, choices_near, lively, make_trial, sum_rounding, to_bfloat16, unmoved
 from tolerances import assert_as_close_as_eager
 
 SCHEDULES = 8
+
+
+@pytest.fixture(autouse=True)
+def _general_kernel(monkeypatch):
+    """The one for every model; test_cuda_cluster.py has the other, and the rule that chooses."""
+    monkeypatch.setattr("fastwave.engine.CudaEngine", functools.partial(CudaEngine, kernel="general"))
+
+
 CATEGORICAL = [name for name in CONFIGS if name.startswith(("categorical", "bytes", "one-layer"))]
 
 

@@ -1,10 +1,11 @@
 // The CUDA engine over random networks, on buffers of exactly the stated sizes and under many schedules: its outputs
 // against sums in double, a run against its parts, every refusal. Built with the engine's sources and, by
-// tests/test_cuda_on_cpu.py, with sanitizers and with planted faults. `engine SEEDS NETWORKS`
+// tests/test_cuda_on_cpu.py, with sanitizers and with planted faults. `engine general|cluster SEEDS NETWORKS`
 #include <cuda_runtime.h>
 
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -442,12 +443,12 @@ void check_creation() {
 }
 
 // Whatever only the device can see is refused there, and in the same block nothing has moved.
-void check_refusals() {
+void check_refusals(int32_t kernel) {
   Machine::here() = Machine{};
   Machine::here().multiprocessors = 1;
   Random random(9);
   const Network n(random, FW_CATEGORICAL);
-  fw_cuda_engine_t* const engine = make(n, FW_FLOAT32);
+  fw_cuda_engine_t* const engine = make(n, FW_BFLOAT16, kernel);
   Options options;
   options.hop = 3;
   const State start = random_state(n, 5, 100, random);
@@ -484,13 +485,13 @@ void check_refusals() {
 }
 
 // An output that is not finite is named with its stream and time.
-void check_not_finite() {
+void check_not_finite(int32_t kernel) {
   Machine::here().multiprocessors = 3;
   Random random(7);
   Network n(random, FW_CATEGORICAL);
   for (int64_t j = 0; j < n.model.residual; ++j) n.weights[0][static_cast<size_t>(j)] = std::nanf("");  // class 0
   n.model.front_taps = 1;
-  fw_cuda_engine_t* const engine = make(n, FW_BFLOAT16);
+  fw_cuda_engine_t* const engine = make(n, FW_BFLOAT16, kernel);
   State s = random_state(n, 9, 100, random);
   s.times.assign(9, 100);
   s.last_classes.assign(9, 1);
@@ -511,21 +512,22 @@ int fault = -1;  // which of the faults that the test has written into the sourc
 #endif
 
 int main(int argc, char** argv) {
-  const int seeds = argc > 1 ? atoi(argv[1]) : 8, networks = argc > 2 ? atoi(argv[2]) : 6;
+  const bool on_cluster = argc > 1 && !strcmp(argv[1], "cluster");
+  const int seeds = argc > 2 ? atoi(argv[2]) : 8, networks = argc > 3 ? atoi(argv[3]) : 6;
 #if defined(FW_FAULTS)
-  fault = argc > 3 ? atoi(argv[3]) : -1;
+  fault = argc > 4 ? atoi(argv[4]) : -1;
 #endif
   check_creation();
-  check_refusals();
-  check_not_finite();
+  check_refusals(on_cluster ? FW_KERNEL_CLUSTER : FW_KERNEL_GENERAL);
+  check_not_finite(on_cluster ? FW_KERNEL_CLUSTER : FW_KERNEL_GENERAL);
   for (int seed = 0; seed < seeds && failures == 0; ++seed) {
     on_cpu::set_seed(static_cast<uint64_t>(seed));
     Random random(static_cast<uint64_t>(seed) % 2 + 1);  // each network under several schedules
     for (int i = 0; i < networks && failures == 0; ++i) {
       Network n(random, i % 3);
-      check_general(n, i / 3 % 2 ? FW_BFLOAT16 : FW_FLOAT32, random);
-      check_cluster(n, i / 3 % 2 ? FW_KERNEL_CLUSTER : FW_KERNEL_CLUSTER_UNFOLDED, random);
-      check_folding(n, random);
+      if (!on_cluster) check_general(n, i / 3 % 2 ? FW_BFLOAT16 : FW_FLOAT32, random);
+      if (on_cluster) check_cluster(n, i % 2 ? FW_KERNEL_CLUSTER : FW_KERNEL_CLUSTER_UNFOLDED, random);
+      if (on_cluster) check_folding(n, random);
     }
   }
   CHECK(Machine::here().allocations == 0);

@@ -117,6 +117,7 @@ def test_every_constant_has_the_value_of_the_header(header):
     names |= {f"FW_ISA_{name.upper()}": value for value, name in enumerate(native.INSTRUCTION_SETS)}
     names |= {f"FW_{name.upper()}": value for value, name in enumerate(native.TYPES)}
     names |= {f"FW_{name.split('-')[0].upper()}": value for value, name in enumerate(native.OUTPUTS)}
+    names |= {f"FW_KERNEL_{name.upper().replace('-', '_')}": value for value, name in enumerate(native.KERNELS)}
 
     assert {name: int(value) for name, value in re.findall(r"(FW_\w+) = (\d+)", header)} == names
     assert int(re.search(r"#define FW_ABI_VERSION (\d+)", header)[1]) == native.ABI_VERSION

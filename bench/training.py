@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastwave import WaveNet, WaveNetConfig, conditioning, ops, reference
+from fastwave import WaveNet, WaveNetConfig, conditioning, ops, recycled, reference
 from fastwave.distributions import negative_log_likelihood
 from fastwave.doctor import example
 from fastwave.head_loss import head_loss
@@ -25,8 +25,8 @@ from fastwave.model import STACK
 MEANS = {
     "eager": "eager",
     "compiled": "torch.compile",
-    "fused": "fused, z kept",
-    "recompute": "fused, z recomputed",
+    "fused": "fused, gates kept",
+    "recompute": "fused, gates recomputed",
 }
 COUNT = 64  # stretches: a mean over all samples hides errors that cancel, and is near by luck
 STRETCHES = f"nats of {COUNT} stretches"
@@ -105,7 +105,10 @@ class Step:
         parts = zip(skip_sum.flatten(0, 1).chunk(COUNT), self.tokens[:, 1:].flatten().chunk(COUNT), strict=True)
         output, head = self.window.config.output, self.model._head()
         even = torch.full((1, skip_sum.shape[0] * skip_sum.shape[1] // COUNT), 1.0, device=skip_sum.device)
-        losses = [head_loss(output, part[None], head, target[None], even / even.numel()) for part, target in parts]
+        how = {"backend": FUSED[self.window.device], "products": ops.products_of(skip_sum)}
+        losses = [
+            head_loss(output, part[None], head, target[None], even / even.numel(), **how) for part, target in parts
+        ]
         return torch.stack(losses)
 
 
@@ -178,6 +181,7 @@ def peak_memory_here(step: Step) -> int:
     """The same of this process, on Linux: its peak in physical memory during a step that follows another."""
     step.run()  # makes the optimiser's state, loads libraries, compiles
     step.optimizer.zero_grad()
+    recycled.release()
     ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory, which the step would find without a trace
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 5 /* raise it with every change below; fastwave/native.py refuses another number */
+#define FW_ABI_VERSION 6 /* raise it with every change below; fastwave/native.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -186,7 +186,8 @@ typedef struct {
   const float* input;                                                 /* [B, T, R]; null on the way back */
   const float* conditioning;                                          /* [B, T, C], null where C is 0 */
   void* streams; /* [L, B, T, R] in the type of the products: written forward, read backward */
-  void* gates;   /* [L, B, T, G] in that type, the same, or null: computed again on the way back */
+  void* gates;   /* [L, B, T, tanh | sigmoid, G], the same, or null: computed again on the way back. In float32, or with
+                  * products of bfloat16 in int16_t with 32767 for 1 */
 } fw_stack_t;
 
 typedef struct { /* each [as its tensor], overwritten, or null where not wanted */
@@ -206,6 +207,32 @@ FW_API int32_t fw_residual_stack_forward_cpu(const fw_stack_t* stack, int32_t is
                                              float* skip_sum);
 FW_API int32_t fw_residual_stack_backward_cpu(const fw_stack_t* stack, int32_t isa, int32_t type, int32_t threads,
                                               const float* skip_sum_gradient, const fw_stack_gradients_t* gradients);
+
+/* The head and the loss of a categorical output: relu, product, relu, product, and the sum over rows of weight times
+ * nats. `type` and `threads` as above. */
+
+typedef struct {
+  int64_t rows, skip, head, outputs; /* N, S, H, O */
+  const float* weight0;              /* [S, H] */
+  const float* bias0;                /* [H] */
+  const float* weight1;              /* [H, O] */
+  const float* bias1;                /* [O] */
+  const float* skip_sum;             /* [N, S] */
+  const int64_t* targets;            /* [N], classes */
+  const float* weights;              /* [N] */
+} fw_head_t;
+
+typedef struct { /* each [as its tensor], overwritten, or null where not wanted */
+  float* skip_sum;
+  float* weight0;
+  float* bias0;
+  float* weight1;
+  float* bias1;
+} fw_head_gradients_t;
+
+/* `gradients` may be null: none is wanted. */
+FW_API int32_t fw_head_loss_cpu(const fw_head_t* head, int32_t isa, int32_t type, int32_t threads, double* loss,
+                                const fw_head_gradients_t* gradients);
 
 FW_API int32_t fw_device_count_cuda(int32_t* count);
 FW_API int32_t fw_device_cuda(int32_t index, fw_device_t* device);

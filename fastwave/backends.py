@@ -141,5 +141,5 @@ def _named(role: Role, name: str, dtype: str | None, device: str | None) -> Choi
     reason = _why_not(role, name, dtype, device)
     if reason:
         usable = [other for other in CANDIDATES[role] if not _why_not(role, other, dtype, device)]
-        raise BackendUnavailable(f"{name}: {reason}. Use backend={usable[0]!r}, or backend='auto'.")
+        raise BackendUnavailable(f"{name}: {reason.rstrip('.')}. Use backend={usable[0]!r}, or backend='auto'.")
     return Choice(name, "asked for by name")

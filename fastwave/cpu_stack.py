@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from . import native
+from . import native, recycled
 
-STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # what is kept for backward, by the type of products
+# What is kept for backward, by the type of products: streams, and gates, between -1 and 1, where 32767 is 1 of integers
+STORED = {"float32": (torch.float32, torch.float32), "bfloat16": (torch.bfloat16, torch.int16)}
 
 
 def forward(
@@ -28,14 +29,15 @@ def forward(
     instruction_set: str | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Arguments as `reference.residual_stack` has them -> skip sum [B, T, S]; and for backward the streams
-    [L, B, T, R] and z [L, B, T, G], the latter empty with `recompute`.
+    [L, B, T, R] and the gates [L, B, T, tanh | sigmoid, G], the latter empty with `recompute`. Without them a step at
+    `ref` takes 4% longer and a third less memory.
     """
     weights = (dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias, condition_weight)
     stack = _Stack(x.shape[:2], weights, condition, dilations, products, instruction_set)
-    kind = STORED[products]
-    skip_sum = torch.empty(*x.shape[:2], skip_bias.shape[0])
-    streams = torch.empty(len(dilations), *x.shape, dtype=kind)
-    gates = torch.empty(0 if recompute else (len(dilations), *x.shape[:2], skip_weight.shape[1]), dtype=kind)
+    stream_kind, gate_kind = STORED[products]
+    skip_sum = recycled.empty((*x.shape[:2], skip_bias.shape[0]))
+    streams = recycled.empty((len(dilations), *x.shape), stream_kind)
+    gates = recycled.empty((0,) if recompute else (len(dilations), *x.shape[:2], 2, skip_weight.shape[1]), gate_kind)
     held = _plain(x)
     if x.numel():
         stack.native.forward(
@@ -72,7 +74,7 @@ def backward(
     stack = _Stack(grad.shape[:2], weights, condition, dilations, products, instruction_set)
     held = _plain(grad)
     inputs = (dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias)
-    x_grad = torch.empty(streams.shape[1:])
+    x_grad = recycled.empty(streams.shape[1:])
     made = [x_grad] + [
         torch.zeros(0 if tensor is None or not asked else tensor.shape)
         for tensor, asked in zip((*inputs, condition, condition_weight), wanted[1:], strict=True)

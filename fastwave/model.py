@@ -122,7 +122,8 @@ class WaveNet(nn.Module):
         if weight is None:
             precise = torch.float64 if skip_sum.dtype == torch.float64 else torch.float32
             weight = torch.full(target.shape, 1 / target.numel(), dtype=precise, device=target.device)
-        return head_loss(self.config.output, skip_sum, self._head(), target, weight)
+        how = {"backend": self._chosen(skip_sum), "products": ops.products_of(skip_sum)}
+        return head_loss(self.config.output, skip_sum, self._head(), target, weight, **how)
 
     def _skip_sum(self, tokens: Tensor, condition: object, speaker: object, first: int = 0) -> Tensor:
         """The skip sum of every step: [B, T, S]"""
@@ -132,10 +133,13 @@ class WaveNet(nn.Module):
         x = reference.front(tokens, parameters["front.weight"])
         named: dict[str, Any] = {name.replace(".", "_"): parameters.get(name) for name in STACK}
         named |= {"x": x, "dilations": self.config.dilations, "condition": c}
-        chosen = choose("training", self.backend, ops.products_of(x), x.device.type).name
+        chosen = self._chosen(x)
         if chosen == "reference":
             return reference.residual_stack(**named)[0]
         return ops.residual_stack(**named, backend=chosen, recompute=self.recompute)
+
+    def _chosen(self, x: Tensor) -> str:
+        return choose("training", self.backend, ops.products_of(x), x.device.type).name
 
     def _head(self) -> tuple[Tensor, ...]:
         parameters = dict(self.named_parameters())  # not get_parameter, which refuses what functional_call puts there

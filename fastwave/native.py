@@ -22,7 +22,7 @@ from .errors import BackendUnavailable, FastwaveError, GenerationError, InputErr
 
 Library = Literal["cpu", "cuda"]
 
-ABI_VERSION = 5
+ABI_VERSION = 6
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, a ladder
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
@@ -144,6 +144,21 @@ class _StackGradients(ctypes.Structure):
     _fields_ = [(name, c_void_p) for name in ("input", *STACK_WEIGHTS, "conditioning")]
 
 
+# Arguments of the head with its loss, by the fields of fw_head_t and fw_head_gradients_t that point to them
+HEAD_WEIGHTS = ("weight0", "bias0", "weight1", "bias1")
+
+
+class _Head(ctypes.Structure):
+    _fields_ = [
+        *((name, c_int64) for name in ("rows", "skip", "head", "outputs")),
+        *((name, c_void_p) for name in (*HEAD_WEIGHTS, "skip_sum", "targets", "weights")),
+    ]
+
+
+class _HeadGradients(ctypes.Structure):
+    _fields_ = [(name, c_void_p) for name in ("skip_sum", *HEAD_WEIGHTS)]
+
+
 class _Plan(ctypes.Structure):
     _fields_ = [
         ("kernel", c_int32),
@@ -175,6 +190,7 @@ SIGNATURES: dict[Library, dict[str, tuple[Any, ...]]] = {
             *(POINTER(_Stack), c_int32, c_int32, c_int32, c_void_p),
             POINTER(_StackGradients),
         ),
+        "fw_head_loss_cpu": (POINTER(_Head), c_int32, c_int32, c_int32, POINTER(c_double), POINTER(_HeadGradients)),
     },
     "cuda": {
         **_BOTH,
@@ -365,6 +381,23 @@ class ResidualStack:
     def _point(self, pointers: Mapping[str, int | None]) -> None:
         for field, pointer in pointers.items():
             setattr(self._stack, field, pointer)
+
+
+def head_loss(
+    sizes: Mapping[str, int],
+    gradients: Mapping[str, int | None],
+    dtype: str,
+    threads: int,
+    instruction_set: str | None = None,
+    **pointers: int,
+) -> float:
+    """The weighted sum of the nats of all rows. `sizes` and `pointers` are the fields of fw_head_t, `gradients` those
+    of fw_head_gradients_t.
+    """
+    loss = c_double()
+    how = (_isa(instruction_set), _index("dtype", dtype, TYPES), threads)
+    _call("cpu", "fw_head_loss_cpu", _Head(**sizes, **pointers), *how, loss, _HeadGradients(**gradients))
+    return loss.value
 
 
 def cuda_devices() -> list[CudaDevice]:

@@ -96,11 +96,16 @@ def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
     batch, steps, _ = x.shape
     layers, gate, skip = skip_weight.shape
     kept = torch.bfloat16 if products == "bfloat16" else x.dtype
-    shape = (batch, steps, layers * gate) if backend == "triton" else (layers, batch, steps, gate)
+    gates: dict[str, tuple[tuple[int, ...], torch.dtype]] = {  # z, or tanh and sigmoid, of which it is the product
+        "reference": ((layers, batch, steps, gate), kept),
+        "triton": ((batch, steps, layers * gate), kept),
+        "cpu": ((layers, batch, steps, 2, gate), torch.int16 if kept == torch.bfloat16 else kept),
+    }
+    shape, kind = gates[backend]
     return (
         x.new_empty(batch, steps, skip),
         x.new_empty(layers, *x.shape, dtype=kept),
-        x.new_empty(0 if recompute else shape, dtype=kept),
+        x.new_empty(0 if recompute else shape, dtype=kind),
     )
 
 

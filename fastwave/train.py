@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from . import report
+from . import recycled, report
 from .config import WaveNetConfig
 from .data import Batch, Data, Place, Windows
 from .errors import CheckpointError, FastwaveError, InputError, TrainingError
@@ -63,6 +63,7 @@ def train(
         return run.finish(run.loop())
     finally:
         run.prefetch.shutdown(wait=True, cancel_futures=True)
+        recycled.release()
 
 
 class _Run:

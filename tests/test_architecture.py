@@ -28,10 +28,10 @@ FLOORS = [
     ["reference_engine", "progress"],
     ["model", "state"],
     ["conditioning", "checkpoint", "data", "ops", "head_loss"],
-    ["backends", "config", "prepare", "report", "cpu_stack", "eager_stack"],
+    ["backends", "config", "prepare", "report", "cpu_stack", "cpu_head", "eager_stack"],
     ["reference", "native", "codec", "audio", "features", "journal"],
     ["distributions", "noise", "files", "settings", "parallel", "drawing", "sources"],
-    ["errors", "kernels", "machine"],
+    ["errors", "kernels", "machine", "recycled"],
 ]
 LEVEL = {module: level for level, modules in enumerate(FLOORS) for module in modules}
 

@@ -35,6 +35,8 @@ C_TYPES = {
     "fw_run_t*": ctypes.POINTER(native._Run),
     "const fw_stack_t*": ctypes.POINTER(native._Stack),
     "const fw_stack_gradients_t*": ctypes.POINTER(native._StackGradients),
+    "const fw_head_t*": ctypes.POINTER(native._Head),
+    "const fw_head_gradients_t*": ctypes.POINTER(native._HeadGradients),
     "fw_engine_t*": ctypes.c_void_p,
     "fw_engine_t**": ctypes.POINTER(ctypes.c_void_p),
     "void*": ctypes.c_void_p,
@@ -50,6 +52,8 @@ STRUCTURES = {
     "fw_run_t": native._Run,
     "fw_stack_t": native._Stack,
     "fw_stack_gradients_t": native._StackGradients,
+    "fw_head_t": native._Head,
+    "fw_head_gradients_t": native._HeadGradients,
     "fw_plan_t": native._Plan,
 }
 

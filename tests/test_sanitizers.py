@@ -1,4 +1,4 @@
-"""Native code is clean under sanitizers: the boundary with every odd argument, engine and stack over random networks.
+"""Native code is clean under sanitizers: the boundary with every odd argument, the rest over random networks.
 
 And, in a build without them, the sample loop allocates nothing.
 """
@@ -30,7 +30,7 @@ def build(request, tmp_path_factory):
     options = ["-DCMAKE_COMPILE_WARNING_AS_ERROR=ON", f"-DFASTWAVE_SANITIZE={BUILDS[request.param]}"]
     if request.param == "threads":
         options.append("-DFASTWAVE_COMPILES_avx512_vnni=OFF")  # as an old compiler would: a rung that must be refused
-    targets = ["boundary_cpu", "engine_cpu", "stack_cpu"]
+    targets = ["boundary_cpu", "engine_cpu", "head_cpu", "stack_cpu"]
     if shutil.which("nvcc"):
         options += ["-DFASTWAVE_CUDA=ON", "-DCMAKE_CUDA_ARCHITECTURES=90"]  # host code only matters here
         targets.append("boundary_cuda")
@@ -69,6 +69,10 @@ def test_the_engine_is_clean_over_random_networks(build):
 
 def test_the_residual_stack_is_clean_over_random_stacks(build):
     assert_clean(run(build / "stack_cpu"))
+
+
+def test_the_head_is_clean_over_random_heads(build):
+    assert_clean(run(build / "head_cpu"))
 
 
 def test_the_sample_loop_allocates_nothing(build):

@@ -4,7 +4,7 @@
 // Both ways to multiply, this one and product_amx.h, have one interface, which this page explains.
 #pragma once
 
-#include "cpu/residual_layer.h"
+#include "cpu/operands.h"
 #include "cpu/vec.h"
 
 namespace fw::FW_ISA {
@@ -106,28 +106,41 @@ struct Fused {
   };
   static constexpr bool kLow = kRounded;
   static constexpr int64_t kParts = 1;
-  static constexpr int64_t kForwardRows = 192,
-                           kRows = 192;  // of a tile: all tiles of a layer are then below a megabyte
+  // Of a tile: all tiles of a layer are then below a megabyte.
+  static constexpr int64_t kForwardRows = 192, kRows = 192, kHeadRows = 96;
+  static int64_t rows(int64_t) { return kRows; }
   static constexpr int64_t kColumns = kBlockVectors * kLanes;
   static void begin() {}
   static void end() {}
 
   static int64_t row_values(int64_t width) { return stride_of(width); }
-  static int64_t times_values(int64_t, int64_t) { return 0; }
+  static int64_t times_values(int64_t) { return 0; }
   static int64_t turned_values(int64_t, int64_t) { return 0; }
   static int64_t strip_floats(int64_t) { return 0; }
   static int64_t packed_floats(int64_t inner, int64_t columns) { return inner * columns; }
 
-  // `count` numbers to a row of some width, from column `at` on
-  static void put(const float* from, int64_t count, float* row, int64_t, int64_t at) {
-    int64_t j = 0;
-    for (; j + kLanes <= count; j += kLanes) {
-      store(row + at + j, kRounded ? rounded(load(from + j)) : load(from + j));
-    }
-    for (; j < count; ++j) row[at + j] = kRounded ? rounded(fill(from[j]))[0] : from[j];
+  // `count` numbers to row i of rows of some width, from column `at` on, and zeros that fill them up to kFill; `at` is
+  // a multiple of that.
+  static void put(const float* from, int64_t count, float* rows, int64_t width, int64_t i, int64_t at) {
+    float* const to = rows + i * row_values(width) + at;
+    copy(from, count, to);
+    fill_up(to, count);
   }
-  static void put(const uint16_t* from, int64_t count, float* row, int64_t, int64_t at) {
-    widen(from, count, row + at);
+  static void put(const uint16_t* from, int64_t count, float* rows, int64_t width, int64_t i, int64_t at) {
+    float* const to = rows + i * row_values(width) + at;
+    widen(from, count, to);
+    fill_up(to, count);
+  }
+  static void put_zeros(int64_t count, float* rows, int64_t width, int64_t i, int64_t at) {
+    memset(rows + i * row_values(width) + at, 0, static_cast<size_t>(filled(count)) * sizeof(float));
+  }
+  static void fill_up(float* to, int64_t count) {
+    memset(to + count, 0, static_cast<size_t>(filled(count) - count) * sizeof(float));
+  }
+  static void copy(const float* from, int64_t count, float* to) {
+    int64_t j = 0;
+    for (; j + kLanes <= count; j += kLanes) store(to + j, kRounded ? rounded(load(from + j)) : load(from + j));
+    for (; j < count; ++j) to[j] = kRounded ? rounded(fill(from[j]))[0] : from[j];
   }
 
   static Left left(const float* rows, int64_t width) { return {rows, row_values(width), 1, width}; }
@@ -142,11 +155,11 @@ struct Fused {
       const int64_t wide = weights.columns - first < kColumns ? weights.columns - first : kColumns;
       const float* from = weights.data + first;
       for (int64_t k = 0; k < weights.inner; ++k, from += weights.columns, packed += wide) {
-        put(from, wide, packed, 0, 0);
+        copy(from, wide, packed);
       }
     }
   }
-  static Right packed(const float* packed, int64_t inner, int64_t) { return {packed, 0, inner * kColumns}; }
+  static Right packed(const float* packed, int64_t inner) { return {packed, 0, inner * kColumns}; }
 
   // C [rows, columns] = or += A B, where A is the parts of `lefts` side by side; the last is memory for
   // strip_floats(rows)

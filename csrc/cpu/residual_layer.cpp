@@ -1,18 +1,16 @@
 // One tile of the residual stack, forward and backward. Compiled once per instruction set; see cpu/isa.h.
 //
-//   forward      for each layer: taps -> sums -> z -> [skip sum | stream]
-//   sums_back    [dskip | dstream] -> dz; taps -> sums again -> dsums, and the layer's weight gradients
-//   inputs_back  dsums of now and of d, 2d, ... later -> dstream, dcondition
+//   forward   for each layer: taps -> sums -> z -> [skip sum | stream]
+//   backward  of one layer: [dskip | dstream] -> dz; taps -> sums again -> dsums -> dstream of now and of d, 2d, ...
+//             earlier, dcondition; and the gradients of its weights
 #include "cpu/residual_layer.h"
 
-#include "cpu/product_amx.h"
-#include "cpu/product_fma.h"
+#include "cpu/tile.h"
 
 namespace fw::FW_ISA {
 namespace {
 
-constexpr int64_t kRowsTogether = 16;  // whose bias gradients are summed apart from the rest
-constexpr int64_t kPatience = 20000;   // looks at the tile before this one before yielding: about 0.5 ms
+constexpr int64_t kPatience = 20000;  // looks at the tile before this one before yielding: about 0.5 ms
 
 // Values as they are kept between forward and backward.
 template <bool kLow>
@@ -25,6 +23,8 @@ struct Stored<false> {
     memcpy(to, from, static_cast<size_t>(count) * sizeof *to);
   }
   static void narrow(const float* from, int64_t count, float* to) { widen(from, count, to); }
+  static void narrow_gates(const float* from, int64_t count, float* to) { widen(from, count, to); }
+  static void widen_gates(const float* from, int64_t count, float* to) { widen(from, count, to); }
 };
 
 template <>
@@ -32,121 +32,58 @@ struct Stored<true> {
   typedef uint16_t Value;
   static void widen(const uint16_t* from, int64_t count, float* to) { fw::FW_ISA::widen(from, count, to); }
   static void narrow(const float* from, int64_t count, uint16_t* to) {
-    typedef uint16_t Halves __attribute__((vector_size(kLanes * 2)));
-    for (int64_t j = 0; j < count; j += kLanes) {  // tiles are filled up: there is a whole vector to read
-      const Halves halves = __builtin_convertvector(Words(rounded(load(from + j))) >> 16, Halves);
-      const int64_t left = count - j < kLanes ? count - j : kLanes;
-      memcpy(to + j, &halves, static_cast<size_t>(left) * sizeof(uint16_t));
+    for (int64_t j = 0; j < count; j += kLanes) put(Words(rounded(load(from + j))) >> 16, count - j, to + j);
+  }
+  // Between -1 and 1 as integers: 100 times as exact as bfloat16 where 1 - tanh^2 needs it.
+  static void narrow_gates(const float* from, int64_t count, uint16_t* to) {
+    for (int64_t j = 0; j < count; j += kLanes) {
+      const Vec shifted = multiply_add(load(from + j), fill(kOne), fill(12582912.0f));  // as in exponential()
+      put(Words(shifted), count - j, to + j);
     }
   }
-};
-
-void clear(float* values, int64_t count) {
-  memset(values, 0, static_cast<size_t>(count) * sizeof(float));
-}
-
-// sums[j] += the column sums, some rows at a time: in one chain of 200 roundings a bias gradient, whose terms nearly
-// cancel, was further from float64 than PyTorch's.
-void add_columns(const float* rows, int64_t row, int64_t count, int64_t width, float* sums) {
-  constexpr int64_t kTogether = 4 * kLanes;
-  int64_t j = 0;
-  for (; j + kTogether <= width; j += kTogether) {
-    Vec total[4];
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) total[v] = load(sums + j + v * kLanes);
-    for (int64_t first = 0; first < count; first += kRowsTogether) {
-      Vec sum[4] = {};
-      const int64_t end = first + kRowsTogether < count ? first + kRowsTogether : count;
-      for (int64_t i = first; i < end; ++i) {
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; ++v) sum[v] += load(rows + i * row + j + v * kLanes);
-      }
-#pragma GCC unroll 4
-      for (int v = 0; v < 4; ++v) total[v] += sum[v];
-    }
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) store(sums + j + v * kLanes, total[v]);
+  static void widen_gates(const uint16_t* from, int64_t count, float* to) {
+    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<float>(static_cast<int16_t>(from[j])) * (1 / kOne);
   }
-  for (; j < width; ++j) {
-    float total = sums[j];
-    for (int64_t first = 0; first < count; first += kRowsTogether) {
-      float sum = 0;
-      for (int64_t i = first; i < count && i < first + kRowsTogether; ++i) sum += rows[i * row + j];
-      total += sum;
-    }
-    sums[j] = total;
-  }
-}
-
-// Scratch memory of a thread, cut into tiles.
-class Memory {
- public:
-  explicit Memory(float* base) : base_(base) {}
-  float* take(int64_t count) {
-    float* const taken = base_ == nullptr ? nullptr : base_ + used_;  // without memory it only counts
-    used_ += (count + 15) / 16 * 16;
-    return taken;
-  }
-  float* tile(int64_t rows, int64_t width) { return take(rows * stride_of(width)); }
-  template <class Value>
-  Value* values(int64_t count) {
-    return reinterpret_cast<Value*>(take(count * static_cast<int64_t>(sizeof(Value)) / 4 + 16));
-  }
-  int64_t used() const { return used_; }
 
  private:
-  float* base_;
-  int64_t used_ = 0;
+  static constexpr float kOne = 32767;
+  typedef uint16_t Halves __attribute__((vector_size(kLanes * 2)));
+  // The low half of each lane, of `left` lanes at most: tiles are filled up, so that there was a whole vector to read.
+  static void put(Words words, int64_t left, uint16_t* to) {
+    const Halves halves = __builtin_convertvector(words, Halves);
+    memcpy(to, &halves, static_cast<size_t>(left < kLanes ? left : kLanes) * sizeof(uint16_t));
+  }
 };
 
-// float32: sums, gates, carried, out_grad. Operand rows: taps, gate_rows, stream_rows, later. Rearranged: times,
-// turned.
+// float32: sums, gates, carried, out_grad, stream_grad, reached. Operand rows: taps, gate_rows, skip_rows, stream_rows,
+// sum_rows. Rearranged: times, turned.
 template <class P>
 struct Tiles {
   typedef typename P::Value Value;
-  float *sums, *gates, *carried, *out_grad, *strip;
-  Value *taps, *gate_rows, *skip_rows, *stream_rows, *later, *times, *turned;
+  float *sums, *gates, *carried, *out_grad, *stream_grad, *reached, *strip;
+  Value *taps, *gate_rows, *skip_rows, *stream_rows, *sum_rows, *times, *turned;
   int64_t floats;
 
   Tiles(const Shape& s, float* base, int64_t rows) {
     Memory memory(base);
-    const int64_t half = s.half(), stream = filled(s.residual), wide = s.carried(-1);
+    const int64_t half = s.half(), stream = filled(s.residual);
     sums = memory.tile(rows, s.sums());
     gates = memory.tile(rows, half);
-    carried = memory.tile(rows, widest(wide, filled(s.condition)));
+    carried = memory.tile(rows, s.carried(-1));
     out_grad = memory.tile(rows, half);
+    stream_grad = memory.tile(rows, stream);
+    reached = memory.tile(rows, s.reached(true));
     strip = memory.take(P::strip_floats(widest(rows, widest(s.inputs(), half))));
     taps = memory.values<Value>(rows * P::row_values(s.inputs()));
     gate_rows = memory.values<Value>(rows * P::row_values(half));
     skip_rows = memory.values<Value>(rows * P::row_values(s.skips()));
     stream_rows = memory.values<Value>(rows * P::row_values(stream));
-    later = memory.values<Value>(rows * P::row_values(s.sums()));
-    times = memory.values<Value>(P::times_values(rows, widest(s.sums(), widest(s.skips(), stream))));
+    sum_rows = memory.values<Value>(rows * P::row_values(s.sums()));
+    times = memory.values<Value>(P::times_values(rows));
     turned = memory.values<Value>(P::turned_values(rows, widest(s.inputs(), half)));
     floats = memory.used();
   }
-  static int64_t widest(int64_t a, int64_t b) { return a > b ? a : b; }
 };
-
-template <class P>
-void clear_columns(typename P::Value* row, int64_t width, int64_t first) {
-  for (int64_t part = 0; part < P::kParts; ++part) {
-    memset(row + part * width + first, 0, static_cast<size_t>(width - first) * sizeof *row);
-  }
-}
-
-// `channels` numbers to an operand row, which they fill up to a multiple of kFill.
-template <class P>
-void put_row(const float* from, int64_t channels, typename P::Value* row) {
-  P::put(from, channels, row, filled(channels), 0);
-  clear_columns<P>(row, filled(channels), channels);
-}
-
-template <class P>
-void lay(const float* from, int64_t rows, int64_t channels, typename P::Value* row) {
-  for (int64_t i = 0; i < rows; ++i, row += P::row_values(filled(channels)))
-    put_row<P>(from + i * channels, channels, row);
-}
 
 // The inputs of a layer's sums: a row for each time of the tile, zeros where nothing came before.
 template <class P>
@@ -155,24 +92,20 @@ void gather(const Shape& s, int64_t layer, const void* streams, const float* con
   typedef typename Stored<P::kLow>::Value Kept;
   const Kept* const stream =
       static_cast<const Kept*>(streams) + (layer * s.batch + tile.sequence) * s.time * s.residual;
-  const int64_t width = s.inputs();
+  const int64_t width = s.inputs(), channels = filled(s.residual);
   for (int64_t i = 0; i < tile.rows; ++i) {
-    typename P::Value* const row = taps + i * P::row_values(width);
     const int64_t now = tile.first + i;
     for (int64_t tap = 0; tap < s.taps; ++tap) {
       const int64_t then = now - s.past(layer, tap);
       if (then < 0) {
-        for (int64_t part = 0; part < P::kParts; ++part) {
-          memset(row + part * width + tap * s.residual, 0, static_cast<size_t>(s.residual) * sizeof *row);
-        }
+        P::put_zeros(s.residual, taps, width, i, tap * channels);
       } else {
-        P::put(stream + then * s.residual, s.residual, row, width, tap * s.residual);
+        P::put(stream + then * s.residual, s.residual, taps, width, i, tap * channels);
       }
     }
     if (s.condition) {
-      P::put(condition + (tile.sequence * s.time + now) * s.condition, s.condition, row, width, s.taps * s.residual);
+      P::put(condition + (tile.sequence * s.time + now) * s.condition, s.condition, taps, width, i, s.taps * channels);
     }
-    clear_columns<P>(row, width, s.taps * s.residual + s.condition);
   }
 }
 
@@ -207,6 +140,16 @@ void await_streams(const ForwardJob& job, int64_t index, int64_t layer) {
   __atomic_store_n(job.progress + index, layer + 1, __ATOMIC_RELEASE);
 }
 
+// A row of sums, without bias -> tanh and sigmoid of them in their places, and z, the product.
+void open_gates(float* sums, const float* bias, int64_t half, float* z) {
+  for (int64_t j = 0; j < half; j += kLanes) {
+    const Gate gate = gate_of(load(sums + j) + load(bias + j), load(sums + half + j) + load(bias + half + j));
+    store(sums + j, gate.filter);
+    store(sums + half + j, gate.opening);
+    store(z + j, gate.filter * gate.opening);
+  }
+}
+
 template <class P>
 void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scratch) {
   using Value = typename Stored<P::kLow>::Value;
@@ -226,20 +169,20 @@ void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scra
     await_streams(job, index, layer);
     gather<P>(s, layer, job.streams, job.condition, tile, t.taps);
     const typename P::Left taps = P::left(t.taps, s.inputs());
-    P::multiply(&taps, 1, P::packed(job.dilated[layer], s.inputs(), s.sums()), tile.rows, s.sums(), t.sums,
-                stride_of(s.sums()), false, t.strip);
+    P::multiply(&taps, 1, P::packed(job.dilated[layer], s.inputs()), tile.rows, s.sums(), t.sums, stride_of(s.sums()),
+                false, t.strip);
     const float* const bias = job.sum_bias[layer];
     for (int64_t i = 0; i < tile.rows; ++i) {
-      const float* const sums = t.sums + i * stride_of(s.sums());
+      float* const sums = t.sums + i * stride_of(s.sums());
       float* const z = t.gates + i * stride_of(half);
-      for (int64_t j = 0; j < half; j += kLanes) {
-        store(z + j, gated(load(sums + j) + load(bias + j), load(sums + half + j) + load(bias + half + j)));
-      }
+      open_gates(sums, bias, half, z);
       if (job.gates != nullptr) {
         const int64_t row = (layer * s.batch + tile.sequence) * s.time + tile.first + i;
-        Stored<P::kLow>::narrow(z, s.gate, static_cast<Value*>(job.gates) + row * s.gate);
+        Value* const to = static_cast<Value*>(job.gates) + row * 2 * s.gate;
+        Stored<P::kLow>::narrow_gates(sums, s.gate, to);
+        Stored<P::kLow>::narrow_gates(sums + half, s.gate, to + s.gate);
       }
-      P::put(z, half, t.gate_rows + i * P::row_values(half), half, 0);
+      P::put(z, half, t.gate_rows, half, i, 0);
     }
     if (layer + 1 < s.layers) {
       for (int64_t i = 0; i < tile.rows; ++i) {
@@ -250,21 +193,19 @@ void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scra
       }
     }
     const typename P::Left gates = P::left(t.gate_rows, half);
-    P::multiply(&gates, 1, P::packed(job.out[layer], half, s.carried(layer)), tile.rows, s.carried(layer), t.carried,
-                carried_row, true, t.strip);
+    P::multiply(&gates, 1, P::packed(job.out[layer], half), tile.rows, s.carried(layer), t.carried, carried_row, true,
+                t.strip);
   }
   write_rows<false>(t.carried, carried_row, s, s.skip, tile, job.skip_sum);
 }
 
-// From z = tanh(f) sigmoid(g), dz -> df, dg, and z where it was not kept; both as operand rows too.
+// From dz and the gates, kept or of the sums -> dsums, in their place and as operand rows; z as operand rows too.
 template <class P>
-void gates_back(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, typename P::Value* sum_grad,
-                float* bias_grad) {
+void gates_back(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, float* bias_grad) {
   using Row = Stored<P::kLow>;
   const Shape& s = job.shape;
   const float* const next = job.grad + (tile.sequence * s.time + tile.first + tile.rows) * s.skip;
   const int64_t half = s.half();
-  const bool kept = job.gates != nullptr;
   const auto* const gates = static_cast<const typename Row::Value*>(job.gates);
   for (int64_t i = 0; i < tile.rows; ++i) {
     float* const sums = t.sums + i * stride_of(s.sums());
@@ -272,58 +213,95 @@ void gates_back(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, typ
     const float* const dz = t.out_grad + i * stride_of(half);
     // The next tile begins with these. At `ref` laying them then takes 32 ms of a step, not 57; gates take 15 more.
     for (int64_t j = 0; j < s.skip; j += 16) __builtin_prefetch(next + i * s.skip + j, 0, 2);
-    if (kept) {
+    if (gates == nullptr) {
+      open_gates(sums, job.sum_bias, half, z);
+    } else {
       const int64_t row = (job.layer * s.batch + tile.sequence) * s.time + tile.first + i;
-      Row::widen(gates + row * s.gate, s.gate, z);
-      clear(z + s.gate, half - s.gate);
+      for (int64_t part = 0; part < 2; ++part) {
+        Row::widen_gates(gates + (row * 2 + part) * s.gate, s.gate, sums + part * half);
+        clear(sums + part * half + s.gate, half - s.gate);
+      }
     }
     for (int64_t j = 0; j < half; j += kLanes) {
-      const Vec gate = sigmoid(load(sums + half + j) + load(job.sum_bias + half + j));
-      Vec filter;
-      if (kept) {  // z / gate: one product less; gate is at least e^-60
-        filter = at_most(1, at_least(-1, load(z + j) / gate));
-      } else {
-        filter = hyperbolic_tangent(load(sums + j) + load(job.sum_bias + j));
-        store(z + j, filter * gate);
-      }
-      const Vec dz_gate = load(dz + j) * gate;
-      store(sums + j, dz_gate * (1.0f - filter * filter));
-      store(sums + half + j, dz_gate * filter * (1.0f - gate));
+      const Vec filter = load(sums + j), opening = load(sums + half + j), opened = load(dz + j) * opening;
+      store(z + j, filter * opening);
+      store(sums + j, opened * (1.0f - filter * filter));
+      store(sums + half + j, opened * filter * (1.0f - opening));
     }
     if (i % kRowsTogether == kRowsTogether - 1 || i + 1 == tile.rows) {
       const int64_t first = i / kRowsTogether * kRowsTogether;
       add_columns(t.sums + first * stride_of(s.sums()), stride_of(s.sums()), i + 1 - first, s.sums(), bias_grad);
     }
-    P::put(sums, s.sums(), sum_grad + i * P::row_values(s.sums()), s.sums(), 0);
-    if (job.weights) P::put(z, half, t.gate_rows + i * P::row_values(half), half, 0);
+    P::put(sums, s.sums(), t.sum_rows, s.sums(), i, 0);
+    if (job.weights) P::put(z, half, t.gate_rows, half, i, 0);
+  }
+}
+
+// Row += what later times give to it through the taps of `layer`.
+void add_given(const BackwardJob& job, int64_t layer, int64_t sequence, int64_t now, float* row) {
+  const Shape& s = job.shape;
+  for (int64_t tap = 0; tap + 1 < s.taps; ++tap) {
+    if (now + s.past(layer, tap) >= s.time) continue;  // beyond the end there is nothing
+    const float* const given = job.given + ((tap * s.batch + sequence) * s.time + now) * s.residual;
+    for (int64_t j = 0; j < s.residual; ++j) row[j] += given[j];
+  }
+}
+
+// From dsums -> the gradients of all that the sums took.
+template <class P>
+void inputs_back(const BackwardJob& job, const Tile& tile, const Tiles<P>& t) {
+  const Shape& s = job.shape;
+  const int64_t reached = s.reached(job.condition_grad != nullptr), row = stride_of(reached),
+                stream = filled(s.residual), now_tap = s.taps - 1;
+  const typename P::Left sums = P::left(t.sum_rows, s.sums());
+  P::multiply(&sums, 1, P::packed(job.dilated_back, s.sums()), tile.rows, reached, t.reached, row, false, t.strip);
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    const float* const from = t.reached + i * row;
+    const float* const before = t.stream_grad + i * stride_of(stream);
+    const int64_t now = tile.first + i;
+    float* const to = job.stream_grad + (tile.sequence * s.time + now) * s.residual;
+    for (int64_t j = 0; j < s.residual; ++j) to[j] = before[j] + from[now_tap * stream + j];
+    for (int64_t tap = 0; tap < now_tap; ++tap) {
+      const int64_t then = now - s.past(job.layer, tap);
+      if (then < 0) continue;
+      float* const gives = job.gives + ((tap * s.batch + tile.sequence) * s.time + then) * s.residual;
+      memcpy(gives, from + tap * stream, static_cast<size_t>(s.residual) * sizeof(float));
+    }
+    if (job.condition_grad == nullptr) continue;
+    float* const condition = job.condition_grad + (tile.sequence * s.time + now) * s.condition;
+    for (int64_t j = 0; j < s.condition; ++j) condition[j] += from[s.taps * stream + j];
   }
 }
 
 template <class P>
-void sums_back(const BackwardJob& job, const Tile& tile, const LayerSums& total, float* scratch) {
-  typedef typename P::Value Value;
+void backward(const BackwardJob& job, const Tile& tile, const LayerSums& total, float* scratch) {
   const Shape& s = job.shape;
   const Tiles<P> t(s, scratch, P::kRows);
   const int64_t half = s.half(), sums = s.sums(), inputs = s.inputs(), skips = s.skips(), stream = filled(s.residual);
-  const int64_t carried = s.carried(job.layer), first_row = tile.sequence * s.time + tile.first;
+  const int64_t carried = s.carried(job.layer), stream_row = stride_of(stream);
   const bool deep = carried > skips;
-  const float* const grad = job.grad + first_row * s.skip;
-  Value* const sum_grad = static_cast<Value*>(job.sum_grad) + first_row * P::row_values(sums);
-  const float* const stream_grad = job.stream_grad + first_row * s.residual;
-  lay<P>(grad, tile.rows, s.skip, t.skip_rows);
-  if (deep) lay<P>(stream_grad, tile.rows, s.residual, t.stream_rows);
+  const float* const grad = job.grad + (tile.sequence * s.time + tile.first) * s.skip;
+  lay<P>(grad, s.skip, tile.rows, s.skip, t.skip_rows);
+  read_rows(job.stream_grad, s, s.residual, tile, t.stream_grad, stream_row, stream);
+  if (deep) {
+    for (int64_t i = 0; i < tile.rows; ++i) {
+      add_given(job, job.layer + 1, tile.sequence, tile.first + i, t.stream_grad + i * stream_row);
+    }
+    lay<P>(t.stream_grad, stream_row, tile.rows, stream, t.stream_rows);
+  }
   const typename P::Left out[] = {P::left(t.skip_rows, skips), P::left(t.stream_rows, stream)};
-  P::multiply(out, deep ? 2 : 1, P::packed(job.out_back, carried, half), tile.rows, half, t.out_grad, stride_of(half),
-              false, t.strip);
+  P::multiply(out, deep ? 2 : 1, P::packed(job.out_back, carried), tile.rows, half, t.out_grad, stride_of(half), false,
+              t.strip);
   gather<P>(s, job.layer, job.streams, job.condition, tile, t.taps);
-  const int64_t needed = job.gates == nullptr ? sums : half;  // the gate half stands last
-  const typename P::Left taps = P::left(t.taps, inputs);
-  P::multiply(&taps, 1, P::packed(job.dilated, inputs, needed), tile.rows, needed, t.sums + sums - needed,
-              stride_of(sums), false, t.strip);
-  gates_back<P>(job, tile, t, sum_grad, total.sum_bias);
+  if (job.gates == nullptr) {
+    const typename P::Left taps = P::left(t.taps, inputs);
+    P::multiply(&taps, 1, P::packed(job.dilated, inputs), tile.rows, sums, t.sums, stride_of(sums), false, t.strip);
+  }
+  gates_back<P>(job, tile, t, total.sum_bias);
+  inputs_back<P>(job, tile, t);
   if (!job.weights) return;
   const typename P::Left turned = P::turned(t.taps, tile.rows, inputs, t.turned);
-  P::multiply(&turned, 1, P::times(sum_grad, tile.rows, sums, t.times), inputs, sums, total.dilated, stride_of(sums),
+  P::multiply(&turned, 1, P::times(t.sum_rows, tile.rows, sums, t.times), inputs, sums, total.dilated, stride_of(sums),
               true, t.strip);
   const typename P::Left gates = P::turned(t.gate_rows, tile.rows, half, t.turned);
   P::multiply(&gates, 1, P::times(t.skip_rows, tile.rows, skips, t.times), half, skips, total.out, stride_of(carried),
@@ -331,62 +309,18 @@ void sums_back(const BackwardJob& job, const Tile& tile, const LayerSums& total,
   if (deep) {
     P::multiply(&gates, 1, P::times(t.stream_rows, tile.rows, stream, t.times), half, stream, total.out + skips,
                 stride_of(carried), true, t.strip);
-    add_columns(stream_grad, s.residual, tile.rows, s.residual, total.carried + skips);
+    add_columns(t.stream_grad, stream_row, tile.rows, stream, total.carried + skips);
   } else {
     add_columns(grad, s.skip, tile.rows, s.skip, total.carried);
   }
 }
 
-template <class P>
-void inputs_back(const BackwardJob& job, const Tile& tile, float* scratch) {
-  typedef typename P::Value Value;
-  const Shape& s = job.shape;
-  const Tiles<P> t(s, scratch, P::kRows);
-  const int64_t sums = s.sums(), row = P::row_values(sums), stream = filled(s.residual);
-  const Value* const sequence = static_cast<const Value*>(job.sum_grad) + tile.sequence * s.time * row;
-  read_rows(job.stream_grad, s, s.residual, tile, t.carried, stride_of(stream), stream);
-  for (int64_t tap = 0; tap < s.taps; ++tap) {
-    const int64_t then = tile.first + s.past(job.layer, tap), known = s.time - then;
-    if (known <= 0) continue;
-    const int64_t there = known < tile.rows ? known : tile.rows;  // beyond the end there is nothing
-    // Copied, because of the end; tile loads from where they are, in the third level, were no faster.
-    memcpy(t.later, sequence + then * row, static_cast<size_t>(there * row) * sizeof(Value));
-    memset(t.later + there * row, 0, static_cast<size_t>((tile.rows - there) * row) * sizeof(Value));
-    const typename P::Left later = P::left(t.later, sums);
-    P::multiply(&later, 1, P::packed(job.dilated_back + tap * P::packed_floats(sums, stream), sums, stream), tile.rows,
-                stream, t.carried, stride_of(stream), true, t.strip);
+void collect(const BackwardJob& job, const Tile& tile) {
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    const int64_t now = tile.first + i;
+    add_given(job, 0, tile.sequence, now,
+              job.stream_grad + (tile.sequence * job.shape.time + now) * job.shape.residual);
   }
-  write_rows<false>(t.carried, stride_of(stream), s, s.residual, tile, job.stream_grad);
-  if (job.condition_grad == nullptr) return;
-  const int64_t channels = filled(s.condition), c_row = stride_of(channels);
-  const typename P::Left now = P::left(sequence + tile.first * row, sums);
-  read_rows(job.condition_grad, s, s.condition, tile, t.carried, c_row, channels);
-  P::multiply(&now, 1, P::packed(job.condition_back, sums, channels), tile.rows, channels, t.carried, c_row, true,
-              t.strip);
-  write_rows<false>(t.carried, c_row, s, s.condition, tile, job.condition_grad);
-}
-
-// Denormal numbers cost a hundred cycles each and mean nothing here.
-template <class P>
-uint32_t begin() {
-  P::begin();
-#if defined(__x86_64__)
-  const uint32_t before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040);  // flush to zero, denormals are zero
-  return before;
-#else
-  return 0;
-#endif
-}
-
-template <class P>
-void end(uint32_t before) {
-#if defined(__x86_64__)
-  _mm_setcsr(before);
-#else
-  (void)before;
-#endif
-  P::end();
 }
 
 template <class P>
@@ -395,14 +329,13 @@ int64_t scratch_floats(const Shape& s) {
 }
 
 template <class P>
-int64_t row_bytes(int64_t width) {
-  return P::row_values(width) * static_cast<int64_t>(sizeof(typename P::Value));
+int64_t rows_of(const Shape& s) {
+  return P::rows(s.inputs() * s.sums() + s.half() * s.carried(-1));
 }
 
 template <class P>
 constexpr LayerKernels kernels_of() {
-  return {P::kForwardRows, P::kRows, scratch_floats<P>, row_bytes<P>, P::packed_floats, P::pack,
-          begin<P>,        end<P>,   forward<P>,        sums_back<P>, inputs_back<P>};
+  return {products_of<P>(), P::kForwardRows, rows_of<P>, scratch_floats<P>, forward<P>, backward<P>, collect};
 }
 
 }  // namespace

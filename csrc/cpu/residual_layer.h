@@ -1,48 +1,32 @@
 // What the fused residual stack's two halves share: residual_stack.cpp checks, assembles weights, divides the work and
 // adds up; residual_layer.cpp computes tiles, once per instruction set.
-//
-// A tile is some rows (time steps of one sequence) of one kind of channels. Results of products are float32, a row
-// every stride_of(width) floats; operands are rows as the products of this type and processor take them, of row_bytes.
-// Widths are multiples of kFill, so that no product has a tail.
 #pragma once
 
 #include <stdint.h>
 
+#include "cpu/operands.h"
 #include "fastwave.h"
 
 namespace fw {
 
-inline constexpr int64_t kFill = 32;  // what the matrix unit takes at a time; all vectors divide it
-
-inline constexpr int64_t filled(int64_t count) {
-  return (count + kFill - 1) / kFill * kFill;
-}
-
-// One line of the cache more than the width: rows then do not all fall into the same few sets.
-inline constexpr int64_t stride_of(int64_t width) {
-  return width + 16;
-}
-
 struct Shape {
   int64_t batch, time, residual, gate, skip, condition, taps, layers;
   const int64_t* dilations;
-  int64_t inputs() const { return filled(taps * residual + condition); }  // [oldest tap | ... | now | condition]
+  int64_t inputs() const { return reached(true); }
   int64_t half() const { return filled(gate); }
   int64_t sums() const { return 2 * half(); }  // [filter | gate]
   int64_t skips() const { return filled(skip); }
   int64_t carried(int64_t layer) const {  // [skip sum | stream], without stream after the last
     return skips() + (layer + 1 < layers ? filled(residual) : 0);
   }
+  int64_t reached(bool conditioned) const {  // [oldest tap | ... | now | condition], each filled up
+    return taps * filled(residual) + (conditioned ? filled(condition) : 0);
+  }
   int64_t past(int64_t layer, int64_t tap) const { return (taps - 1 - tap) * dilations[layer]; }
 };
 
-// A matrix [inner, columns] of float32, as wide as products want it, the filling zeros.
-struct Dense {
-  const float* data;
-  int64_t inner, columns;
-};
-
-// `streams` [L, B, T, R] and `gates` [L, B, T, G] hold float32, or bfloat16 where products are of bfloat16.
+// `streams` [L, B, T, R] and `gates` [L, B, T, tanh | sigmoid, G] hold float32; where products are of bfloat16,
+// bfloat16 and integers of 16 bits with 32767 for 1.
 struct ForwardJob {
   Shape shape;
   const float* x;          // [B, T, R]
@@ -67,16 +51,16 @@ struct BackwardJob {
   const float* grad;       // [B, T, S] of the skip sum
   const float* condition;  // as forward
   const void* streams;
-  const void* gates;            // or null: computed again
-  float* stream_grad;           // [B, T, R]: of the layer's output, then of its input
-  float* condition_grad;        // [B, T, C], added to, or null
-  void* sum_grad;               // of what the gates take, [B, T] operand rows of sums, and 16 rows more
-  const float* dilated;         // packed, inputs -> sums; with gates inputs -> half, the gate half alone
-  const float* sum_bias;        // [sums]
-  const float* out_back;        // carried -> half
-  const float* dilated_back;    // by tap: sums -> filled R
-  const float* condition_back;  // sums -> filled C
-  bool weights;                 // whether anything but inputs is wanted
+  const void* gates;          // or null: computed again
+  float* stream_grad;         // [B, T, R]: of the layer's output, then of its input, without what other times give
+  const float* given;         // [K-1, B, T, R]: by tap of the layer above, what later times give to stream_grad
+  float* gives;               // the same of this layer: other memory, since tiles are taken in any order
+  float* condition_grad;      // [B, T, C], added to, or null
+  const float* dilated;       // packed, inputs -> sums; null with gates, and so is the next
+  const float* sum_bias;      // [sums]
+  const float* out_back;      // carried -> half
+  const float* dilated_back;  // sums -> reached, with condition where its gradient is wanted
+  bool weights;               // whether anything but inputs is wanted
 };
 
 // Sums over a part of the time: gradients of one layer's weights.
@@ -93,16 +77,13 @@ struct Tile {
 };
 
 struct LayerKernels {
-  int64_t forward_rows, rows;  // of a tile, there and back
+  Products products;
+  int64_t forward_rows;                 // of a tile
+  int64_t (*rows)(const Shape& shape);  // of a tile on the way back
   int64_t (*scratch_floats)(const Shape& shape);
-  int64_t (*row_bytes)(int64_t width);  // of an operand
-  int64_t (*packed_floats)(int64_t inner, int64_t columns);
-  void (*pack)(const Dense& weights, float* packed);
-  uint32_t (*begin)();  // in each thread, before its tiles; the result is for `end`
-  void (*end)(uint32_t);
   void (*forward)(const ForwardJob& job, int64_t index, const Tile& tile, float* scratch);
-  void (*sums_back)(const BackwardJob& job, const Tile& tile, const LayerSums& sums, float* scratch);
-  void (*inputs_back)(const BackwardJob& job, const Tile& tile, float* scratch);
+  void (*backward)(const BackwardJob& job, const Tile& tile, const LayerSums& sums, float* scratch);
+  void (*collect)(const BackwardJob& job, const Tile& tile);  // stream_grad += given, when no layer is left
 };
 
 struct ResidualLayers {

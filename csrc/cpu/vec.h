@@ -100,25 +100,33 @@ inline Exponential exponential(Vec x) {   // |x| <= 87
   return {power, part};
 }
 
-// tanh(a) * sigmoid(b) = (e^2a - 1) / ((e^2a + 1) * (1 + e^-b)), with one division.
-inline Vec gated(Vec a, Vec b) {
+// tanh(a) and sigmoid(b), of which a layer takes the product: (e^2a - 1) / (e^2a + 1) and 1 / (1 + e^-b).
+struct Gate {
+  Vec filter, opening;
+};
+
+struct GateTerms {
+  Vec less_one, plus_one, opened;  // e^2a - 1, e^2a + 1, 1 + e^-b
+};
+
+inline GateTerms gate_terms(Vec a, Vec b) {
   const Vec twice = at_most(20, at_least(-20, a + a));  // tanh(10) is 1 in float32
   const Vec minus = at_most(60, at_least(-60, -b));     // e^60 * e^20 is still far from overflow
   const Exponential ea = exponential(twice), eb = exponential(minus);
   const Vec less_one = multiply_add(ea.power, ea.part, ea.power - 1.0f);
-  const Vec one_plus = multiply_add(eb.power, eb.part, eb.power + 1.0f);
-  return less_one / ((less_one + 2.0f) * one_plus);
+  return {less_one, less_one + 2.0f, multiply_add(eb.power, eb.part, eb.power + 1.0f)};
 }
 
-inline Vec hyperbolic_tangent(Vec a) {
-  const Exponential e = exponential(at_most(20, at_least(-20, a + a)));
-  const Vec less_one = multiply_add(e.power, e.part, e.power - 1.0f);
-  return less_one / (less_one + 2.0f);
+// Each with one division.
+inline Vec gated(Vec a, Vec b) {
+  const GateTerms t = gate_terms(a, b);
+  return t.less_one / (t.plus_one * t.opened);
 }
 
-inline Vec sigmoid(Vec b) {
-  const Exponential e = exponential(at_most(60, at_least(-60, -b)));
-  return 1.0f / multiply_add(e.power, e.part, e.power + 1.0f);
+inline Gate gate_of(Vec a, Vec b) {
+  const GateTerms t = gate_terms(a, b);
+  const Vec inverse = 1.0f / (t.plus_one * t.opened);
+  return {t.less_one * (t.opened * inverse), t.plus_one * inverse};
 }
 
 // e^x for x <= 0; zero below the smallest normal number.

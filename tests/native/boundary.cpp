@@ -416,6 +416,98 @@ void check_stacks() {
   }
 }
 
+// A head of one channel each but two classes, over three rows: on buffers of exactly its sizes.
+struct SmallestHead {
+  const std::vector<float> three{1, -1, 2}, two{0.5f, -0.5f};
+  std::vector<int64_t> targets{0, 1, 0};
+  std::vector<float> gradients = std::vector<float>(9, -7.0f);
+  double loss = -7;
+  fw_head_t head{};
+  fw_head_gradients_t to{};
+
+  SmallestHead() {
+    head.rows = 3, head.skip = head.head = 1, head.outputs = 2;
+    head.weight0 = head.bias0 = head.weight1 = head.bias1 = two.data();
+    head.skip_sum = head.weights = three.data();
+    head.targets = targets.data();
+    float* const g = gradients.data();
+    to = {g, g + 3, g + 4, g + 5, g + 7};
+  }
+  bool untouched() const { return loss == -7 && gradients == std::vector<float>(9, -7.0f); }
+  int32_t run(int32_t isa, int32_t type, int32_t threads) {
+    return fw_head_loss_cpu(&head, isa, type, threads, &loss, &to);
+  }
+};
+
+void check_head_refused(SmallestHead& h, int32_t isa, int32_t type, int32_t threads, const std::string& why) {
+  CHECK(h.run(isa, type, threads) == FW_INVALID_ARGUMENT);
+  CHECK(last_error().find("fw_head_loss_cpu: " + why) != std::string::npos);
+  CHECK(h.untouched());
+}
+
+template <class Field>
+void check_odd_head(Field fw_head_t::* field, const Field& odd, const std::string& why) {
+  SmallestHead h;
+  h.head.*field = odd;
+  check_head_refused(h, FW_ISA_PORTABLE, FW_FLOAT32, 1, why);
+}
+
+void check_odd_heads() {
+  typedef fw_head_t H;
+  const struct {
+    const char* name;
+    int64_t H::* field;
+  } sizes[] = {{"rows", &H::rows}, {"skip", &H::skip}, {"head", &H::head}, {"outputs", &H::outputs}};
+  for (const auto& size : sizes) {
+    for (int64_t odd : {int64_t{0}, int64_t{-1}, kLeast, kMost}) {
+      check_odd_head(size.field, odd, std::string(size.name) + " is " + std::to_string(odd) + ", it must be 1 to ");
+    }
+  }
+  const struct {
+    const char* name;
+    const float* H::* field;
+  } pointers[] = {{"weight0", &H::weight0}, {"bias0", &H::bias0},       {"weight1", &H::weight1},
+                  {"bias1", &H::bias1},     {"skip_sum", &H::skip_sum}, {"weights", &H::weights}};
+  for (const auto& pointer : pointers) {
+    check_odd_head<const float*>(pointer.field, nullptr, std::string(pointer.name) + " is null");
+  }
+  check_odd_head<const int64_t*>(&H::targets, nullptr, "targets is null");
+  SmallestHead h;
+  for (int64_t odd : {int64_t{-1}, int64_t{2}, kLeast, kMost}) {
+    h.targets[2] = odd;
+    check_head_refused(h, FW_ISA_PORTABLE, FW_FLOAT32, 1,
+                       "target " + std::to_string(odd) + " of row 2 is not one of 2 classes");
+  }
+  h.targets[2] = 0;
+  for (int32_t odd : kFarOff) {
+    check_head_refused(h, odd, FW_FLOAT32, 1, "instruction set " + std::to_string(odd) + " is not one of");
+    check_head_refused(h, FW_ISA_PORTABLE, odd, 1, "type is " + std::to_string(odd) + ", it must be 0 to 1");
+    check_head_refused(h, FW_ISA_PORTABLE, FW_FLOAT32, odd, "threads is " + std::to_string(odd) + ", it must be ");
+  }
+  check_head_refused(h, FW_ISA_PORTABLE, FW_INT8, 1, "type is 2, it must be 0 to 1");
+  check_head_refused(h, FW_ISA_PORTABLE, FW_FLOAT32, 0, "threads is 0, it must be ");
+  CHECK(fw_head_loss_cpu(nullptr, FW_ISA_PORTABLE, FW_FLOAT32, 1, &h.loss, &h.to) == FW_INVALID_ARGUMENT);
+  CHECK(fw_head_loss_cpu(&h.head, FW_ISA_PORTABLE, FW_FLOAT32, 1, nullptr, &h.to) == FW_INVALID_ARGUMENT);
+  CHECK(h.untouched());
+}
+
+void check_heads() {
+  check_odd_heads();
+  fw_features_t features;
+  CHECK(fw_features_cpu(&features) == FW_OK);
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
+    const int32_t expected = features.usable_isas >> isa & 1 ? FW_OK : FW_UNSUPPORTED;
+    for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
+      SmallestHead h;
+      CHECK(h.run(isa, type, 1024) == expected);
+      CHECK(h.untouched() == (expected != FW_OK));
+    }
+  }
+  SmallestHead h;
+  CHECK(fw_head_loss_cpu(&h.head, FW_ISA_PORTABLE, FW_FLOAT32, 1, &h.loss, nullptr) == FW_OK);
+  CHECK(std::isfinite(h.loss) && h.gradients == std::vector<float>(9, -7.0f));
+}
+
 void check_noise() {
   std::vector<float> uniforms(6, -1);
   CHECK(fw_noise_cpu(~uint64_t{0}, UINT32_MAX, kMost - 3, 3, 2, uniforms.data()) == FW_OK);
@@ -482,6 +574,7 @@ void check_library() {
   check_engine_creation();
   check_engine_runs();
   check_stacks();
+  check_heads();
   check_noise();
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "check.h"
@@ -52,6 +53,10 @@ double distance(const Actual& actual, const Expected& expected) {
     size = std::max(size, std::fabs(wanted));
   }
   return most / size;
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@ pytest bench/ --rounds 3              # of the training rows
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -21,18 +22,19 @@ from fastwave import backends, measure, native
 
 ROWS = pytest.StashKey[list[measure.Row]]()
 UNMEASURED = pytest.StashKey[dict[str, str]]()
-KERNELS = pytest.StashKey[list[dict[str, object]]]()
+TABLES = pytest.StashKey[dict[str, list[dict[str, object]]]]()  # more than rows, each under its name
 ROUNDS = 7
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--report", default="bench-report.json", help="where the JSON goes")
     parser.addoption("--compile", default="ref", help="shapes that torch.compile trains too; minutes each on a CPU")
-    parser.addoption("--rounds", type=int, default=ROUNDS, help="rounds of the training rows")
+    parser.addoption("--rounds", type=int, default=ROUNDS, help="rounds of the training rows, and at most of the GPU's")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[ROWS], config.stash[UNMEASURED], config.stash[KERNELS] = [], {}, []
+    config.stash[ROWS], config.stash[UNMEASURED] = [], {}
+    config.stash[TABLES] = {"compiled_kernels": [], "latency": []}
 
 
 @pytest.fixture(autouse=True)
@@ -102,20 +104,27 @@ def not_measured(request) -> dict[str, str]:
 @pytest.fixture
 def compiled_kernels(request) -> list[dict[str, object]]:
     """A record of the report for each kernel compiled ahead, to add to."""
-    return request.config.stash[KERNELS]
+    return request.config.stash[TABLES]["compiled_kernels"]
+
+
+@pytest.fixture
+def latency(request) -> list[dict[str, object]]:
+    """A record of the report for each kernel whose time was taken apart, to add to."""
+    return request.config.stash[TABLES]["latency"]
 
 
 @pytest.fixture
 def in_turn(request) -> Callable[..., list[list[float]]]:
-    """in_turn(runs, device): seconds of each run, a list a run; one after the other in every round."""
+    """in_turn(runs, device, rounds): seconds of each run, a list a run; one after the other in every round."""
+    most = request.config.getoption("--rounds")
 
-    def timed(runs, device="cpu"):
+    def timed(runs, device="cpu", rounds=most):
         if request.config.getoption("benchmark_disable", False):
             pytest.skip("--benchmark-disable: proved, not timed")
         for run in runs:
             run()  # warm-up
-        rounds = [[measure.stopwatch(run, device) for run in runs] for _ in range(request.config.getoption("--rounds"))]
-        return [list(times) for times in zip(*rounds, strict=True)]
+        turns = [[measure.stopwatch(run, device) for run in runs] for _ in range(min(rounds, most))]
+        return [list(times) for times in zip(*turns, strict=True)]
 
     return timed
 
@@ -130,33 +139,43 @@ def unmeasured() -> dict[str, str]:
     return reasons
 
 
+def write_report(config: pytest.Config) -> Path:
+    """All that is known so far."""
+    report = {
+        "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "environment": environment(),
+        "rows": [each.to_dict() for each in config.stash[ROWS]],
+        "not_measured": unmeasured() | config.stash[UNMEASURED],
+        **config.stash[TABLES],
+    }
+    path = Path(config.getoption("report"))
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    return path
+
+
+environment = functools.cache(measure.environment)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A run that is killed, as by a kernel that hangs, leaves the rows that it had."""
+    if item.config.stash[ROWS]:
+        write_report(item.config)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    rows, kernels, absent = config.stash[ROWS], config.stash[KERNELS], unmeasured() | config.stash[UNMEASURED]
-    if not (rows or kernels or config.stash[UNMEASURED]):
+    rows, tables = config.stash[ROWS], [each for each in config.stash[TABLES].values() if each]
+    if not (rows or tables or config.stash[UNMEASURED]):
         return
-    environment = measure.environment()
     terminalreporter.section("fastwave throughput")
     if rows:
         terminalreporter.write_line(measure.table(rows))
     for each in rows:
         terminalreporter.write_line(f"{each.name}: limit {each.limit_reason}; proved: {each.proof}")
-    if kernels:
-        terminalreporter.write_line(
-            measure.aligned(
-                [list(kernels[0]), *(list(map(str, each.values())) for each in kernels)], left=("kernel", "constants")
-            )
-        )
-    terminalreporter.write_line(", ".join(f"{key} {value}" for key, value in environment.items()))
-    for what, reason in absent.items():
+    for records in tables:
+        lines = [list(records[0]), *(list(map(str, each.values())) for each in records)]
+        terminalreporter.write_line(measure.aligned(lines, left=("kernel", "constants")))
+    terminalreporter.write_line(", ".join(f"{key} {value}" for key, value in environment().items()))
+    for what, reason in (unmeasured() | config.stash[UNMEASURED]).items():
         terminalreporter.write_line(f"not measured: {what}: {reason}")
-    report = {
-        "made": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "environment": environment,
-        "rows": [each.to_dict() for each in rows],
-        "not_measured": absent,
-        "compiled_kernels": kernels,
-    }
-    path = Path(config.getoption("report"))
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    terminalreporter.write_line(f"written to {path}")
+    terminalreporter.write_line(f"written to {write_report(config)}")

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that only an NVIDIA GPU shows, in one call of at most 10 minutes and without a network: bench/gpu.sh FOLDER
-# Builds the native libraries outside the checkout, runs every test marked gpu, the GPU rows of the bench and
-# compute-sanitizer, and leaves log.txt, tests.xml and bench.json in FOLDER. A step that fails stops no other.
+# Builds the native libraries outside the checkout, runs every test marked gpu, the GPU rows of the bench (generation,
+# then training) and compute-sanitizer, and leaves in FOLDER log.txt, and of tests, generation and training an .xml, of
+# the rows a .json. A step that fails stops no other.
 # Needs bash, python3 with torch, numpy, safetensors, triton and pytest; nvcc, CMake and a C++ compiler to build.
 # Exit status: 0 all passed, 1 something failed, 2 wrong use, 3 no GPU.
 set -uo pipefail
@@ -34,24 +35,23 @@ PY
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-total=590
 failed=()
 
-# step NAME SECONDS COMMAND...: at most SECONDS, at most what is left; an interrupted pytest still writes its report
+# step NAME END COMMAND...: is stopped in second END of this script, so one that is done early lends its time to the next
 step() {
-  local name=$1 most=$2 left=$((total - SECONDS)) status
+  local name=$1 left=$(($2 - SECONDS)) status
   shift 2
-  [ "$most" -lt "$left" ] || most=$left
   printf '\n=== %s (at %ss)\n' "$name" "$SECONDS"
-  if [ "$most" -lt 5 ]; then
+  if [ "$left" -lt 5 ]; then
     echo "not run: no time left"
     failed+=("$name: not run")
     return
   fi
-  timeout --signal=INT --kill-after=10 "$most" "$@"
+  # an interrupted pytest still writes its report
+  timeout --signal=INT --kill-after=10 "$left" "$@"
   status=$?
   if [ "$status" -ne 0 ]; then
-    echo "failed: $name, status $status$([ "$status" -ne 124 ] || echo " (stopped after ${most}s)")"
+    echo "failed: $name, status $status$([ "$status" -ne 124 ] || echo " (stopped after ${left}s)")"
     failed+=("$name: status $status")
   fi
 }
@@ -66,7 +66,7 @@ ln -s "$repository/kernels" "$package/kernels"
 export PYTHONPATH=$work/site${PYTHONPATH:+:$PYTHONPATH} PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 export TRITON_CACHE_DIR=$work/triton TORCHINDUCTOR_CACHE_DIR=$work/inductor
 
-step "device, driver, versions, commit" 60 bash -c '
+step "device, driver, versions, commit" 30 bash -c '
   nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv 2>&1 || echo "no nvidia-smi"
   nvcc --version 2>&1 | tail -2
   git describe --always --dirty --abbrev=12 --exclude="*" 2>/dev/null || echo "not a git checkout"
@@ -96,27 +96,33 @@ build() {
 }
 export -f build
 export work package
-step "build the native libraries" 120 bash -c build
+step "build the native libraries" 130 bash -c build
 
 cd "$work" || finish 1 # python3 -m puts the current folder first, and the checkout's fastwave/ has no kernels/
 pytest=(python3 -m pytest -c "$repository/pyproject.toml" --rootdir "$repository" -p no:cacheprovider)
 # Only files with such tests: what other tests import may not be installed.
 mapfile -t gpu_tests < <(grep -lE 'mark\.gpu' "$repository"/tests/test_*.py)
-step "tests marked gpu" 180 "${pytest[@]}" -m gpu "${gpu_tests[@]}" --durations=10 --junitxml="$out/tests.xml"
+step "tests marked gpu" 240 "${pytest[@]}" -m gpu "${gpu_tests[@]}" --durations=10 --junitxml="$out/tests.xml"
 
-step "GPU rows of the bench" 180 "${pytest[@]}" -m gpu "$repository/bench/test_training.py" --durations=10 \
-  --compile ref,wide --report "$out/bench.json" --junitxml="$out/bench.xml"
+step "generation" 380 "${pytest[@]}" -m gpu "$repository/bench/test_cuda_engine.py" --durations=10 \
+  --report "$out/generation.json" --junitxml="$out/generation.xml"
+
+step "training" 480 "${pytest[@]}" -m gpu "$repository/bench/test_training.py" --durations=10 \
+  --compile ref,wide --report "$out/training.json" --junitxml="$out/training.xml"
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
 if [ -z "$sanitizer" ]; then
   printf '\n=== compute-sanitizer\nnot run: it is not installed\n'
 else
   export PYTORCH_NO_CUDA_MEMORY_CACHING=1 # every tensor an allocation of its own, whose end the tools see
+  end=480
   for tool in memcheck racecheck initcheck synccheck; do
-    step "compute-sanitizer $tool" 30 "$sanitizer" --tool "$tool" --error-exitcode 1 --target-processes all \
+    end=$((end + 27))
+    step "compute-sanitizer $tool" "$end" "$sanitizer" --tool "$tool" --error-exitcode 1 --target-processes all \
       "${pytest[@]}" -q \
       "$repository/tests/test_triton_gpu.py::test_odd_sizes_are_as_close_as_eager[one layer-float32]" \
-      "$repository/tests/test_cuda_engine.py::test_outputs_on_a_gpu_match_float64[categorical]"
+      "$repository/tests/test_cuda_engine.py::test_outputs_on_a_gpu_match_float64[categorical]" \
+      "$repository/tests/test_cuda_cluster.py::test_outputs_of_a_cluster_on_a_gpu_match_eager_bfloat16"
   done
 fi
 

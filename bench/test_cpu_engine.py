@@ -1,45 +1,17 @@
 """Rows of the CPU engine: every preset, dtype, batch and thread count, each proved against float64 first."""
 
-import functools
-
 import pytest
 import torch
 from eager import EagerLoop
+from proofs import prepared, prove
 
 from fastwave import Engine, WaveNet, WaveNetConfig
 from fastwave.config import PRESETS
 from fastwave.doctor import example
 from tolerances import assert_as_close_as_eager
 
-PROOF_SAMPLES = 24
 SECONDS_A_RUN = 0.1
 ROUNDS = 7  # as in conftest.py
-
-
-@functools.cache
-def prepared(preset):
-    """A model, tokens that fit it, and for them the exact outputs and those of eager float32 and bfloat16."""
-    torch.manual_seed(0)
-    model = WaveNet(WaveNetConfig.preset(preset), backend="reference")
-    tokens, given = example(model.config, PROOF_SAMPLES, batch=1)
-    outputs = {}
-    for dtype in ("float64", "float32", "bfloat16"):
-        engine = Engine(model, backend="reference", dtype=dtype)
-        outputs[dtype] = engine.feed(engine.start(1, **given), tokens, **given)
-    return model, tokens, given, outputs
-
-
-def prove(preset, engine):
-    """float32 by the rule of tolerances.py; bfloat16 no worse than eager bfloat16; int8 within 4 times of that."""
-    _, tokens, given, outputs = prepared(preset)
-    fed = engine.feed(engine.start(1, **given), tokens, **given)
-    if engine.dtype == "float32":
-        return assert_as_close_as_eager(fed, outputs["float32"], outputs["float64"])
-    error = float((fed - outputs["float64"]).abs().max())
-    eager = float((outputs["bfloat16"].double() - outputs["float64"]).abs().max())
-    limit = {"bfloat16": 1, "int8": 4}[engine.dtype] * eager
-    assert error <= limit, f"{engine.dtype}: error {error:.3g}, limit {limit:.3g}"
-    return f"{engine.dtype}: error {error:.3g}, eager bfloat16's {eager:.3g}"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -47,10 +19,10 @@ def prove(preset, engine):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_cpu_engine(row, preset, dtype, batch, threads):
-    model = prepared(preset)[0]
-    config = model.config
+    config = WaveNetConfig.preset(preset)
+    model = prepared(config)[0]
     engine = Engine(model, backend="cpu", dtype=dtype, threads=threads)
-    proof = prove(preset, engine)
+    proof = prove(engine)
     # at least 1024, the chunk of `generate`: a run copies the state first, half a megabyte a stream at `ref`
     samples = max(1024, int(SECONDS_A_RUN * 2e10 / config.flop_per_sample / batch))
     given = example(config, (ROUNDS + 2) * samples, batch)[1]

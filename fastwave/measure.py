@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 
@@ -22,6 +22,16 @@ from .errors import BackendUnavailable
 
 REAL_TIME_RATE = 16_000  # rows state their speed in multiples of it
 WEIGHT_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}
+
+
+class Limit(Protocol):
+    """What nothing on this machine can pass."""
+
+    def samples_per_second(self, batch: int = 1, threads: int = 1) -> float:
+        """Over all streams."""
+
+    def explain(self, batch: int = 1) -> str:
+        """What it consists of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +191,7 @@ class Row:
     times_baseline: float | None = None  # as fast: the median over the rounds
     peak_memory: int | None = None  # bytes beyond what is held before a step
     share_of_baseline_memory: float | None = None
+    microseconds: float | None = None  # from one sample of a stream to its next, where that is what counts
 
     @property
     def times_real_time(self) -> float:
@@ -195,12 +206,12 @@ class Row:
     def to_dict(self) -> dict[str, object]:
         """For JSON: without the fields that mean nothing for this row."""
         fields = {
-            key: value for key, value in dataclasses.asdict(self).items() if key not in OF_TRAINING or value is not None
+            key: value for key, value in dataclasses.asdict(self).items() if key not in OPTIONAL or value is not None
         }
         return {**fields, "times_real_time": self.times_real_time, "share_of_limit": self.share}
 
 
-OF_TRAINING = tuple(field.name for field in dataclasses.fields(Row) if field.default is None)
+OPTIONAL = tuple(field.name for field in dataclasses.fields(Row) if field.default is None)
 
 
 def make_row(
@@ -208,7 +219,7 @@ def make_row(
     samples: int,
     seconds: Sequence[float],
     proof: str,
-    limit: Ceiling | TrainingCeiling | None,
+    limit: Limit | None,
     *,
     dtype: str,
     batch: int = 1,
@@ -239,7 +250,7 @@ def _p20_p80(rates: Sequence[float]) -> tuple[float, float]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as text, one line each under a header; columns of training where one has them."""
+    """The rows as text, one line each under a header; a field that not all rows have is shown where one has it."""
     columns: dict[str, Callable[[Row], str]] = {
         "row": lambda row: row.name,
         "samples/s": lambda row: f"{row.median:,.0f}",
@@ -252,14 +263,17 @@ def table(rows: Sequence[Row]) -> str:
         "threads": lambda row: str(row.threads),
         "dtype": lambda row: row.dtype,
     }
-    if any(getattr(row, name) is not None for row in rows for name in OF_TRAINING):
-        columns |= {
-            "GFLOP/s": lambda row: _cell(row.flop_per_second, ",.0f", 1e9),
-            "GB/s": lambda row: _cell(row.bytes_per_second, ",.1f", 1e9),
-            "x eager": lambda row: _cell(row.times_baseline, ".2f"),
-            "peak MB": lambda row: _cell(row.peak_memory, ",.0f", 1e6),
-            "of eager": lambda row: _cell(row.share_of_baseline_memory, ".2f"),
-        }
+    optional: dict[str, tuple[str, Callable[[Row], str]]] = {
+        "microseconds": ("us/sample", lambda row: _cell(row.microseconds, ",.2f")),
+        "flop_per_second": ("GFLOP/s", lambda row: _cell(row.flop_per_second, ",.0f", 1e9)),
+        "bytes_per_second": ("GB/s", lambda row: _cell(row.bytes_per_second, ",.1f", 1e9)),
+        "times_baseline": ("x eager", lambda row: _cell(row.times_baseline, ".2f")),
+        "peak_memory": ("peak MB", lambda row: _cell(row.peak_memory, ",.0f", 1e6)),
+        "share_of_baseline_memory": ("of eager", lambda row: _cell(row.share_of_baseline_memory, ".2f")),
+    }
+    columns |= dict(
+        column for field, column in optional.items() if any(getattr(row, field) is not None for row in rows)
+    )
     return aligned([list(columns), *([cell(row) for cell in columns.values()] for row in rows)], left=("row", "dtype"))
 
 

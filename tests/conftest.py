@@ -27,3 +27,13 @@ def machine(cuda_on_cpu, monkeypatch):
     yield on_cpu.use(cuda_on_cpu, monkeypatch)
     gc.collect()  # engines go before their library does
     native._open.cache_clear()
+
+
+@pytest.fixture
+def gpu():
+    """The name of the device, or a skip that says what is missing."""
+    if reason := native.missing("cuda") or native.no_cuda_device():
+        pytest.skip(f"no GPU: not measured ({reason})")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU: not measured (torch sees none)")
+    return torch.cuda.get_device_name()

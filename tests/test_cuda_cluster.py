@@ -147,6 +147,61 @@ def test_an_output_that_is_not_finite_is_named_and_the_engine_lives_on(machine, 
     assert torch.isfinite(engine.feed(state, tokens)).all()
 
 
+# On a GPU
+
+
+@pytest.fixture
+def clusters(gpu):
+    """The name of a device that has clusters."""
+    if torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip(f"{gpu} has no clusters")
+    return gpu
+
+
+@pytest.mark.gpu
+def test_outputs_of_a_cluster_on_a_gpu_match_eager_bfloat16(clusters, monkeypatch):
+    for each in KERNELS:
+        take(monkeypatch, each)
+        for batch in (1, 9):
+            check_outputs(make_model("categorical"), batch, 30)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CONFIGS)
+def test_outputs_of_every_configuration_on_a_gpu_match_eager_bfloat16(clusters, kernel, name):
+    for batch in (3, 16):
+        check_outputs(make_model(name), batch, 30)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sizes", ODD_SIZES, ids=lambda sizes: "-".join(map(str, sizes[:7])))
+def test_odd_sizes_on_a_gpu_match_eager_bfloat16(clusters, kernel, sizes):
+    check_outputs(odd_model(sizes), 9, 12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("preset", ["ref", "small", "music8x10"])
+def test_outputs_of_a_preset_on_a_gpu_match_eager_bfloat16(clusters, kernel, preset):
+    check_outputs(lively(**PRESETS[preset]), 9, 48)
+
+
+@pytest.mark.gpu
+def test_a_stream_of_a_cluster_on_a_gpu_is_the_same_in_any_batch_and_any_chunks(clusters, kernel):
+    engine = engine_of(lively(**PRESETS["ref"]))
+    whole = engine.run(engine.start(1200), 600, seed=1)  # more clusters than fit at once
+    for row in (0, 577, 1199):
+        state = engine.start(1, streams=[row])
+        pieces = [engine.run(state, samples, seed=1) for samples in (1, 130, 469)]
+        assert torch.equal(torch.cat(pieces, dim=1)[0], whole[row])
+
+
+@pytest.mark.gpu
+def test_a_hundred_thousand_samples_of_a_cluster_on_a_gpu_are_the_same_twice(clusters, kernel):
+    engine = engine_of(lively(**PRESETS["small"]))
+    first, second = (engine.run(engine.start(20), 100_000, seed=2) for _ in "ab")
+    assert torch.equal(first, second)
+
+
 # The rule that chooses it
 
 

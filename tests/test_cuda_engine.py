@@ -369,16 +369,6 @@ def test_every_preset_has_room_for_its_streams_in_shared_memory(machine, preset,
 # On a GPU
 
 
-@pytest.fixture
-def gpu():
-    """The name of the device, or a skip that says what is missing."""
-    if reason := native.missing("cuda") or native.no_cuda_device():
-        pytest.skip(f"no GPU: not measured ({reason})")
-    if not torch.cuda.is_available():
-        pytest.skip("no GPU: not measured (torch sees none)")
-    return torch.cuda.get_device_name()
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", CONFIGS)
 def test_outputs_on_a_gpu_match_float64(gpu, name):

@@ -1,0 +1,129 @@
+"""The GPU rows of the bench, as far as they go without one: their code on CUDA sources that run on the CPU."""
+
+import pytest
+import torch
+
+from fastwave import WaveNetConfig, measure, native
+from shapes import BASE, CONFIGS
+
+generation = pytest.importorskip("generation", reason="no bench/ around these tests")
+latency = pytest.importorskip("latency", reason="no bench/ around these tests")
+
+DEVICE = generation.Device("cpu", "made up", 4e12, {"float32": 6e13, "bfloat16": 8e14}, 132, 228 << 10, 2e9)
+MODELS = {name: WaveNetConfig(**{**BASE, **CONFIGS[name]}) for name in ("categorical", "categorical-linear-ids")}
+
+
+def in_turn(runs, place, rounds):
+    """As the bench's own, without its options."""
+    return [[measure.stopwatch(run, place) for _ in range(rounds)] for run in runs]
+
+
+@pytest.fixture
+def engines(machine):
+    """The cuda backend on the CPU, for engines that the bench keeps no longer than it."""
+    yield
+    generation.proved.cache_clear()
+
+
+KERNELS = [("float32", "auto"), ("bfloat16", "general"), ("bfloat16", "cluster"), ("bfloat16", "cluster-unfolded")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("dtype", "kernel"), KERNELS)
+def test_a_row_has_its_proof_its_kernel_and_its_limit(engines, model, dtype, kernel):
+    rows = []
+    wanted = [(model, MODELS[model], dtype, kernel)]
+
+    generation.compare(wanted, 3, DEVICE, rows, in_turn, seconds=0.02)
+
+    (row,) = rows
+    ran = "general" if kernel == "auto" else kernel
+    assert row.name == f"generate {model}, cuda engine {ran}"
+    assert f"{dtype}: error" in row.proof and f"kernel {ran}: " in row.proof
+    assert (row.batch, row.dtype, row.device) == (3, dtype, "made up")
+    assert row.p20 <= row.median <= row.p80 < row.limit
+    assert row.microseconds == pytest.approx(3e6 / row.median)
+    assert "us/sample" in measure.table(rows)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_proved_fails_and_leaves_the_others_their_rows(engines, monkeypatch):
+    def wrong(engine, streams):
+        assert engine.dtype == "float32", "planted"
+        return "planted"
+
+    monkeypatch.setattr(generation, "prove", wrong)
+    rows = []
+    wanted = [("categorical", MODELS["categorical"], dtype, "general") for dtype in ("bfloat16", "float32")]
+
+    with pytest.raises(AssertionError, match="categorical, bfloat16, kernel general: planted"):
+        generation.compare(wanted, 1, DEVICE, rows, in_turn, seconds=0.02)
+
+    assert [row.dtype for row in rows] == ["float32"]
+
+
+@pytest.mark.slow
+def test_streams_draw_noise_of_their_own_and_runs_go_on(engines):
+    model = generation.proved("categorical", MODELS["categorical"], "float32", "auto")
+    run = generation.running(model.engine, 3)
+    first, second = run(40), run(40)
+
+    expected = model.engine.run(model.engine.start(3), 80)
+
+    assert torch.equal(torch.cat([first, second], dim=1), expected)
+    assert len(expected.unique(dim=0)) == 3
+
+
+@pytest.mark.parametrize(("rate", "most", "expected"), [(1e4, 10_000, 1000), (1e4, 300, 300), (1.0, 300, 1)])
+def test_a_run_is_as_long_as_it_was_asked_to_be(monkeypatch, rate, most, expected):
+    monkeypatch.setattr(measure, "stopwatch", lambda run, place: run() / rate)
+    assert generation.samples_in(0.1, lambda samples: samples, most, "cpu") == expected
+
+
+def plan(kernel, **fields):
+    sizes = {"blocks_per_cluster": 0, "layer_blocks": 0, "streams_per_block": 8, "blocks": 8, "shared": 226_800}
+    return native.CudaPlan(kernel=kernel, reason="", workspace=256, **{**sizes, **fields})
+
+
+@pytest.mark.parametrize(
+    ("kernel", "streams", "dtype", "microseconds", "because"),
+    [
+        ("cluster", 1, "bfloat16", (23 * 53 + 7 * 180) / 2e3, "a chain of 23 products"),
+        ("cluster-unfolded", 128, "bfloat16", (42 * 53 + 7 * 180) / 2e3, "a chain of 42 products"),
+        ("cluster", 129, "bfloat16", 2 * (23 * 53 + 7 * 180) / 2e3, "2 times"),  # 16 clusters of 8 fit 132 at once
+        ("general", 1, "bfloat16", (2 * 868_800 + 20 * 2 * 64 * 4) / 4e6, "1.75 MB at 4000 GB/s"),
+        ("general", 1024, "float32", 1024 * 2 * 868_800 / 6e7, "1779.30 MFLOP at 60000 GFLOP/s"),
+    ],
+)
+def test_the_limit_is_the_longest_of_bytes_operations_and_chain(kernel, streams, dtype, microseconds, because):
+    clustered = {"blocks_per_cluster": 8, "layer_blocks": 5} if kernel != "general" else {}
+    config = WaveNetConfig.preset("ref")
+    ceiling = generation.GenerationCeiling(plan(kernel, **clustered), config, dtype, DEVICE)
+
+    assert config.weights_read_per_sample == 868_800
+    assert 1e6 * streams / ceiling.samples_per_second(streams) == pytest.approx(microseconds)
+    first, *others = ceiling.explain(streams).split("; ")
+    assert because in first
+    assert len(others) == (2 if kernel != "general" else 1)
+    rings = f"{streams * 20 * 2 * 64 * 4 / 1e6:.3g} MB"  # all that a cluster reads and writes; it holds the weights
+    assert kernel == "general" or any(other.startswith(rings) for other in others)
+
+
+def test_the_terms_of_made_up_times_are_found_again():
+    layers = [1, 2, 3, 4, 6, 8, 10, 12, 16, 20]
+    blocks = [1, 1, 1, 1, 2, 2, 3, 3, 4, 5]
+    seconds = [9e-7 + 1.1e-7 * count + 2.5e-7 * (some - 1) for count, some in zip(layers, blocks, strict=True)]
+
+    exact = latency.terms_of(layers, blocks, seconds)
+    assert (exact.tail, exact.layer, exact.hop) == pytest.approx((9e-7, 1.1e-7, 2.5e-7))
+    assert exact.residual < 1e-15
+
+    rough = latency.terms_of(layers, blocks, [each + 1e-8 * (-1) ** i for i, each in enumerate(seconds)])
+    assert (rough.tail, rough.layer, rough.hop) == pytest.approx((9e-7, 1.1e-7, 2.5e-7), rel=0.2)
+    assert 5e-9 < rough.residual <= 1e-8
+
+
+def test_terms_that_cannot_be_told_apart_are_refused():
+    with pytest.raises(ValueError, match="do not tell layer, hop and tail apart"):
+        latency.terms_of([1, 2, 3, 4], [1, 1, 1, 1], [1.0, 2.0, 3.0, 4.0])

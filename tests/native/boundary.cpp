@@ -272,7 +272,7 @@ struct SmallestStack {
   fw_stack_t stack{};
   fw_stack_gradients_t to{};
 
-  SmallestStack() : streams(6, -7), gates(6, -7), skip_sum(3, -7) {
+  SmallestStack() : streams(6, -7), gates(12, -7), skip_sum(3, -7) {
     stack.batch = stack.residual = stack.gate = stack.skip = stack.condition = 1;
     stack.taps = stack.layers = 2;
     stack.time = 3;

@@ -55,7 +55,7 @@ double distance(const Actual& actual, const Expected& expected) {
   return most / size;
 }
 
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof a[0]) == 0);
 }
 

@@ -45,6 +45,16 @@ inline void acquire([[maybe_unused]] void* place) {
 #endif
 }
 
+#if defined(__SANITIZE_THREAD__)
+// What `fiber` has done so far is seen after `acquire(place)`; said by another.
+__attribute__((no_sanitize("thread"), noinline)) inline void release_of(void* fiber, void* place) {
+  void* const self = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(fiber, __tsan_switch_to_fiber_no_sync);
+  __tsan_release(place);
+  __tsan_switch_to_fiber(self, __tsan_switch_to_fiber_no_sync);
+}
+#endif
+
 // The scheduler's own tables are touched by all fibers of a block in turn: that is no race.
 struct Unwatched {
   Unwatched() {
@@ -197,6 +207,13 @@ class Context {
 #endif
   }
 
+  // All that has been done here happened before whoever acquires `left`.
+  void leave([[maybe_unused]] void* left) {
+#if defined(__SANITIZE_THREAD__)
+    release_of(tsan_, left);
+#endif
+  }
+
   void know_stack() {
     bottom_ = stack_;
     size_ = kStack;
@@ -215,9 +232,9 @@ class Context {
 #endif
 };
 
-// Who writes a value that was put into another block, as ThreadSanitizer sees it: it knows all that the putting thread
-// knew, but the thread does not know that the value has been written. Whoever acquires `place` does,
-// and the end of the block, which acquires `left`. A report names the line that the address `caller` belongs to.
+// Who writes values that were put into other blocks, as ThreadSanitizer sees it: it knows all that the putting thread
+// knew, but the thread does not know when a value has been written. Who acquires `place` does, and the end of the
+// block, which acquires `left`. A report names the line that the address `caller` belongs to.
 class Messenger {
  public:
   Messenger() = default;
@@ -228,26 +245,28 @@ class Messenger {
   ~Messenger() {
     if (stack_.memory != nullptr) Stacks::all().give(stack_);
   }
-  __attribute__((no_sanitize("thread"), noinline)) void writes(void* to, size_t bytes, void* place, void* left,
+  __attribute__((no_sanitize("thread"), noinline)) void writes(void* to, size_t bytes, void* told, void* place,
                                                                void* caller) {
-    void* const sender = __tsan_get_current_fiber();
-    __tsan_release(&told_);
+    __tsan_release(told);
     if (stack_.memory == nullptr) stack_ = Stacks::all().take();
+    void* const sender = __tsan_get_current_fiber();
     __tsan_switch_to_fiber(stack_.tsan, __tsan_switch_to_fiber_no_sync);
-    __tsan_acquire(&told_);
+    __tsan_acquire(told);
     __tsan_func_entry(caller);
     __tsan_write_range(to, bytes);
     __tsan_func_exit();
     __tsan_release(place);
-    __tsan_release(left);
     __tsan_switch_to_fiber(sender, __tsan_switch_to_fiber_no_sync);
+  }
+  void leave(void* left) {
+    if (stack_.memory != nullptr) release_of(stack_.tsan, left);
   }
 
  private:
   Stack stack_{};
-  char told_ = 0;
 #else
   void writes(void*, size_t, void*, void*, void*) {}
+  void leave(void*) {}
 #endif
 };
 

@@ -71,7 +71,6 @@ inline void entry() {
     --here->alive;
     here->warps[static_cast<size_t>(self->index / kLanes)].ended |= 1u << self->index % kLanes;
   }
-  release(&here->left_place);
   self->context.switch_to(here->scheduler, true);
 }
 
@@ -85,14 +84,12 @@ inline void Block::wait(Wait what, const Line& line) {
   Fiber& self = *fiber;
   self.wait = what;
   self.line = line;
-  release(&left_place);
   self.context.switch_to(scheduler);
 }
 
 template <class Describe>
 void Block::fail_here(const Describe& describe) {
   launch.fail(describe());
-  release(&left_place);
   fiber->context.switch_to(scheduler);
   abort();  // nobody resumes a fiber of a failed launch
 }
@@ -139,6 +136,8 @@ inline void Block::begin() {
 inline void Block::end() {
   post();
   account();
+  for (const auto& each : fibers) each->context.leave(&left_place);
+  for (Warp& each : warps) each.messenger.leave(&left_place);
   acquire(&left_place);
   if (shared != nullptr) {
 #if defined(__SANITIZE_ADDRESS__)

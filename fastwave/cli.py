@@ -345,11 +345,12 @@ def _save_every(options: argparse.Namespace, config: WaveNetConfig) -> int | Non
 
 
 def _training_bytes(config: WaveNetConfig, backend: str, recompute: bool = False) -> int:
-    """float32 activations kept for the way back, for 1,000 samples: of a layer x, tanh, sigmoid and z by autograd, x
-    and z by the kernels, x alone with recompute; then the gradient of the skip sum.
+    """float32 activations kept for the way back, for 1,000 samples: of a layer x, and tanh, sigmoid and z by autograd,
+    tanh and sigmoid by the kernels on the CPU, z by those of Triton, nothing with recompute; then the gradient of the
+    skip sum.
     """
-    r, g = config.residual_channels, config.gate_channels
-    layer = r + 3 * g if backend == "reference" else r if recompute else r + g
+    kept = 3 if backend == "reference" else 0 if recompute else 2 if backend == "cpu" else 1
+    layer = config.residual_channels + kept * config.gate_channels
     return 4 * 1000 * (config.layers * layer + config.skip_channels)
 
 

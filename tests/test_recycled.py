@@ -75,7 +75,7 @@ def test_small_tensors_are_left_to_the_allocator(pool):
     assert held(pool) == (0, 0)
 
 
-def test_steps_of_training_take_memory_once_and_learn_as_without(monkeypatch):
+def test_steps_of_training_take_memory_once_and_learn_as_without(monkeypatch, pool):
     config = WaveNetConfig(
         residual_channels=16, gate_channels=16, skip_channels=32, head_channels=32, dilations=(1, 2, 4), classes=256
     )
@@ -91,15 +91,15 @@ def test_steps_of_training_take_memory_once_and_learn_as_without(monkeypatch):
             # twice the same weights: two sets of blocks in use
             (model.loss(each) + model.loss(each.flip(1))).backward()
             optimizer.step()
-            most.append(recycled._shared._most)
+            most.append(pool._most)
         return [p.detach() for p in model.parameters()], most
 
-    recycled.release()
+    monkeypatch.setattr(recycled, "empty", pool.empty)
     weights, most = train()
     assert most[0] > 0 and len(set(most)) == 1
     gc.collect()
-    recycled.release()
-    assert recycled._shared._in_use == 0, "a tensor is left over"
+    pool.release()
+    assert held(pool) == (0, 0), "a tensor is left over"
     monkeypatch.setattr(recycled, "LEAST", 1 << 60)
     for a, b in zip(weights, train()[0], strict=True):
         assert torch.equal(a, b)

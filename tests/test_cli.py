@@ -90,8 +90,9 @@ def test_training_memory_in_info_is_what_autograd_keeps(backend, recompute):
     parameters = {parameter.data_ptr() for parameter in model.parameters()}
 
     def keep(tensor):
-        seen.append(weakref.ref(tensor))  # what the head keeps of one piece is gone before the next
-        return tensor
+        held = tensor.detach()  # itself, where it is an output, it would hold itself for ever
+        seen.append(weakref.ref(held))  # what the head keeps of one piece is gone before the next
+        return held
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = model.loss(torch.randint(256, (1, 8000)))

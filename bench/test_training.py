@@ -84,8 +84,8 @@ def prove(steps, window, not_measured):
             continue
         loss, of_eager = actual.pop("loss"), eager[step.dtype]
         own = actual[STRETCHES]
-        judged("loss, the mean of its stretches", loss, own.mean(), own.double().mean())
-        figures = [judged(name, actual[name], of_eager[name], measures[name]) for name in actual]
+        assert_as_close_as_eager(loss, own.mean(), own.double().mean(), "loss, the mean of its stretches")
+        figures = [assert_as_close_as_eager(actual[name], of_eager[name], measures[name], name) for name in actual]
         proofs[step] = f"{', '.join(name.removeprefix('gradient of ') for name in actual)}; {STRETCHES}: {figures[0]}"
         able.append(step)
     return able, proofs
@@ -95,13 +95,6 @@ def found(step):
     """The loss and its stretches, and but for torch.compile the skip sum and the gradients of the stack alone."""
     results = step.results()
     return results if step.means == "compiled" else {**results, **Stack(step).results()}
-
-
-def judged(name, actual, eager, measure_of_both):
-    try:
-        return assert_as_close_as_eager(actual, eager, measure_of_both)
-    except AssertionError as error:
-        raise AssertionError(f"{name}: {error}") from error
 
 
 def add_rows(rows, part, steps, times, proofs, peaks):

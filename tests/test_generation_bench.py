@@ -1,12 +1,15 @@
 """The GPU rows of the bench, as far as they go without one: their code on CUDA sources that run on the CPU."""
 
+import copy
+
 import pytest
 import torch
 
-from fastwave import WaveNetConfig, measure, native
+from fastwave import Engine, WaveNetConfig, measure, native
 from shapes import BASE, CONFIGS
 
 generation = pytest.importorskip("generation", reason="no bench/ around these tests")
+proofs = pytest.importorskip("proofs", reason="no bench/ around these tests")
 latency = pytest.importorskip("latency", reason="no bench/ around these tests")
 
 DEVICE = generation.Device("cpu", "made up", 4e12, {"float32": 6e13, "bfloat16": 8e14}, 132, 228 << 10, 2e9)
@@ -61,6 +64,17 @@ def test_what_cannot_be_proved_fails_and_leaves_the_others_their_rows(engines, m
         generation.compare(wanted, 1, DEVICE, rows, in_turn, seconds=0.02)
 
     assert [row.dtype for row in rows] == ["float32"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_engine_with_a_wrong_weight_is_not_proved(dtype):
+    config = MODELS["categorical"]
+    model = copy.deepcopy(proofs.prepared(config, 2)[0])
+    assert f"{dtype}: error" in proofs.prove(Engine(model, "cpu", dtype), 2)
+    with torch.no_grad():
+        model.get_parameter("skip.weight")[0].mul_(1.5)
+    with pytest.raises(AssertionError, match=rf"{dtype}: error .*limit"):
+        proofs.prove(Engine(model, "cpu", dtype), 2)
 
 
 @pytest.mark.slow

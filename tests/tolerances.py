@@ -20,13 +20,15 @@ FLOORS = {dtype: 2 * torch.finfo(dtype).eps for dtype in (torch.float64, torch.f
 EXACT = 1e-10
 
 
-def assert_as_close_as_eager(actual: Tensor, eager: Tensor, exact: Tensor) -> str:
+def assert_as_close_as_eager(actual: Tensor, eager: Tensor, exact: Tensor, what: str = "") -> str:
     """Fail unless `actual` is at most twice as far from `exact` (float64) as `eager` of the same dtype, plus a floor.
 
     Distance is the largest absolute difference. Returns the figures in one line, for a bench to print as its proof.
+    A failure names `what`.
     """
-    assert actual.dtype == eager.dtype, f"actual is {actual.dtype}, eager is {eager.dtype}: compare like with like"
-    _require_comparable(actual, eager, exact)
+    label = f"{what}: " if what else ""
+    assert actual.dtype == eager.dtype, f"{label}{actual.dtype} beside eager's {eager.dtype}: compare like with like"
+    _require_comparable(actual, eager, exact, label=label)
     distance, eager_distance = _distance(actual, exact), _distance(eager, exact)
     floor = FLOORS[eager.dtype] * _largest(exact)
     limit = 2 * eager_distance + floor
@@ -34,7 +36,7 @@ def assert_as_close_as_eager(actual: Tensor, eager: Tensor, exact: Tensor) -> st
         f"{str(eager.dtype).removeprefix('torch.')}: error {distance:.3g}, eager's {eager_distance:.3g}, "
         f"floor {floor:.3g}, limit {limit:.3g}"
     )
-    assert distance <= limit, f"{figures}; worst at index {_worst(actual, exact)} of {list(exact.shape)}"
+    assert distance <= limit, f"{label}{figures}; worst at index {_worst(actual, exact)} of {list(exact.shape)}"
     return figures
 
 
@@ -49,14 +51,14 @@ def assert_exact(actual: Tensor, expected: Tensor) -> None:
     )
 
 
-def _require_comparable(*tensors: Tensor) -> None:
+def _require_comparable(*tensors: Tensor, label: str = "") -> None:
     shapes = [list(tensor.shape) for tensor in tensors]
-    assert all(shape == shapes[-1] for shape in shapes), f"shapes differ: {shapes}"
-    assert tensors[-1].numel(), f"nothing to compare: shape {shapes[-1]}"
-    assert tensors[-1].dtype == torch.float64, f"the measure must be float64, got {tensors[-1].dtype}"
+    assert all(shape == shapes[-1] for shape in shapes), f"{label}shapes differ: {shapes}"
+    assert tensors[-1].numel(), f"{label}nothing to compare: shape {shapes[-1]}"
+    assert tensors[-1].dtype == torch.float64, f"{label}the measure must be float64, got {tensors[-1].dtype}"
     for tensor in tensors:  # a non-finite reference is as useless as a non-finite result
         bad = int(torch.isfinite(tensor).logical_not().sum())
-        assert not bad, f"{bad} of {tensor.numel()} values are not finite"
+        assert not bad, f"{label}{bad} of {tensor.numel()} values are not finite"
 
 
 def _largest(values: Tensor) -> float:

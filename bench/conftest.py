@@ -18,7 +18,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastwave import backends, measure, native
+from fastwave import backends
+from fastwave.runtime import library
+from fastwave.tools import measure
 
 ROWS = pytest.StashKey[list[measure.Row]]()
 UNMEASURED = pytest.StashKey[dict[str, str]]()
@@ -134,8 +136,8 @@ def unmeasured() -> dict[str, str]:
     reasons = {f"{each.role} {each.name}": each.reason for each in backends() if not each.available}
     if not torch.cuda.is_available():
         reasons["GPU rows"] = "no GPU: not measured"
-    if native.missing("cpu"):
-        reasons["limits"] = str(native.missing("cpu"))
+    if library.missing("cpu"):
+        reasons["limits"] = str(library.missing("cpu"))
     return reasons
 
 

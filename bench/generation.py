@@ -9,12 +9,14 @@ import unittest.mock
 from collections.abc import Callable, Sequence
 
 import torch
-from proofs import prepared, prove
 from torch import Tensor
 
-from fastwave import Engine, FastwaveError, WaveNetConfig, measure, native
-from fastwave.cuda_engine import CudaEngine
-from fastwave.doctor import example
+from fastwave import Engine, FastwaveError, WaveNetConfig
+from fastwave.engine.cuda import CudaEngine
+from fastwave.runtime import library
+from fastwave.tools import measure
+from fastwave.tools.doctor import example
+from proofs import prepared, prove
 
 PROOF_STREAMS = 9  # one more than a cluster takes
 SECONDS_A_RUN = 0.2
@@ -65,7 +67,7 @@ def highest_clock(index: int) -> float:
 class GenerationCeiling:
     """What one device does at best in generating with one model on one kernel."""
 
-    plan: native.CudaPlan
+    plan: library.CudaPlan
     config: WaveNetConfig
     dtype: str
     device: Device
@@ -118,7 +120,7 @@ class Contender:
     engine: Engine
     proof: str
 
-    def plan(self, streams: int) -> native.CudaPlan:
+    def plan(self, streams: int) -> library.CudaPlan:
         """How so many streams are launched."""
         driver = self.engine._driver
         assert isinstance(driver, CudaEngine)
@@ -129,7 +131,7 @@ class Contender:
 def proved(name: str, config: WaveNetConfig, dtype: str, kernel: str) -> Contender:
     """An engine on this kernel that has shown its outputs; an AssertionError where they are wrong."""
     model = prepared(config, PROOF_STREAMS)[0]
-    with unittest.mock.patch("fastwave.engine.CudaEngine", functools.partial(CudaEngine, kernel=kernel)):
+    with unittest.mock.patch("fastwave.engine.engine.CudaEngine", functools.partial(CudaEngine, kernel=kernel)):
         engine = Engine(model, backend="cuda", dtype=dtype)
     return Contender(name, engine, f"{prove(engine, PROOF_STREAMS)}, {PROOF_STREAMS} streams")
 

@@ -101,7 +101,7 @@ step "build the native libraries" 130 bash -c build
 cd "$work" || finish 1 # python3 -m puts the current folder first, and the checkout's fastwave/ has no kernels/
 pytest=(python3 -m pytest -c "$repository/pyproject.toml" --rootdir "$repository" -p no:cacheprovider)
 # Only files with such tests: what other tests import may not be installed.
-mapfile -t gpu_tests < <(grep -lE 'mark\.gpu' "$repository"/tests/test_*.py)
+mapfile -t gpu_tests < <(grep -lE 'mark\.gpu' "$repository"/tests/*/test_*.py)
 step "tests marked gpu" 240 "${pytest[@]}" -m gpu "${gpu_tests[@]}" --durations=10 --junitxml="$out/tests.xml"
 
 step "generation" 380 "${pytest[@]}" -m gpu "$repository/bench/test_cuda_engine.py" --durations=10 \
@@ -120,9 +120,9 @@ else
     end=$((end + 27))
     step "compute-sanitizer $tool" "$end" "$sanitizer" --tool "$tool" --error-exitcode 1 --target-processes all \
       "${pytest[@]}" -q \
-      "$repository/tests/test_triton_gpu.py::test_odd_sizes_are_as_close_as_eager[one layer-float32]" \
-      "$repository/tests/test_cuda_engine.py::test_outputs_on_a_gpu_match_float64[categorical]" \
-      "$repository/tests/test_cuda_cluster.py::test_outputs_of_a_cluster_on_a_gpu_match_eager_bfloat16"
+      "$repository/tests/stack/test_triton_gpu.py::test_odd_sizes_are_as_close_as_eager[one layer-float32]" \
+      "$repository/tests/engine/test_cuda.py::test_outputs_on_a_gpu_match_float64[categorical]" \
+      "$repository/tests/engine/test_cuda_cluster.py::test_outputs_of_a_cluster_on_a_gpu_match_eager_bfloat16"
   done
 fi
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from eager import EagerLoop
-from proofs import prepared, prove
 
+from eager import EagerLoop
 from fastwave import Engine, WaveNet, WaveNetConfig
 from fastwave.config import PRESETS
-from fastwave.doctor import example
+from fastwave.tools.doctor import example
+from proofs import prepared, prove
 from tolerances import assert_as_close_as_eager
 
 SECONDS_A_RUN = 0.1

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+
+from fastwave import WaveNetConfig, dilation_cycle
+from fastwave.config import PRESETS
+from fastwave.runtime import library
 from generation import compare, proved, this_gpu
 from latency import terms_of
-
-from fastwave import WaveNetConfig, dilation_cycle, native
-from fastwave.config import PRESETS
 
 STREAMS = (1, 8, 128, 1024, 8192)
 LAYERS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20)
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture(scope="module")
 def gpu():
     """The device with its ceilings, or a skip that says what is missing."""
-    if reason := native.missing("cuda") or native.no_cuda_device():
+    if reason := library.missing("cuda") or library.no_cuda_device():
         pytest.skip(f"no GPU: not measured ({reason})")
     if not torch.cuda.is_available():
         pytest.skip("no GPU: not measured (torch sees none)")

@@ -5,10 +5,11 @@ import statistics
 
 import pytest
 import torch
-from training import MEANS, STRETCHES, Stack, Step, Window, exact, peak_memory
 
-from fastwave import WaveNetConfig, measure
+from fastwave import WaveNetConfig
+from fastwave.tools import measure
 from tolerances import assert_as_close_as_eager
+from training import MEANS, STRETCHES, Stack, Step, Window, exact, peak_memory
 
 # batch 2 of so many time steps: a step of plain PyTorch takes about 1.2 s on one core
 CPU_STEPS = {"ref": 8192, "small": 16_384, "large": 2048, "vocoder": 2048, "music8x10": 4096}

@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastwave import WaveNet, WaveNetConfig, conditioning, ops, recycled, reference
+from fastwave import WaveNet, WaveNetConfig, conditioning, reference
 from fastwave.distributions import negative_log_likelihood
-from fastwave.doctor import example
-from fastwave.head_loss import head_loss
 from fastwave.model import STACK
+from fastwave.stack import buffers, operator
+from fastwave.stack.head import head_loss
+from fastwave.tools.doctor import example
 
 MEANS = {
     "eager": "eager",
@@ -105,7 +106,7 @@ class Step:
         parts = zip(skip_sum.flatten(0, 1).chunk(COUNT), self.tokens[:, 1:].flatten().chunk(COUNT), strict=True)
         output, head = self.window.config.output, self.model._head()
         even = torch.full((1, skip_sum.shape[0] * skip_sum.shape[1] // COUNT), 1.0, device=skip_sum.device)
-        how = {"backend": FUSED[self.window.device], "products": ops.products_of(skip_sum)}
+        how = {"backend": FUSED[self.window.device], "products": operator.products_of(skip_sum)}
         losses = [
             head_loss(output, part[None], head, target[None], even / even.numel(), **how) for part, target in parts
         ]
@@ -132,7 +133,7 @@ class Stack:
             if self.step.means == "eager":
                 return reference.residual_stack(**self.named)[0]
             backend, recompute = FUSED[self.step.window.device], self.step.means == "recompute"
-            return ops.residual_stack(**self.named, backend=backend, recompute=recompute)
+            return operator.residual_stack(**self.named, backend=backend, recompute=recompute)
 
     def results(self) -> dict[str, Tensor]:
         """The skip sum, and the gradients of x and of all weights under a drawn gradient of it.
@@ -181,7 +182,7 @@ def peak_memory_here(step: Step) -> int:
     """The same of this process, on Linux: its peak in physical memory during a step that follows another."""
     step.run()  # makes the optimiser's state, loads libraries, compiles
     step.optimizer.zero_grad()
-    recycled.release()
+    buffers.release()
     ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory, which the step would find without a trace
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew

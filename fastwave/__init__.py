@@ -3,9 +3,9 @@
 __version__ = "0.1.0"
 
 from . import codec
-from .backends import backends
 from .config import WaveNetConfig, dilation_cycle
-from .engine import Engine
+from .engine.engine import Engine
+from .engine.state import State
 from .errors import (
     AudioError,
     BackendUnavailable,
@@ -18,10 +18,10 @@ from .errors import (
     StagnationWarning,
     TrainingError,
 )
-from .generate import Result, generate, score, stream
+from .generation.generate import Result, generate, score, stream
 from .model import WaveNet
-from .noise import noise
-from .state import State
+from .philox import noise
+from .runtime.dispatch import backends
 
 __all__ = [
     "AudioError",

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint, conditioning, ops, reference
-from .backends import choose
+from . import checkpoint, conditioning, reference
 from .config import WaveNetConfig
 from .errors import InputError
-from .head_loss import head_loss
+from .runtime.dispatch import choose
+from .stack import operator
+from .stack.head import head_loss
 
 STACK = (
     *("dilated.weight", "dilated.bias", "residual.weight", "residual.bias", "skip.weight", "skip.bias"),
@@ -122,7 +123,7 @@ class WaveNet(nn.Module):
         if weight is None:
             precise = torch.float64 if skip_sum.dtype == torch.float64 else torch.float32
             weight = torch.full(target.shape, 1 / target.numel(), dtype=precise, device=target.device)
-        how = {"backend": self._chosen(skip_sum), "products": ops.products_of(skip_sum)}
+        how = {"backend": self._chosen(skip_sum), "products": operator.products_of(skip_sum)}
         return head_loss(self.config.output, skip_sum, self._head(), target, weight, **how)
 
     def _skip_sum(self, tokens: Tensor, condition: object, speaker: object, first: int = 0) -> Tensor:
@@ -136,10 +137,10 @@ class WaveNet(nn.Module):
         chosen = self._chosen(x)
         if chosen == "reference":
             return reference.residual_stack(**named)[0]
-        return ops.residual_stack(**named, backend=chosen, recompute=self.recompute)
+        return operator.residual_stack(**named, backend=chosen, recompute=self.recompute)
 
     def _chosen(self, x: Tensor) -> str:
-        return choose("training", self.backend, ops.products_of(x), x.device.type).name
+        return choose("training", self.backend, operator.products_of(x), x.device.type).name
 
     def _head(self) -> tuple[Tensor, ...]:
         parameters = dict(self.named_parameters())  # not get_parameter, which refuses what functional_call puts there

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import on_cpu
-from fastwave import native
+from fastwave.runtime import library
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,7 +18,7 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def cuda_on_cpu(tmp_path_factory):
     """A folder with a libfastwave_cuda for the CPU."""
-    return on_cpu.library(tmp_path_factory.mktemp("library"))
+    return on_cpu.build_library(tmp_path_factory.mktemp("library"))
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def machine(cuda_on_cpu, monkeypatch):
     """The cuda backend on the CPU, and what a test may change about its devices."""
     yield on_cpu.use(cuda_on_cpu, monkeypatch)
     gc.collect()  # engines go before their library does
-    native._open.cache_clear()
+    library._open.cache_clear()
 
 
 @pytest.fixture
 def gpu():
     """The name of the device, or a skip that says what is missing."""
-    if reason := native.missing("cuda") or native.no_cuda_device():
+    if reason := library.missing("cuda") or library.no_cuda_device():
         pytest.skip(f"no GPU: not measured ({reason})")
     if not torch.cuda.is_available():
         pytest.skip("no GPU: not measured (torch sees none)")

@@ -14,70 +14,114 @@ import fastwave
 PACKAGE = Path(fastwave.__file__).parent
 CHECKOUT = Path(__file__).resolve().parent.parent
 
-# Top to bottom. A module imports only from floors below its own.
+# Top to bottom. A folder, or a module of the core, imports only from floors below its own; inside a folder anything
+# may import anything. The wings make sounds and texts of the core, which knows none of them.
 FLOORS = [
     ["__main__"],
     ["cli"],
-    ["cli_train"],
-    ["train"],
-    ["doctor", "listen"],
-    ["generate", "measure"],
-    ["engine"],
-    ["cpu_engine", "cuda_engine"],
-    ["native_engine"],
-    ["reference_engine", "progress"],
-    ["model", "state"],
-    ["conditioning", "checkpoint", "data", "ops", "head_loss"],
-    ["backends", "config", "prepare", "report", "cpu_stack", "cpu_head", "eager_stack"],
-    ["reference", "native", "codec", "audio", "features", "journal"],
-    ["distributions", "noise", "files", "settings", "parallel", "drawing", "sources"],
-    ["errors", "kernels", "machine", "recycled"],
+    ["speech", "music", "importers", "student", "serving"],
+    ["training"],
+    ["generation", "tools"],
+    ["engine", "data"],
+    ["model"],
+    ["stack", "conditioning", "checkpoint"],
+    ["runtime", "config"],
+    ["reference", "codec", "sound"],
+    ["distributions", "philox", "files"],
+    ["errors", "kernels"],
 ]
-LEVEL = {module: level for level, modules in enumerate(FLOORS) for module in modules}
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+WINGS = FLOORS[2]
 
 
 def imports_of(path):
-    """(module of fastwave or of somebody else, whether at the top of the file) for every import of a file."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        top = node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.level:
-            for name in [node.module] if node.module else [alias.name for alias in node.names]:
-                yield "." + name.split(".")[0], top
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module.split(".")[0], top
+    """The dotted module behind every import of a file, wherever it stands in it: `fastwave.engine.state`, `torch`.
+
+    A relative import is resolved from the file's own place; `from .. import x` is x itself.
+    """
+    package = ["fastwave", *path.relative_to(PACKAGE).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            base += node.module.split(".") if node.module else []
+            for alias in node.names if base == ["fastwave"] else [None]:
+                yield ".".join([*base, alias.name] if alias else base)
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name.split(".")[0], top
+            yield from (alias.name for alias in node.names)
 
 
 def modules():
-    return sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+    """Every file of the package but its front page, which imports what is public, and the kernels."""
+    files = (path for path in PACKAGE.rglob("*.py") if "kernels" not in path.parts)
+    return sorted(path for path in files if path != PACKAGE / "__init__.py")
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: path.stem)
+def name_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def check_floors(name, imported):
+    """`name` is a file of the package, such as engine/state; `imported` the modules that it imports."""
+    room = name.split("/")[0]
+    assert room in LEVEL, f"{room} has no floor: give it one here and a line in docs/architecture.md"
+    for module in imported:
+        if not module.startswith("fastwave."):
+            continue
+        other = module.split(".")[1]
+        if other == room or other not in LEVEL:  # its own room, or a name such as __version__
+            continue
+        assert room in WINGS or room in ("cli", "__main__") or other not in WINGS, f"the core ({name}) imports a wing"
+        assert LEVEL[other] > LEVEL[room], f"{name} imports {module}, which is not below it"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_imports_only_go_down(path):
-    assert path.stem in LEVEL, f"{path.stem} has no floor: give it one here and a line in the map of the README"
-    for name, _ in imports_of(path):
-        module = name.lstrip(".")
-        if name.startswith(".") and module in LEVEL:
-            assert LEVEL[module] > LEVEL[path.stem], f"{path.stem} imports {module}, which is not below it"
+    check_floors(name_of(path), imports_of(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "imported"),
+    [
+        ("engine/state", "fastwave.generation.generate"),  # upwards
+        ("stack/operator", "fastwave.conditioning"),  # sideways
+        ("training/loop", "fastwave.speech.voice"),  # the core imports a wing
+        ("music/render", "fastwave.speech.voice"),  # a wing imports another
+    ],
+)
+def test_an_import_that_does_not_go_down_is_refused(name, imported):
+    with pytest.raises(AssertionError):
+        check_floors(name, [imported])
+
+
+def test_relative_imports_are_resolved_from_where_the_file_stands():
+    found = set(imports_of(PACKAGE / "engine" / "engine.py"))
+    assert {"fastwave.engine.state", "fastwave.checkpoint", "fastwave.conditioning", "torch"} <= found
+
+
+def test_no_public_function_hides_a_module_of_its_name():
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    functions = {name for name in fastwave.__all__ if callable(getattr(fastwave, name))}
+    assert not rooms & functions
+
+
+def test_no_file_of_the_package_is_longer_than_400_lines():
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in modules()}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
 def test_the_reference_knows_only_tensors():
-    assert {name for name, _ in imports_of(PACKAGE / "reference.py")} == {"__future__", "collections", "torch"}
+    assert set(imports_of(PACKAGE / "reference.py")) == {"__future__", "collections.abc", "torch"}
 
 
-def test_only_native_knows_ctypes():
-    users = [path.stem for path in modules() if "ctypes" in {name for name, _ in imports_of(path)}]
-    assert users == ["native"]
+def test_only_one_file_knows_ctypes():
+    assert [name_of(path) for path in modules() if "ctypes" in set(imports_of(path))] == ["runtime/library"]
 
 
 def test_import_loads_no_native_library_no_triton_no_soundfile(tmp_path):
     code = (
         "import sys, torch, numpy; before = set(sys.modules); import fastwave; "
         "new = {name.split('.')[0] for name in set(sys.modules) - before}; "
-        "from fastwave import native; "
+        "from fastwave.runtime import library; "
         "maps = open('/proc/self/maps').read() if sys.platform == 'linux' else ''; "
         "assert not new & {'triton', 'soundfile', 'soxr', 'tqdm', 'scipy'}, new; "
         "assert 'libfastwave' not in maps and 'libsndfile' not in maps"
@@ -102,7 +146,7 @@ def test_there_are_three_environment_variables():
     read = set(re.findall(r"(?:environ(?:\.get|\[|\.pop)?\(?\[?|getenv\()\s*[\"'](\w+)", " ".join(texts)))
     assert {name for name in read if name.startswith("FASTWAVE")} <= allowed
     python = [path for path in modules() if "os.environ" in path.read_text()]
-    assert [path.stem for path in python] == ["backends"]
+    assert [name_of(path) for path in python] == ["runtime/dispatch"]
 
 
 # The README is executed
@@ -126,7 +170,7 @@ def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
 
 def test_commands_of_the_readme_exist():
     """Every `fastwave ...` line parses; those that need no trained model of yours are run by CI."""
-    from fastwave.cli import _parser
+    from fastwave.cli.main import _parser
 
     lines = [line for block in readme_blocks("bash") for line in block.splitlines() if line.startswith("fastwave ")]
     assert lines

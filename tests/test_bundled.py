@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import fastwave
-from fastwave import CheckpointError, WaveNet, audio, checkpoint, generate
-from fastwave.cli import main
+from fastwave import CheckpointError, WaveNet, checkpoint, generate
+from fastwave.cli.main import main
+from fastwave.sound import audio
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 
 from fastwave import InputError
 from fastwave.distributions import LEVELS, LOG_SCALE_FLOOR, check_options, inverse_cdf, negative_log_likelihood, sample
-from fastwave.noise import noise
+from fastwave.philox import noise
 from tolerances import EXACT, assert_exact
 
 MIXTURE, GAUSSIAN, CATEGORICAL = "mixture-of-logistics", "gaussian", "categorical"

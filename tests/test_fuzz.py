@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "fuzz_inputs.py"
+SCRIPT = Path(__file__).parent / "helpers/fuzz_inputs.py"
 
 
 def fuzz(*options):

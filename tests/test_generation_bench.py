@@ -5,7 +5,9 @@ import copy
 import pytest
 import torch
 
-from fastwave import Engine, WaveNetConfig, measure, native
+from fastwave import Engine, WaveNetConfig
+from fastwave.runtime import library
+from fastwave.tools import measure
 from shapes import BASE, CONFIGS
 
 generation = pytest.importorskip("generation", reason="no bench/ around these tests")
@@ -97,7 +99,7 @@ def test_a_run_is_as_long_as_it_was_asked_to_be(monkeypatch, rate, most, expecte
 
 def plan(kernel, **fields):
     sizes = {"blocks_per_cluster": 0, "layer_blocks": 0, "streams_per_block": 8, "blocks": 8, "shared": 226_800}
-    return native.CudaPlan(kernel=kernel, reason="", workspace=256, **{**sizes, **fields})
+    return library.CudaPlan(kernel=kernel, reason="", workspace=256, **{**sizes, **fields})
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastwave import native
+from fastwave.runtime import library
 
 ROOT = Path(__file__).resolve().parents[1]
 NVCC = shutil.which("nvcc")
@@ -103,15 +103,15 @@ def wheel(tree, first_wheel, no_nvcc, tmp_path_factory):
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """A function that makes fastwave.native use the libraries of a wheel."""
+    """A function that makes fastwave.runtime.library use the libraries of a wheel."""
 
     def install(wheel):
         zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
-        monkeypatch.setattr(native, "FOLDER", tmp_path / "installed" / "fastwave")
-        native._open.cache_clear()
+        monkeypatch.setattr(library, "FOLDER", tmp_path / "installed" / "fastwave")
+        library._open.cache_clear()
 
     yield install
-    native._open.cache_clear()
+    library._open.cache_clear()
 
 
 @pytest.mark.slow
@@ -135,16 +135,16 @@ def test_a_wheel_built_with_nvcc_holds_the_cuda_library(first_wheel, installed):
 
     installed(first_wheel)
 
-    assert native.missing("cuda") is None
-    assert native.build_info("cuda")["architectures"] == ["80", "90"]
+    assert library.missing("cuda") is None
+    assert library.build_info("cuda")["architectures"] == ["80", "90"]
 
 
 @pytest.mark.slow
 def test_a_library_that_was_not_built_gives_the_true_reason(wheel, installed):
     installed(wheel)
 
-    assert native.missing("cpu") is None
-    assert "was not built (nvcc not found at install time)" in native.missing("cuda")
+    assert library.missing("cpu") is None
+    assert "was not built (nvcc not found at install time)" in library.missing("cuda")
 
 
 @pytest.mark.slow
@@ -174,8 +174,8 @@ def test_the_libraries_need_only_the_c_library(wheel, first_wheel, tmp_path):
         zipfile.ZipFile(file).extractall(tmp_path / file.parent.name)
     libraries = list(tmp_path.rglob("*.so"))
     assert libraries
-    for library in libraries:
-        shown = subprocess.run(["readelf", "-dW", "--dyn-syms", library], capture_output=True, text=True, check=True)
+    for path in libraries:
+        shown = subprocess.run(["readelf", "-dW", "--dyn-syms", path], capture_output=True, text=True, check=True)
         needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", shown.stdout))
 
         # libstdc++ is carried where the compiler has it as an archive; never torch, libcuda or libcudart
@@ -237,8 +237,8 @@ def broken_nvcc(tmp_path):
 def test_a_broken_nvcc_leaves_an_install_that_says_so(tree, broken_nvcc, installed, tmp_path):
     installed(built(tree, "wheel", tmp_path, CUDACXX=broken_nvcc))
 
-    assert native.missing("cpu") is None
-    assert "was not built (nvcc failed at install time)" in native.missing("cuda")
+    assert library.missing("cpu") is None
+    assert "was not built (nvcc failed at install time)" in library.missing("cuda")
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import fastwave.audio
+import fastwave.sound.audio
 from fastwave.errors import InputError
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
@@ -57,7 +57,7 @@ def contents(folder):
 def melodies(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pluck")
     pluck.make(folder, minutes=0.5, seed=3, sample_rate=16000)
-    return [fastwave.audio.load(file)[0].numpy().astype(float) for file in sorted(folder.glob("*.wav"))]
+    return [fastwave.sound.audio.load(file)[0].numpy().astype(float) for file in sorted(folder.glob("*.wav"))]
 
 
 def shifted(cents):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tools
 
-import fastwave.audio
+import fastwave.sound.audio
 from fastwave.errors import InputError
 
 Wave = NDArray[np.float64]
@@ -107,7 +107,7 @@ def make(folder: Path, minutes: float, seed: int, sample_rate: int) -> int:
     files = max(1, math.ceil(minutes * 60 / FILE_SECONDS))
     for index in range(files):
         wave = render(melody(FILE_SECONDS, rng), strings, sample_rate, rng)
-        fastwave.audio.save(folder / f"pluck-{index:05d}.wav", wave, sample_rate)
+        fastwave.sound.audio.save(folder / f"pluck-{index:05d}.wav", wave, sample_rate)
     return files
 
 

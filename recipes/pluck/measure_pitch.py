@@ -16,7 +16,7 @@ import pitch
 import tools
 from make_data import SCALE
 
-import fastwave.audio
+import fastwave.sound.audio
 
 LOWEST, HIGHEST = 150.0, 1250.0  # the range searched: well beyond the scale on both sides
 SILENCE = 0.01  # root mean square of a frame: 31 dB below a plucked note's start
@@ -90,7 +90,7 @@ def main() -> None:
     print("  50 c   30 c  voiced  silent  notes/s  level   peak  clipped  file")
     measures = []
     for file in tools.files_of(options.sound, (".wav", ".flac")):
-        wave, sample_rate = fastwave.audio.load(file)
+        wave, sample_rate = fastwave.sound.audio.load(file)
         measures.append(measure(wave.numpy().astype(np.float64), sample_rate))
         print(row(measures[-1], str(file)))
     if len(measures) > 1:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import grammar
 import tools
 
-import fastwave.audio
+import fastwave.sound.audio
 from fastwave.errors import AudioError, InputError
 
 SAMPLE_RATE = 16000
@@ -44,8 +44,8 @@ def speak(flite: str, voice: str, text: str, wav: Path) -> float:
             raise AudioError(f"flite needed more than {_TIMEOUT_SECONDS} s for {text!r}: is it waiting?") from error
         if done.returncode or not raw.is_file():
             raise AudioError(f"flite could not speak {text!r}: {done.stderr.strip() or f'status {done.returncode}'}")
-        wave, _ = fastwave.audio.load(raw, SAMPLE_RATE)
-    fastwave.audio.save(wav, wave, SAMPLE_RATE)
+        wave, _ = fastwave.sound.audio.load(raw, SAMPLE_RATE)
+    fastwave.sound.audio.save(wav, wave, SAMPLE_RATE)
     return len(wave) / SAMPLE_RATE
 
 

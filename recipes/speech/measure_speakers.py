@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pitch
 import tools
 
-import fastwave.audio
+import fastwave.sound.audio
 
 LOWEST, HIGHEST = 60.0, 400.0  # of a speaking voice
 
@@ -22,7 +22,7 @@ def voice(files: list[Path]) -> pitch.Track:
     """The pitch of all files, one after another."""
     tracks = []
     for file in files:
-        wave, sample_rate = fastwave.audio.load(file)
+        wave, sample_rate = fastwave.sound.audio.load(file)
         tracks.append(pitch.track(wave.numpy().astype(np.float64), sample_rate, LOWEST, HIGHEST))
     return pitch.Track(np.concatenate([each.pitch for each in tracks]), np.concatenate([each.level for each in tracks]))
 

@@ -1,0 +1,1 @@
+"""The `fastwave` command: one small function a verb."""

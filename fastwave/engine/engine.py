@@ -1,0 +1,227 @@
+"""The engine: a model's weights made ready for one backend, and the verbs that move a state: start, run, feed.
+
+Time has one axis. Sample 0 is the first one after the silence before the start; a prime occupies 0 .. P-1, and
+noise and conditioning are indexed by the same number, so a run continued from its own output is the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .. import conditioning
+from ..checkpoint import read_tensors
+from ..conditioning import Condition
+from ..config import WaveNetConfig
+from ..distributions import DRAWS, check_options
+from ..errors import CheckpointError, InputError
+from ..model import WaveNet, check_tokens
+from ..runtime.dispatch import choose
+from .cpu import CpuEngine
+from .cuda import CudaEngine
+from .reference import ReferenceEngine
+from .state import State
+
+
+class Engine:
+    """A copy of a model's weights, ready to generate on one backend. Later changes to the model do not reach it.
+
+    `start` makes a state, `run` draws samples from it, `feed` gives it known ones. On the CPU `threads` share the
+    streams of a batch (default: all cores); samples do not depend on it. `instruction_set` forces one of
+    `library.cpu_features()`. With CUDA, states and samples are on the model's GPU, or on torch's current one.
+    """
+
+    def __init__(
+        self,
+        model: WaveNet,
+        backend: str = "auto",
+        dtype: str = "float32",
+        threads: int | None = None,
+        instruction_set: str | None = None,
+    ) -> None:
+        if not isinstance(model, WaveNet):
+            raise InputError(f"Engine needs a WaveNet, got {type(model).__name__}.")
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads must be an integer >= 1 or None, got {threads!r}.")
+        self.choice = choose("generation", backend, dtype)
+        self.backend = self.choice.name
+        self.config: WaveNetConfig = model.config
+        self.dtype = dtype
+        self._parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        self.fingerprint = self._digest()
+        self._driver: ReferenceEngine | CpuEngine | CudaEngine
+        if self.backend == "cpu":
+            self._driver = CpuEngine(self.config, self._parameters, dtype, threads, instruction_set)
+        elif self.backend == "cuda":
+            self._driver = CudaEngine(self.config, self._parameters, dtype)
+        else:
+            self._driver = ReferenceEngine(self.config, self._parameters, dtype)
+        self._parameters = {}
+        self._device = self._driver.like.device
+
+    def prepare(self, condition: object, speaker: object, batch: int, samples: int) -> Condition:
+        """Check and convert conditioning for samples 0 .. samples-1 once, to be given as condition= many times."""
+        prepared = conditioning.prepare(self.config, condition, speaker, batch, samples)
+        return prepared.to(self._driver.like)
+
+    def start(
+        self,
+        batch: int = 1,
+        *,
+        prime: Tensor | None = None,
+        condition: object = None,
+        speaker: object = None,
+        streams: Sequence[int] | None = None,
+    ) -> State:
+        """A state that has heard silence, then the prime, in one parallel pass over one receptive field.
+
+        prime [B, P] tokens; condition and speaker as for `WaveNet.forward`, from sample 0 on (before it, the first
+        frame repeats); streams names the noise of each row, 0 .. B-1 by default.
+        """
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise InputError(f"batch must be an integer >= 1, got {batch!r}.")
+        names = list(range(batch)) if streams is None else list(streams)
+        if len(names) != batch or any(not 0 <= name < 2**32 for name in names):
+            raise InputError(f"streams must be {batch} numbers in 0..2^32-1, got {names[:8]}.")
+        field = self.config.receptive_field
+        silence = self.config.codec_object.silence
+        past = torch.full((batch, field), silence, dtype=self._driver.token_dtype, device=self._device)
+        length = 0
+        if prime is not None:
+            prime = self._tokens(prime, batch)
+            length = prime.shape[1]
+            past = torch.cat([past, prime], dim=1)[:, -field:]
+        given = self.prepare(condition, speaker, batch, length)
+        alike = prime is None and given.frames is None and given.speaker is None
+        memory = self._driver.begin(past[:1] if alike else past, length, given.rows([0]) if alike else given)
+        return State(
+            torch.full((batch,), length, dtype=torch.int64, device=self._device),
+            torch.tensor(names, dtype=torch.int64, device=self._device),
+            past[:, -self.config.front_kernel :].clone(),
+            [each.expand(batch, *each.shape[1:]).clone() for each in memory] if alike else memory,
+            self.fingerprint,
+        )
+
+    def run(
+        self,
+        state: State,
+        samples: int,
+        *,
+        seed: int = 0,
+        noise: Tensor | None = None,
+        condition: object = None,
+        speaker: object = None,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> Tensor:
+        """Draw the next samples of every stream and move the state on: [B, samples].
+
+        One call equals any split into calls, bit for bit. `noise` [B, samples, draws] replaces the uniforms of
+        `seed`. When an error is raised the state stays as it was.
+        """
+        check_options(self.config.output, temperature, top_k, top_p)
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+            raise InputError(f"seed must be an integer 0..2^64-1, got {seed!r}.")
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
+            raise InputError(f"samples must be an integer >= 0, got {samples!r}.")
+        self._check_state(state)
+        draws = DRAWS[self.config.output]
+        if noise is not None and noise.shape != (state.batch, samples, draws):
+            raise InputError(f"noise must have shape {[state.batch, samples, draws]}, got {list(noise.shape)}.")
+        if noise is not None and not bool(((noise >= 0) & (noise < 1)).all()):
+            raise InputError("noise must lie in [0, 1).")
+        given = self.prepare(condition, speaker, state.batch, self._end(state, samples))
+        return self._driver.run(state, samples, given, seed, noise, (temperature, top_k, top_p))
+
+    def feed(self, state: State, tokens: Tensor, *, condition: object = None, speaker: object = None) -> Tensor:
+        """Give the next samples of every stream instead of drawing them (teacher forcing), and move the state on.
+
+        tokens [B, n] -> outputs [B, n, O]; outputs[:, i] is what the model predicted for tokens[:, i].
+        """
+        self._check_state(state)
+        tokens = self._tokens(tokens, state.batch)
+        count = tokens.shape[1]
+        given = self.prepare(condition, speaker, state.batch, self._end(state, count))
+        return self._driver.feed(state, tokens, given)
+
+    def load_state(self, path: str | os.PathLike[str]) -> State:
+        """The state that `State.save` wrote. A file of other weights, another backend or dtype is refused."""
+        source = Path(path)
+
+        def shapes(metadata: dict[str, str]) -> dict[str, tuple[int, ...]]:
+            batch = metadata.get("batch", "")
+            if metadata.get("fingerprint") != self.fingerprint or not batch.isdecimal() or len(batch) > 7:
+                raise CheckpointError(f"{source} is not a state of this model, backend and dtype.")
+            return self._state_shapes(int(batch))
+
+        integers = {"time", "streams"} if self.config.scalar_input else {"time", "streams", "tokens"}
+        tensors, _ = read_tensors(source, shapes, frozenset(integers))
+        count = len(self._driver.memory_shapes(1))
+        memory = [tensors[f"memory.{index}"].to(self._device) for index in range(count)]
+        time, streams, tokens = (tensors[name].to(self._device) for name in ("time", "streams", "tokens"))
+        state = State(time, streams, tokens, memory, self.fingerprint)
+        fault = self._fault_of(state)
+        if fault:
+            raise CheckpointError(f"{source} is damaged: {fault}.")
+        return state
+
+    # Checks
+
+    def _digest(self) -> str:
+        """Which states belong to this engine: those of the same weights, config, backend and dtype."""
+        digest = hashlib.blake2b(f"{self.backend} {self.dtype} {self.config.to_json()}".encode(), digest_size=16)
+        for tensor in self._parameters.values():
+            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def _tokens(self, tokens: Tensor, batch: int) -> Tensor:
+        tokens = check_tokens(self.config, tokens)
+        if tokens.shape[0] != batch:
+            raise InputError(f"tokens must have {batch} rows, one a stream, got {tokens.shape[0]}.")
+        if self.config.scalar_input and not torch.isfinite(tokens).all():
+            raise InputError("tokens contain NaN or infinity.")
+        return tokens.to(self._device, self._driver.token_dtype)
+
+    def _check_state(self, state: State) -> None:
+        if not isinstance(state, State) or state.fingerprint != self.fingerprint:
+            raise InputError("this state is not of this engine: weights, backend or dtype differ. Use Engine.start.")
+        fault = self._fault_of(state)
+        if fault:
+            raise InputError(f"this state cannot be run: {fault}. States come from Engine.start, take, join and put.")
+
+    def _fault_of(self, state: State) -> str:
+        """What is impossible about a state, or nothing. A native engine would read past tensors of a wrong shape."""
+        if not state.batch:
+            return "it has no streams"
+        names = self._state_shapes(state.batch)
+        types = [torch.int64, torch.int64, self._driver.token_dtype] + [self._driver.like.dtype] * (len(names) - 3)
+        tensors = state.tensors()
+        if len(tensors) != len(names):
+            return f"it has {len(tensors)} tensors, not {len(names)}"
+        for (name, shape), dtype, tensor in zip(names.items(), types, tensors, strict=True):
+            if tensor.shape != shape or tensor.dtype != dtype:
+                return f"{name} is {list(tensor.shape)} of {tensor.dtype}, not {list(shape)} of {dtype}"
+        if bool((state.time < 0).any() or (state.streams < 0).any() or (state.streams >= 2**32).any()):
+            return "a time or a stream number is out of range"
+        try:
+            check_tokens(self.config, state.tokens)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    def _end(self, state: State, count: int) -> int:
+        return int(state.time.max()) + count
+
+    def _state_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {
+            "time": (batch,),
+            "streams": (batch,),
+            "tokens": (batch, self.config.front_kernel),
+        }
+        return shapes | {f"memory.{index}": shape for index, shape in enumerate(self._driver.memory_shapes(batch))}

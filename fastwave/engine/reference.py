@@ -1,0 +1,137 @@
+"""Generation on the reference: every stream computed alone, sample by sample, by `reference.wavenet`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .. import conditioning, reference
+from ..conditioning import Condition
+from ..config import WaveNetConfig
+from ..distributions import DRAWS, Options, sample
+from ..errors import GenerationError
+from ..philox import noise as philox_uniforms
+from .state import State
+
+BLOCK = 1024  # samples for which conditioning and noise are laid out at once: memory stays flat on any run
+GRID = 64  # conditioning is computed in stretches that begin at multiples of it, see ReferenceEngine.vectors
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
+
+
+class ReferenceEngine:
+    """On one thread and one stream at a time, so that a sample's last bit cannot depend on its neighbours."""
+
+    def __init__(self, config: WaveNetConfig, parameters: dict[str, Tensor], dtype: str) -> None:
+        self.config = config
+        self.parameters = {name: tensor.to(DTYPES[dtype], copy=True) for name, tensor in parameters.items()}
+        self.like = self.parameters["front.weight"]
+        self.token_dtype = self.like.dtype if config.scalar_input else torch.int64
+
+    def memory_shapes(self, batch: int) -> list[tuple[int, ...]]:
+        """One tensor a layer: its last inputs, oldest first."""
+        return [(batch, slots, self.config.residual_channels) for slots in self.config.history_slots]
+
+    def begin(self, past: Tensor, length: int, condition: Condition) -> list[Tensor]:
+        """The memory after one receptive field of tokens, past [B, field], of which the last is sample length-1."""
+        field = past.shape[1]
+        kept = []
+        with quiet_torch():
+            for row in range(past.shape[0]):
+                c = self.vectors(condition.rows([row]), length - field, field - 1)
+                kept.append(self._forward(past[row : row + 1, :-1], c, None, None)[1])
+        return [torch.cat(layer) for layer in zip(*kept, strict=True)]
+
+    def run(
+        self, state: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, options: Options
+    ) -> Tensor:
+        """Draw samples of every stream, and move the state on only when all went well."""
+        rows, chosen = [], []
+        with quiet_torch():
+            for row in range(state.batch):
+                stream = state.take([row])
+                drawn = None if noise is None else noise[row]
+                chosen.append(self._run_stream(stream, samples, condition.rows([row]), seed, drawn, options))
+                rows.append(stream)
+        state.become(rows[0].join(*rows[1:]))
+        return torch.cat(chosen)
+
+    def feed(self, state: State, tokens: Tensor, condition: Condition) -> Tensor:
+        """tokens [B, n] -> what the model predicted for each, [B, n, O]; one parallel pass a stream."""
+        count = tokens.shape[1]
+        rows, outputs = [], []
+        with quiet_torch():
+            for row in range(state.batch):
+                stream = state.take([row])
+                known = torch.cat([stream.tokens, tokens[row : row + 1]], dim=1)
+                c = self.vectors(condition.rows([row]), int(stream.time) - 1, count)
+                outputs.append(self._step(stream, known[:, -1 - count : -1], c))
+                stream.tokens = known[:, -self.config.front_kernel :]
+                rows.append(stream)
+        state.become(rows[0].join(*rows[1:]))
+        return torch.cat(outputs)
+
+    def vectors(self, condition: Condition, first: int, count: int) -> Tensor | None:
+        """c at samples first .. first+count-1. The last bit of learned upsampling can depend on how many samples it
+        computes together, so it always computes the same stretches, whatever part of them is asked for."""
+        begin, end = first // GRID * GRID, -(-(first + count) // GRID) * GRID
+        stretches = [
+            conditioning.vectors(self.config, self.parameters, condition, at, GRID) for at in range(begin, end, GRID)
+        ]
+        known = [stretch for stretch in stretches if stretch is not None]
+        return torch.cat(known, dim=1)[:, first - begin : first - begin + count] if known else None
+
+    def _run_stream(
+        self, stream: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, options: Options
+    ) -> Tensor:
+        output, draws = self.config.output, DRAWS[self.config.output]
+        chosen = []
+        for begin in range(0, samples, BLOCK):
+            count, first = min(BLOCK, samples - begin), int(stream.time)
+            if noise is None:
+                drawn = philox_uniforms(seed, int(stream.streams), first, count, draws)
+            else:
+                drawn = noise[begin : begin + count]
+            c = self.vectors(condition, first - 1, count)
+            for step in range(count):
+                # gathered, not sliced: with the strides of a slice torch takes another product, with other last bits
+                now = None if c is None else c[:, [step]]
+                out = self._step(stream, stream.tokens[:, -1:], now)
+                token = sample(output, out[:, 0], drawn[step : step + 1], *options)
+                stream.tokens = torch.cat([stream.tokens[:, 1:], token[:, None].to(self.token_dtype)], dim=1)
+                chosen.append(token)
+        if not chosen:
+            return torch.empty(1, 0, dtype=torch.int64 if output == "categorical" else torch.float32)
+        return torch.stack(chosen, dim=1)
+
+    def _step(self, stream: State, inputs: Tensor, condition: Tensor | None) -> Tensor:
+        """Feed inputs [1, n], of which the first is the newest token, and advance time and memory."""
+        out, stream.memory = self._forward(inputs, condition, stream.tokens[:, :-1], stream.memory)
+        finite = torch.isfinite(out)
+        if not finite.all():
+            step = int(stream.time) + int(finite.all(dim=-1)[0].logical_not().nonzero()[0])
+            raise GenerationError(
+                f"the output for sample {step} of stream {int(stream.streams)} is not finite. "
+                "Weights or conditioning are broken, or the activations overflow."
+            )
+        stream.time = stream.time + inputs.shape[1]
+        return out
+
+    def _forward(
+        self, inputs: Tensor, condition: Tensor | None, last: Tensor | None, memory: list[Tensor] | None
+    ) -> tuple[Tensor, list[Tensor]]:
+        return reference.wavenet(self.parameters, self.config.dilations, inputs, condition, last, memory)
+
+
+@contextlib.contextmanager
+def quiet_torch() -> Iterator[None]:
+    """No autograd, and one thread: the order of a sum, and so its last bit, may follow the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""What this machine offers: the native library, and the one place that chooses a backend."""

@@ -1,0 +1,145 @@
+"""The only place that chooses a backend, and says why."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import os
+from typing import Literal
+
+import torch
+
+from ..errors import BackendUnavailable, InputError
+from . import library
+
+Role = Literal["training", "generation"]
+
+# In the order `auto` prefers them.
+CANDIDATES: dict[Role, tuple[str, ...]] = {
+    "training": ("triton", "cpu", "reference"),
+    "generation": ("cuda", "cpu", "reference"),
+}
+ENVIRONMENT = "FASTWAVE_BACKEND"  # stands in for `auto`
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """Whether one backend can run here in one role; `reason` says why not, and is empty when it can."""
+
+    role: Role
+    name: str
+    reason: str
+
+    @property
+    def available(self) -> bool:
+        """True when there is no reason against it."""
+        return not self.reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The backend that will run, and in one sentence why it is that one."""
+
+    name: str
+    why: str
+
+
+# The dtypes of each, the first by default. In training those of products; the reference trains in whatever torch does.
+DTYPES: dict[Role, dict[str, tuple[str, ...]]] = {
+    "generation": {
+        "cuda": ("float32", "bfloat16"),
+        "cpu": ("float32", "bfloat16", "int8"),
+        "reference": ("float32", "float64", "bfloat16"),
+    },
+    "training": {
+        "triton": ("float32", "tf32", "bfloat16"),
+        "cpu": ("float32", "bfloat16"),
+        "reference": ("float32", "tf32", "bfloat16", "float64", "float16"),
+    },
+}
+# `auto` passes these over until bench/gpu.sh has run on a GPU: they are tested without one, not yet on one.
+UNPROVEN = dict.fromkeys(("cuda", "triton"), "not yet run on a GPU: ask for it by name")
+DEVICES = {"triton": "cuda", "cpu": "cpu"}  # where the tensors of training must be
+
+
+def _why_not(role: Role, name: str, dtype: str | None = None, device: str | None = None) -> str:
+    reason = _missing(role, name)
+    if not reason and role == "training" and device is not None and DEVICES.get(name, device) != device:
+        reason = f"its tensors must be on {DEVICES[name]}, these are on {device}"
+    if not reason and dtype is not None and dtype not in DTYPES[role][name]:
+        reason = f"it does not compute in {dtype}, but in {', '.join(DTYPES[role][name])}"
+    return reason
+
+
+def _missing(role: Role, name: str) -> str:
+    if name == "cpu":
+        return library.missing("cpu") or ""
+    if name == "triton":
+        return _no_triton()
+    if name == "cuda":
+        return library.missing("cuda") or library.no_cuda_device() or _no_torch_cuda()
+    return ""
+
+
+@functools.cache
+def _no_triton() -> str:
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed: pip install 'fastwave[triton]' on Linux with an NVIDIA GPU"
+    return "" if torch.cuda.is_available() else "torch sees no CUDA GPU here"
+
+
+def _no_torch_cuda() -> str:
+    """Why torch cannot hold a state on a GPU that the native library sees; empty when it can."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA; install one with it"
+    return f"torch {torch.__version__} sees no GPU: its CUDA {torch.version.cuda} may be newer than the driver"
+
+
+def backends() -> list[Status]:
+    """Every backend in every role: what is available, and why something is not."""
+    return [Status(role, name, _why_not(role, name)) for role, names in CANDIDATES.items() for name in names]
+
+
+def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str | None = None) -> Choice:
+    """The backend for a role. `auto` takes the fastest that can do it in this dtype, and in training on tensors of this
+    device; a named one never falls back.
+    """
+    known = sorted({each for dtypes in DTYPES[role].values() for each in dtypes})
+    if dtype is not None and dtype not in known:
+        raise InputError(f"dtype {dtype!r} is not known; choose one of {', '.join(known)}.")
+    if name == "auto":
+        name = _from_environment(role)
+    if name != "auto":
+        return _named(role, name, dtype, device)
+    passed_over: list[str] = []
+    for candidate in CANDIDATES[role]:
+        reason = _why_not(role, candidate, dtype, device) or UNPROVEN.get(candidate, "")
+        if not reason:
+            return Choice(candidate, "; ".join(["auto took the fastest available", *passed_over]))
+        passed_over.append(f"{candidate}: {reason}")
+    raise AssertionError("the reference is always available")
+
+
+# What torch.compiler.assume_constant_result does, without importing the compiler, which takes a second.
+choose._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _from_environment(role: Role) -> str:
+    wanted = os.environ.get(ENVIRONMENT, "") or "auto"
+    known = {"auto"}.union(*CANDIDATES.values())
+    if wanted not in known:
+        raise InputError(f"{ENVIRONMENT}={wanted} is not a backend; choose one of {', '.join(sorted(known))}.")
+    return wanted if wanted in CANDIDATES[role] else "auto"  # FASTWAVE_BACKEND=cuda says nothing about training
+
+
+def _named(role: Role, name: str, dtype: str | None, device: str | None) -> Choice:
+    if name not in CANDIDATES[role]:
+        raise InputError(f"{role} backend {name!r} is not known; choose auto or one of {', '.join(CANDIDATES[role])}.")
+    reason = _why_not(role, name, dtype, device)
+    if reason:
+        usable = [other for other in CANDIDATES[role] if not _why_not(role, other, dtype, device)]
+        raise BackendUnavailable(f"{name}: {reason.rstrip('.')}. Use backend={usable[0]!r}, or backend='auto'.")
+    return Choice(name, "asked for by name")

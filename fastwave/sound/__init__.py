@@ -1,0 +1,1 @@
+"""Sound files, features of sound, pictures of sound."""

@@ -1,0 +1,1 @@
+"""The residual stack and the head as operators, with their backends."""

@@ -1,0 +1,1 @@
+"""Checks of a model, and measurements of a machine."""

@@ -1,0 +1,64 @@
+"""What happens in a run, as JSON lines, and for TensorBoard where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import InputError, TrainingError
+from . import drawing
+
+FILE = "log.jsonl"
+
+
+class Journal:
+    """Appends to RUN/log.jsonl. In processes that do not write it is given no folder, and does nothing."""
+
+    def __init__(self, run: Path | None, tensorboard: bool = False) -> None:
+        self.run = run
+        self._board = _board(run) if run is not None and tensorboard else None
+
+    def write(self, event: str, step: int, elapsed: float, **values: Any) -> None:
+        """One line, whole: a cut one from a killed run is ended first."""
+        if self.run is None:
+            return
+        line = json.dumps({"event": event, "step": step, "elapsed": round(elapsed, 3), "time": time.time(), **values})
+        path = self.run / FILE
+        try:
+            with open(path, "a+b") as file:
+                if file.tell():
+                    file.seek(-1, 2)
+                    if file.read(1) != b"\n":
+                        line = "\n" + line
+                file.write(line.encode() + b"\n")
+        except OSError as error:
+            raise TrainingError(
+                f"cannot write {path}: {error.strerror or error}. The last checkpoint is intact; mend that and run the "
+                "same command to go on."
+            ) from error
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self._board.add_scalar(f"{event}/{name}", value, step)
+            self._board.flush()
+
+    def show(self, step: int, wave: Tensor, sample_rate: int) -> None:
+        """A sound [T] and its spectrogram, for TensorBoard."""
+        if self._board is None:
+            return
+        levels = drawing.spectrogram(wave.double().numpy(), sample_rate)
+        image = drawing.palette()[drawing.shades(levels - levels.max())]
+        self._board.add_audio("sample", wave[None], step, sample_rate)
+        self._board.add_image("spectrogram", image, step, dataformats="HWC")
+
+
+def _board(run: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise InputError("TensorBoard is not installed: pip install 'fastwave[train]', or leave it out.") from error
+    return SummaryWriter(str(run / "tensorboard"))

@@ -1,0 +1,80 @@
+"""How a training run goes: every number that is not the model's or the data's."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from ..errors import InputError
+
+SCHEDULES = ("constant", "cosine", "step", "inverse-root")
+PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train. `steps` is the whole run: schedules end there."""
+
+    steps: int = 20_000
+    minutes: float | None = None  # stop sooner, as if interrupted
+    batch: int = 8  # windows of a step, over all processes
+    window: int = 8192  # targets of a window
+    micro_batch: int = 0  # windows at a time in one process; 0: 8,192 targets on a CPU, else all of its share
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    warmup: int = 200  # steps
+    decay_every: int = 5_000  # steps, for the step schedule: halved each time
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0  # norm of the gradient of the mean nats
+    average: float = 0.999  # decay of the averaged weights, which are what is validated, heard and kept
+    precision: str = "float32"
+    recompute: bool = False  # keep less for the way back: a step at `ref` needs 143 MB, not 226
+    seed: int = 0
+    validate_every: int = 500
+    validation_targets: int = 1 << 18
+    sample_every: int = 1_000
+    sample_seconds: float = 3.0
+    save_every: int = 500
+    keep: int = 3
+    log_every: int = 10
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        whole = {field.name for field in dataclasses.fields(self) if field.type == "int"}
+        values = dataclasses.asdict(self)
+        for name in whole - {"micro_batch", "warmup", "seed"}:
+            if values[name] < 1:
+                raise InputError(f"{name} must be at least 1, got {values[name]}.")
+        for name in ("learning_rate", "clip", "sample_seconds"):
+            if not 0 < values[name] < math.inf:
+                raise InputError(f"{name} must be above 0, got {values[name]}.")
+        for name in ("weight_decay", "micro_batch", "warmup"):
+            if not 0 <= values[name] < math.inf:
+                raise InputError(f"{name} must be at least 0, got {values[name]}.")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise InputError(f"minutes must be above 0, got {self.minutes}.")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas are two decays, 0 up to 1, got {self.betas}.")
+        if not 0 <= self.average < 1:
+            raise InputError(f"average is a decay, 0 up to 1, got {self.average}.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed must be 0 .. 2^63-1, got {self.seed}.")
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if values[name] not in known:
+                raise InputError(f"{name} {values[name]!r} is not known; choose one of {', '.join(known)}.")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        beyond = max(0, step - self.warmup)
+        if self.schedule == "cosine":
+            share = min(1.0, beyond / max(1, self.steps - self.warmup))
+            fall = 0.5 * (1 + math.cos(math.pi * share))
+        elif self.schedule == "step":
+            fall = 0.5 ** (beyond // self.decay_every)
+        elif self.schedule == "inverse-root":
+            fall = math.sqrt(max(1, self.warmup) / max(1, self.warmup, step))
+        else:
+            fall = 1.0
+        return self.learning_rate * warm * fall

@@ -1,0 +1,169 @@
+"""`fastwave prepare` and `fastwave train`, from files to a model, judged by sources of known entropy."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_learning import markov_source
+
+from fastwave import WaveNet, generate
+from fastwave.cli.main import main
+from fastwave.codec import Linear
+from fastwave.sound import audio
+from small_runs import lines_of, make_sound
+
+QUICK = [
+    *("--steps=4", "--batch=2", "--window=64", "--save-every=2", "--validate-every=2", "--sample-every=4"),
+    *("--sample-seconds=0.05", "--threads=1", "--workers=1", "--log-every=1"),
+]
+TINY = ["--set", "residual_channels=8", "skip_channels=12", "dilations=4x1"]
+
+
+def test_a_folder_of_sound_becomes_a_model_that_can_be_heard(tmp_path, capsys):
+    make_sound(tmp_path / "sound" / "deep")
+    (tmp_path / "sound/broken.wav").write_bytes(b"RIFF nothing")
+    (tmp_path / "sound/notes.txt").write_text("not sound")
+    assert main(["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *TINY]) == 0
+    told = capsys.readouterr()
+    assert "bits a sample on held-out data" in told.out
+    assert "1 files were skipped" in told.err
+    assert "broken.wav" in told.err
+    assert "1 text files among the sound are left out" in told.err
+    assert main(["generate", str(tmp_path / "run"), "--samples", "50", "-o", str(tmp_path / "out.wav")]) == 0
+    assert audio.info(tmp_path / "out.wav").frames == 50
+
+
+def test_a_folder_of_text_needs_no_more_words(tmp_path, capsys):
+    (tmp_path / "text").mkdir()
+    for name in "abc":
+        (tmp_path / f"text/{name}.txt").write_text(f"once more, said {name}. " * 20)
+    assert main(["train", str(tmp_path / "text"), "--out", str(tmp_path / "run"), *QUICK, *TINY]) == 0
+    assert "bits a character" in capsys.readouterr().out
+    assert WaveNet.from_pretrained(tmp_path / "run").config.codec == "bytes"
+    assert (tmp_path / "run/samples/real.txt").read_text().startswith("once more")
+
+
+def test_the_same_command_goes_on_and_another_is_refused(tmp_path, capsys):
+    make_sound(tmp_path / "sound")
+    command = ["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *TINY]
+    assert main(command) == 0
+    assert main([*command, "--steps=6"]) == 0
+    assert "goes on from step 4 of 6" in capsys.readouterr().err
+    assert main([*command, "--seed=7"]) == 1
+    assert "seed was 0, now 7" in capsys.readouterr().err
+
+
+def test_speakers_and_mel_frames_are_learned_together(tmp_path):
+    for who in ("ann", "bob"):
+        make_sound(tmp_path / "sound" / who, files=3)
+    options = ["--speakers", "folders", "--features", "mel", "--bands", "8", "--sample-rate", "8000"]
+    shape = [*TINY, "hop=64", "codec=pcm", "classes=0", "output=mixture-of-logistics", "mixtures=2"]
+    assert main(["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *options, *shape]) == 0
+    model = WaveNet.from_pretrained(tmp_path / "run")
+    assert (model.config.speakers, model.config.local_channels, model.config.hop) == (2, 8, 64)
+    result = generate(model, condition=torch.zeros(1, 4, 8), speaker=1)
+    assert result.samples.shape == (1, 256)
+
+
+def test_prepared_data_are_used_where_they_are(tmp_path, capsys):
+    make_sound(tmp_path / "sound")
+    assert main(["prepare", str(tmp_path / "sound"), "--out", str(tmp_path / "data"), "--sample-rate=8000"]) == 0
+    assert "4 files" in capsys.readouterr().out
+    assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *QUICK, *TINY]) == 0
+    assert WaveNet.from_pretrained(tmp_path / "run").config.sample_rate == 8000
+    assert not (tmp_path / "run/data").exists()
+    assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run2"), "--features", "mel"]) == 1
+    assert "is prepared already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "there is no nowhere"),
+        (["."], "holds no .flac"),
+        (["sound", "--preset", "huge"], "choose one of ref, small"),
+        (["sound", "--set", "dilations"], "--set takes FIELD=VALUE"),
+        (["sound", "--set", "dilations=a,b"], "give whole numbers"),
+        (["sound", "--set", "depth=3"], "unknown config field 'depth'"),
+        (["sound", "--preset", "vocoder"], "add --features mel"),
+        (["sound", "--speakers", "nobody.csv"], "cannot read the speakers"),
+        (["sound", "--steps", "0"], "steps must be at least 1"),
+        (["sound", "--held-out", "2"], "held_out is a share"),
+        (["sound", "--device", "cuda"], "torch sees no GPU"),
+        (["sound", "--set", "dilations=99x2"], "depth is 1..24"),
+        (["sound", "--bands", "8"], "add --features mel"),
+        (["sound", "--out", "sound"], "is the folder of the data"),
+        (["sound", "--threads", "0"], "--threads must be at least 1"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(arguments, message, tmp_path, monkeypatch, capsys):
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    monkeypatch.chdir(tmp_path)
+    if arguments[0] == ".":
+        (tmp_path / "readme.pdf").write_bytes(b"")
+    else:
+        make_sound(tmp_path / "sound", files=2)
+    assert main(["train", "--out", "run", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+# Honest tests of learning: a model may come near the entropy of its source, and no nearer
+
+
+def train_on(folder, run, *options):
+    """Bits on held-out data."""
+    assert main(["train", str(folder), "--out", str(run), "--threads", "1", "--workers", "1", *options]) == 0
+    return lines_of(run, "end")[-1]["bits"]
+
+
+@pytest.mark.slow
+def test_a_markov_source_in_text_files_is_learned_to_within_two_percent(tmp_path):
+    (tmp_path / "text").mkdir()
+    for number in range(20):
+        chain, entropy = markov_source(classes=8, samples=15_000, seed=number)
+        (tmp_path / f"text/{number}.txt").write_bytes(bytes(97 + chain.numpy().astype(np.uint8)))
+    bits = train_on(
+        tmp_path / "text", tmp_path / "run", "--steps=700", "--batch=8", "--window=512", "--micro-batch=8",
+        "--learning-rate=1e-2", "--average=0.98", "--held-out=0.2", "--set", "residual_channels=24",
+        "skip_channels=32", "dilations=1,2,4",
+    )  # fmt: skip
+    assert 0.99 * entropy < bits < 1.02 * entropy
+
+
+def autoregressive(samples, classes, seed):
+    """A second-order process on whole levels, and its entropy rate: each level is a rounded normal draw around a mean
+    that the two before it give, so the conditional entropy of every step is known exactly."""
+    random = np.random.default_rng(seed)
+    middle, spread = (classes - 1) / 2, 1.5
+    edges = (np.arange(1, classes) - 0.5)[None]
+    levels, means = [round(middle)] * 2, []
+    for draw in random.standard_normal(samples):
+        mean = middle + 1.6 * (levels[-1] - middle) - 0.68 * (levels[-2] - middle)
+        means.append(mean)
+        levels.append(int(np.clip(round(mean + spread * draw), 0, classes - 1)))
+    below = torch.special.ndtr(torch.from_numpy((edges - np.array(means)[:, None]) / spread)).numpy()
+    shares = np.diff(np.concatenate([np.zeros((samples, 1)), below, np.ones((samples, 1))], axis=1))
+    entropy = -(shares * np.log2(np.maximum(shares, 1e-300))).sum(axis=1).mean()
+    return np.array(levels[2:]), float(entropy)
+
+
+@pytest.mark.slow
+def test_an_autoregressive_process_in_sound_files_is_learned_to_within_two_percent(tmp_path):
+    classes, entropies = 64, []
+    (tmp_path / "sound").mkdir()
+    for number in range(20):
+        levels, entropy = autoregressive(20_000, classes, seed=number)
+        entropies.append(entropy)
+        audio.save(tmp_path / f"sound/{number}.wav", Linear(classes).decode(torch.from_numpy(levels)), 16_000)
+    bits = train_on(
+        tmp_path / "sound", tmp_path / "run", "--steps=900", "--batch=8", "--window=512", "--micro-batch=8",
+        "--learning-rate=1e-2", "--average=0.98", "--held-out=0.2", "--sample-every=10000", "--set", "codec=linear",
+        f"classes={classes}", "residual_channels=32", "skip_channels=48", "dilations=1,2",
+    )  # fmt: skip
+    entropy = float(np.mean(entropies))
+    assert math.isclose(entropy, math.log2(1.5 * math.sqrt(2 * math.pi * math.e)), rel_tol=0.02)  # a normal's
+    assert 0.99 * entropy < bits < 1.02 * entropy
+    assert json.loads((tmp_path / "run/data/prepared.json").read_text())["order0_bits"] > 1.3 * entropy

@@ -1,0 +1,249 @@
+"""The cluster kernel: a network held by several blocks. Its arithmetic is bfloat16's, its promises the engine's."""
+
+import copy
+import functools
+
+import pytest
+import torch
+
+from fastwave import BackendUnavailable, Engine, GenerationError
+from fastwave.cli.main import main
+from fastwave.config import PRESETS
+from fastwave.engine.cuda import CudaEngine
+from fastwave.engine.reference import quiet_torch
+from shapes import CONFIGS, make_condition, make_model, row_of
+from test_cpu_engine import ODD_SIZES, lively, make_trial
+from test_cuda_engine import odd_model
+from tolerances import assert_as_close_as_eager
+
+SCHEDULES = 8
+KERNELS = ("cluster", "cluster-unfolded")
+LARGE = 227 << 10  # bytes of shared memory: the H200's
+DEEP = {"residual_channels": 20, "skip_channels": 40, "dilations": (1, 2, 5, 3, 1, 4), "classes": 150}
+
+
+def take(monkeypatch, kernel):
+    """From now on engines are made with this kernel."""
+    monkeypatch.setattr("fastwave.engine.engine.CudaEngine", functools.partial(CudaEngine, kernel=kernel))
+
+
+@pytest.fixture(params=KERNELS)
+def kernel(request, monkeypatch):
+    take(monkeypatch, request.param)
+    return request.param
+
+
+def engine_of(model):
+    return Engine(model, "cuda", dtype="bfloat16")
+
+
+def smallest_limit(machine, model):
+    """(the least shared memory that a cluster can do with, an engine there): most blocks hold layers"""
+    for limit in range(2 << 10, LARGE, 2 << 10):
+        machine.set(shared_limit=limit)
+        try:
+            return limit, engine_of(model)
+        except BackendUnavailable:
+            continue
+    raise AssertionError("it fits nowhere")
+
+
+def check_outputs(model, batch, steps):
+    """Teacher forcing after a random past, as close to float64 as eager bfloat16."""
+    trial = make_trial(model, batch, steps)
+    eager = copy.deepcopy(model).bfloat16()
+    tokens = torch.cat([trial.prime, trial.tokens], dim=1)
+    given = {name: value if name == "speaker" and not value.is_floating_point() else value.bfloat16()
+             for name, value in trial.given.items()}  # fmt: skip
+    with quiet_torch():
+        heard = eager(tokens.bfloat16() if model.config.scalar_input else tokens, **given)
+    of_eager = heard[:, trial.prime.shape[1] - 1 : -1]
+    ours = trial.outputs("cuda", dtype="bfloat16").cpu().bfloat16()
+    assert_as_close_as_eager(ours, of_eager, trial.exact)
+
+
+# On the CPU
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_outputs_after_a_random_past_match_eager_bfloat16(machine, kernel, name):
+    for batch in (1, 3):
+        check_outputs(make_model(name), batch, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", ODD_SIZES, ids=lambda sizes: "-".join(map(str, sizes[:7])))
+def test_odd_sizes_after_a_random_past_match_eager_bfloat16(machine, kernel, sizes):
+    check_outputs(odd_model(sizes), 3, 8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["ref", "music8x10"])
+def test_outputs_of_a_preset_match_eager_bfloat16(machine, kernel, preset):
+    check_outputs(lively(**PRESETS[preset]), 2, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "place", ["dilated.weight", "residual.weight", "residual.bias", "skip.weight", "head.0.weight"]
+)
+def test_a_planted_fault_in_the_weights_is_seen(machine, kernel, place):
+    trial = make_trial(make_model("categorical"), 1, 20)
+    sound = trial.outputs("cuda", dtype="bfloat16")
+    with torch.no_grad():
+        trial.model.get_parameter(place)[2 if place.startswith("r") else 0].mul_(1.5)
+    broken = trial.outputs("cuda", dtype="bfloat16")
+    assert (sound - trial.exact).abs().max() < 0.2 * (broken - trial.exact).abs().max()
+
+
+@pytest.mark.slow
+def test_a_stream_is_the_same_in_a_batch_of_any_size_and_on_any_number_of_blocks(machine, kernel):
+    model = lively(**DEEP, condition_channels=2, hop=9)
+    given = make_condition(model.config, 11, 25)
+    limit, engine = smallest_limit(machine, model)
+    assert engine._driver.plan(11).blocks == 2 * engine._driver.plan(8).blocks == 16
+    whole = engine.run(engine.start(11, **given), 25, seed=1, **given)
+    layer_blocks = {engine._driver.plan(1).layer_blocks}
+    for other_limit in (limit + (6 << 10), LARGE):
+        machine.set(shared_limit=other_limit)
+        other = engine_of(model)
+        layer_blocks.add(other._driver.plan(1).layer_blocks)
+        assert torch.equal(other.run(other.start(11, **given), 25, seed=1, **given), whole)
+    assert len(layer_blocks) > 1 and min(layer_blocks) == 1
+    for row in (0, 7, 10):
+        alone = engine.run(engine.start(1, streams=[row], **row_of(given, row)), 25, seed=1, **row_of(given, row))
+        assert torch.equal(alone[0], whole[row])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_run_is_the_same_under_every_schedule_and_in_parts(machine, kernel, name):
+    model = make_model(name)
+    given = make_condition(model.config, 3, 24)
+    _, engine = smallest_limit(machine, model)
+    start = engine.start(3, **given)
+    expected = engine.run(start.copy(), 24, seed=3, **given)
+    for seed in range(SCHEDULES):
+        machine.seed(seed)
+        state = start.copy()
+        parts = [engine.run(state, count, seed=3, **given) for count in (7, 1, 16)]
+        assert torch.equal(torch.cat(parts, dim=1), expected), f"schedule {seed}"
+        assert machine.fault() == ""
+
+
+@pytest.mark.slow
+def test_an_output_that_is_not_finite_is_named_and_the_engine_lives_on(machine, kernel):
+    model = make_model("categorical")
+    with torch.no_grad():
+        model.get_parameter("front.weight")[0, 9] = float("nan")
+    engine = engine_of(model)
+    tokens = torch.full((10, 12), 3)
+    broken = tokens.clone()
+    broken[9, 4] = 9
+    state = engine.start(10)
+    with pytest.raises(GenerationError, match="sample 5 of stream 9 is not finite"):
+        engine.feed(state, broken)
+    assert torch.isfinite(engine.feed(state, tokens)).all()
+
+
+# On a GPU
+
+
+@pytest.fixture
+def clusters(gpu):
+    """The name of a device that has clusters."""
+    if torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip(f"{gpu} has no clusters")
+    return gpu
+
+
+@pytest.mark.gpu
+def test_outputs_of_a_cluster_on_a_gpu_match_eager_bfloat16(clusters, monkeypatch):
+    for each in KERNELS:
+        take(monkeypatch, each)
+        for batch in (1, 9):
+            check_outputs(make_model("categorical"), batch, 30)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CONFIGS)
+def test_outputs_of_every_configuration_on_a_gpu_match_eager_bfloat16(clusters, kernel, name):
+    for batch in (3, 16):
+        check_outputs(make_model(name), batch, 30)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sizes", ODD_SIZES, ids=lambda sizes: "-".join(map(str, sizes[:7])))
+def test_odd_sizes_on_a_gpu_match_eager_bfloat16(clusters, kernel, sizes):
+    check_outputs(odd_model(sizes), 9, 12)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("preset", ["ref", "small", "music8x10"])
+def test_outputs_of_a_preset_on_a_gpu_match_eager_bfloat16(clusters, kernel, preset):
+    check_outputs(lively(**PRESETS[preset]), 9, 48)
+
+
+@pytest.mark.gpu
+def test_a_stream_of_a_cluster_on_a_gpu_is_the_same_in_any_batch_and_any_chunks(clusters, kernel):
+    engine = engine_of(lively(**PRESETS["ref"]))
+    whole = engine.run(engine.start(1200), 600, seed=1)  # more clusters than fit at once
+    for row in (0, 577, 1199):
+        state = engine.start(1, streams=[row])
+        pieces = [engine.run(state, samples, seed=1) for samples in (1, 130, 469)]
+        assert torch.equal(torch.cat(pieces, dim=1)[0], whole[row])
+
+
+@pytest.mark.gpu
+def test_a_hundred_thousand_samples_of_a_cluster_on_a_gpu_are_the_same_twice(clusters, kernel):
+    engine = engine_of(lively(**PRESETS["small"]))
+    first, second = (engine.run(engine.start(20), 100_000, seed=2) for _ in "ab")
+    assert torch.equal(first, second)
+
+
+# The rule that chooses it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preset", "blocks", "layer_blocks"),
+    [("ref", 8, 5), ("small", 4, 2), ("music8x10", 8, 5), ("large", 0, 0), ("vocoder", 0, 0)],
+)
+def test_presets_that_fit_a_cluster_are_on_one(machine, preset, blocks, layer_blocks):
+    machine.set(multiprocessors=132, shared_limit=LARGE)
+    plan = engine_of(lively(**PRESETS[preset]))._driver.plan(20)
+    assert (plan.blocks_per_cluster, plan.layer_blocks) == (blocks, layer_blocks)
+    assert plan.kernel == ("cluster" if blocks else "general")
+    if blocks:
+        assert (plan.streams_per_block, plan.blocks, plan.workspace) == (8, 3 * blocks, 256)
+        assert plan.shared <= LARGE and plan.reason == "the weights stay on the chip"
+    else:
+        assert plan.reason.startswith("not on a cluster: the weights that are waited for do not fit 8 multiprocessors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dtype", "settings", "reason"),
+    [
+        ("float32", {}, "its products are bfloat16"),
+        ("bfloat16", {"major": 8}, "compute capability 8.0 has no clusters, 9.0 has"),
+        ("bfloat16", {"clusters": 0}, "the device has no 4 free multiprocessors side by side"),
+    ],
+)
+def test_what_no_cluster_can_run_is_general_and_says_why(machine, monkeypatch, dtype, settings, reason):
+    machine.set(**settings)
+    model = make_model("categorical")
+    plan = Engine(model, "cuda", dtype)._driver.plan(1)
+    assert (plan.kernel, plan.reason) == ("general", f"not on a cluster: {reason}")
+    take(monkeypatch, "cluster")
+    with pytest.raises(BackendUnavailable, match=reason):
+        Engine(model, "cuda", dtype)
+
+
+@pytest.mark.slow
+def test_info_names_the_kernel_and_says_why(machine, capsys):
+    assert main(["info", "--untrained", "ref"]) == 0
+    said = capsys.readouterr().out
+    assert "general (not on a cluster: its products are bfloat16)" in said
+    assert "cluster (the weights stay on the chip), 8 blocks of" in said

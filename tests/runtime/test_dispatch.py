@@ -1,0 +1,106 @@
+"""One place chooses; a named backend never falls back; every refusal says why and what to do."""
+
+import sys
+
+import pytest
+import torch
+
+from fastwave import BackendUnavailable, Engine, InputError, WaveNet, backends, generate
+from fastwave.runtime.dispatch import CANDIDATES, choose
+from shapes import make_model
+
+MODULE = sys.modules["fastwave.backends"]  # fastwave.backends is the function
+
+
+@pytest.fixture(autouse=True)
+def _no_environment_and_no_gpu(monkeypatch):
+    monkeypatch.delenv("FASTWAVE_BACKEND", raising=False)
+    monkeypatch.setattr("fastwave.runtime.library.no_cuda_device", lambda: "no NVIDIA driver on this machine")
+
+
+def test_every_backend_is_listed_with_a_reason_unless_available():
+    listed = {(status.role, status.name): status for status in backends()}
+    assert set(listed) == {(role, name) for role, names in CANDIDATES.items() for name in names}
+    assert listed["training", "reference"].available and listed["generation", "reference"].available
+    assert all(status.available == (status.reason == "") for status in listed.values())
+
+
+def test_auto_takes_the_fastest_that_can_and_says_what_it_passed_over():
+    choice = choose("generation")
+    assert choice.name == "cpu" and "cuda:" in choice.why
+    exact = choose("generation", dtype="float64")
+    assert exact.name == "reference" and "cpu: it does not compute in float64" in exact.why
+    assert choose("training").name == "cpu"
+    assert choose("training", dtype="float64").name == "reference"
+    assert choose("training", device="meta").name == "reference"
+
+
+def test_without_the_native_library_auto_falls_back_and_a_name_does_not(monkeypatch):
+    monkeypatch.setattr("fastwave.runtime.library.missing", lambda library: f"libfastwave_{library} was not built")
+    assert choose("generation").name == choose("training").name == "reference"
+    with pytest.raises(BackendUnavailable, match=r"cpu: libfastwave_cpu was not built.*backend='reference'"):
+        choose("generation", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "other"),
+    [("generation", "cuda", "cpu"), ("training", "triton", "cpu")],
+)
+def test_a_named_backend_never_falls_back(role, name, other, monkeypatch):
+    monkeypatch.setattr(MODULE, "_missing", lambda role, name: "not here" * (name in ("cuda", "triton")))
+    with pytest.raises(BackendUnavailable, match=rf"{name}: .*backend='{other}'"):
+        choose(role, name)
+
+
+def test_a_dtype_that_a_named_backend_lacks_is_refused():
+    with pytest.raises(BackendUnavailable, match="reference: it does not compute in int8"):
+        choose("generation", "reference", "int8")
+    with pytest.raises(InputError, match="'int4'"):
+        choose("generation", dtype="int4")
+
+
+def test_in_training_the_tensors_must_be_where_a_named_backend_computes():
+    with pytest.raises(BackendUnavailable, match="cpu: its tensors must be on cpu, these are on cuda"):
+        choose("training", "cpu", device="cuda")
+
+
+def test_triton_says_what_it_lacks():
+    triton = {(each.role, each.name): each for each in backends()}["training", "triton"]
+    if not torch.cuda.is_available():
+        assert triton.reason.startswith(("Triton is not installed: pip install", "torch sees no CUDA GPU here"))
+
+
+def test_the_public_calls_pass_the_name_on(monkeypatch):
+    monkeypatch.setattr(MODULE, "_missing", lambda role, name: "not here" * (name in ("cuda", "triton")))
+    model = make_model("categorical")
+    for call in (
+        lambda: WaveNet(model.config, backend="triton"),
+        lambda: Engine(model, backend="cuda"),
+        lambda: generate(model, samples=1, backend="cuda"),
+    ):
+        with pytest.raises(BackendUnavailable):
+            call()
+
+
+def test_the_environment_stands_in_for_auto_only(monkeypatch):
+    monkeypatch.setenv("FASTWAVE_BACKEND", "cuda")
+    with pytest.raises(BackendUnavailable, match="cuda"):
+        choose("generation")
+    assert choose("generation", "reference").name == "reference"
+    assert choose("training").name == "cpu"  # cuda is no training backend: nothing is said about it
+    monkeypatch.setenv("FASTWAVE_BACKEND", "warp")
+    with pytest.raises(InputError, match="FASTWAVE_BACKEND=warp"):
+        choose("training")
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(InputError, match="'cudnn'"):
+        choose("generation", "cudnn")
+
+
+def test_auto_passes_over_what_has_not_run_on_a_gpu_and_a_name_takes_it(monkeypatch):
+    monkeypatch.setattr(MODULE, "_missing", lambda role, name: "")
+    for role, name in (("generation", "cuda"), ("training", "triton")):
+        choice = choose(role)
+        assert choice.name == "cpu" and f"{name}: not yet run on a GPU: ask for it by name" in choice.why
+        assert choose(role, name).name == name

@@ -1,0 +1,106 @@
+"""Memory is used again once nothing has it, never before, and never more of it is held than was in use at once."""
+
+import gc
+
+import pytest
+import torch
+
+from fastwave import WaveNet, WaveNetConfig
+from fastwave.stack import buffers
+from fastwave.stack.buffers import LEAST, Recycled
+
+FLOATS = LEAST // 4
+
+
+@pytest.fixture
+def pool():
+    return Recycled()
+
+
+def held(pool):
+    """Bytes of the free blocks and of all."""
+    pool._collect()
+    free = sum(each.numel() for each in pool._free)
+    return free, free + pool._in_use
+
+
+def test_memory_is_used_again_when_its_tensor_is_gone(pool):
+    first = pool.empty((2, FLOATS))
+    place = first.data_ptr()
+    assert first.shape == (2, FLOATS) and first.dtype == torch.float32 and first.is_contiguous()
+    del first
+    again = pool.empty((FLOATS, 4), torch.int16)
+    assert again.data_ptr() == place and again.shape == (FLOATS, 4) and again.dtype == torch.int16
+
+
+def test_memory_is_not_used_again_while_a_view_a_detached_tensor_or_a_graph_has_it(pool):
+    weight = torch.ones(FLOATS, requires_grad=True)
+
+    def graph():
+        return (weight * pool.empty((FLOATS,)).fill_(3)).sum()
+
+    def view():
+        return pool.empty((FLOATS,)).fill_(3)[5:7]
+
+    def storage():
+        return pool.empty((FLOATS,)).fill_(3).untyped_storage()
+
+    holders = [make() for make in (graph, view, storage, lambda: view().detach(), lambda: view().numpy()) for _ in "ab"]
+    others = [pool.empty((FLOATS,)).fill_(7) for _ in range(4)]
+    (holders[0] + holders[1]).backward()
+    assert (weight.grad == 6).all() and bool((holders[2] == 3).all()) and (holders[9] == 3).all()
+    assert len({each.data_ptr() for each in others}) == 4
+
+
+def test_no_more_is_held_than_was_in_use_at_once(pool):
+    for count in range(1, 30):
+        pair = [pool.empty((count, FLOATS)), pool.empty((30 - count, FLOATS))]
+        del pair
+        free, all_of_it = held(pool)
+        assert free == all_of_it <= 30 * LEAST * 9 / 8  # blocks may be larger by an eighth than what they are for
+    kept = pool.empty((20, FLOATS))
+    assert held(pool)[1] <= 30 * LEAST * 9 / 8
+    del kept
+    pool.release()
+    assert held(pool) == (0, 0)
+
+
+def test_a_much_larger_block_is_not_taken_for_a_small_one(pool):
+    del (large := [pool.empty((9, FLOATS))])[:]
+    small = pool.empty((2, FLOATS))
+    assert not large and held(pool) == (0, 2 * LEAST) and small.numel() == 2 * FLOATS
+
+
+def test_small_tensors_are_left_to_the_allocator(pool):
+    assert pool.empty((0, 3)).shape == (0, 3) and pool.empty((FLOATS - 1,)).numel() == FLOATS - 1
+    assert held(pool) == (0, 0)
+
+
+def test_steps_of_training_take_memory_once_and_learn_as_without(monkeypatch, pool):
+    config = WaveNetConfig(
+        residual_channels=16, gate_channels=16, skip_channels=32, head_channels=32, dilations=(1, 2, 4), classes=256
+    )
+    tokens = [torch.randint(256, (2, 6001), generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+
+    def train():
+        torch.manual_seed(0)
+        model = WaveNet(config, backend="cpu")
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        most = []
+        for each in tokens:
+            optimizer.zero_grad()
+            # twice the same weights: two sets of blocks in use
+            (model.loss(each) + model.loss(each.flip(1))).backward()
+            optimizer.step()
+            most.append(pool._most)
+        return [p.detach() for p in model.parameters()], most
+
+    monkeypatch.setattr(buffers, "empty", pool.empty)
+    weights, most = train()
+    assert most[0] > 0 and len(set(most)) == 1
+    gc.collect()
+    pool.release()
+    assert held(pool) == (0, 0), "a tensor is left over"
+    monkeypatch.setattr(buffers, "LEAST", 1 << 60)
+    for a, b in zip(weights, train()[0], strict=True):
+        assert torch.equal(a, b)

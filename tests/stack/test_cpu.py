@@ -1,0 +1,115 @@
+"""The residual stack in C++: as close to float64 as eager PyTorch, on every instruction set, at every odd size."""
+
+import pytest
+import torch
+
+from fastwave import InputError
+from fastwave.config import PRESETS, WaveNetConfig
+from fastwave.runtime import library
+from fastwave.stack import cpu as cpu_stack
+from stack_checks import CASES, MODES, Case, by_kernels, fill_with_nan, inputs, judge, preset_case
+
+ISAS = library.cpu_features().instruction_sets
+MORE = {  # beyond what an interpreter has time for: tiles of 192 and 96 rows, and parts of several tiles
+    "many tiles": Case(1, 2400, 5, 6, 7, 2, 2, (1, 500)),
+    "a tile and one row": Case(2, 193, 33, 17, 40, 0, 3, (96, 1)),
+    "wide": Case(1, 200, 96, 100, 260, 7, 2, (1, 64)),
+}
+
+
+class Kernels:
+    """cpu_stack with products on one instruction set."""
+
+    NAMES = ("x", *library.STACK_WEIGHTS[:6], "condition", "condition_weight")
+
+    def __init__(self, isa):
+        self.isa = isa
+
+    def forward(self, *arguments):
+        return cpu_stack.forward(*arguments, self.isa)
+
+    def backward(self, *arguments):
+        return cpu_stack.backward(*arguments, self.isa)
+
+
+@pytest.fixture(autouse=True)
+def _nan(monkeypatch):
+    fill_with_nan(monkeypatch)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", [*CASES, *MORE])
+@pytest.mark.parametrize("isa", ISAS)
+def test_skip_sum_and_every_gradient_are_as_close_as_eager(isa, name, mode, recompute):
+    judge(Kernels(isa), {**CASES, **MORE}[name], mode, recompute)
+
+
+@pytest.mark.parametrize("mode", ["float32", "autocast"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_layers_of_every_preset(name, mode):
+    judge(Kernels(None), preset_case(WaveNetConfig.preset(name), steps=300), mode)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["float32", "autocast"])
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_whole(name, mode):
+    p = WaveNetConfig.preset(name)
+    widths = (p.residual_channels, p.gate_channels, p.skip_channels, p.condition_channels)
+    judge(Kernels(None), Case(1, 600, *widths, p.kernel_size, p.dilations), mode, recompute=True)
+
+
+@pytest.mark.parametrize("products", ["float32", "bfloat16"])
+@pytest.mark.parametrize("isa", ISAS)
+def test_inputs_need_not_be_contiguous(isa, products):
+    case = Case(2, 37, 6, 9, 20, 5, 2, (1, 8, 3))
+    tensors, grad = inputs(case, torch.float32)
+    strided = [each.transpose(0, -1).contiguous().transpose(0, -1) for each in tensors]
+    assert not strided[0].is_contiguous() and not strided[1].is_contiguous()
+    straight = by_kernels(Kernels(isa), tensors, grad, case.dilations, products)
+    crooked = by_kernels(
+        Kernels(isa), strided, grad.transpose(0, 1).contiguous().transpose(0, 1), case.dilations, products
+    )
+    assert torch.equal(straight[0], crooked[0])
+    assert all(torch.equal(a, b) for a, b in zip(straight[1], crooked[1], strict=True))
+
+
+def test_a_future_sample_changes_nothing_before_it():
+    case = Case(1, 400, 6, 9, 20, 0, 2, (1, 8, 300))
+    tensors, _ = inputs(case, torch.float32)
+    before, *_ = Kernels(None).forward(*tensors, case.dilations, "float32", True)
+    tensors[0][0, 250:] += 1
+    after, *_ = Kernels(None).forward(*tensors, case.dilations, "float32", True)
+    assert torch.equal(before[:, :250], after[:, :250])
+    assert not torch.equal(before[:, 250], after[:, 250])
+
+
+def test_a_nan_is_passed_on_to_all_that_hears_it():
+    case = Case(1, 60, 6, 9, 20, 0, 2, (1, 8))
+    tensors, grad = inputs(case, torch.float32)
+    tensors[0][0, 30, 2] = float("nan")
+    for isa in ISAS:
+        for products in ("float32", "bfloat16"):
+            skip_sum, gradients = by_kernels(Kernels(isa), tensors, grad, case.dilations, products)
+            hears = skip_sum[0].isnan().any(-1).nonzero().flatten().tolist()
+            assert hears == [30, 31, 38, 39], (isa, products)
+            assert gradients[1].isnan().any()
+
+
+def test_nothing_of_no_steps_or_no_batch():
+    case = Case(1, 4, 3, 2, 4, 0, 2, (1, 2))
+    tensors, _ = inputs(case, torch.float32)
+    for shape in ((1, 0, 3), (0, 4, 3)):
+        tensors[0] = torch.zeros(shape)
+        skip_sum, gradients = by_kernels(Kernels(None), tensors, torch.zeros(*shape[:2], 4), case.dilations, "float32")
+        assert skip_sum.shape == (*shape[:2], 4) and gradients[0].shape == shape
+        assert all(not gradient.any() for gradient in gradients[1:7])
+
+
+def test_the_library_refuses_what_makes_no_sense():
+    sizes = dict.fromkeys(("batch", "time", "residual", "gate", "skip", "layers"), 1) | {"condition": 0, "taps": 2}
+    with pytest.raises(InputError, match="taps is 1, it must be 2"):
+        library.ResidualStack({**sizes, "taps": 1}, [1], "float32", 1, None).forward(8, input=8, streams=8)
+    with pytest.raises(InputError, match="'float64' is not known"):
+        library.ResidualStack(sizes, [1], "float64", 1, None)

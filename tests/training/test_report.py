@@ -1,0 +1,463 @@
+"""The page of a run: what it says is what the log says, and nothing in it comes from elsewhere or escapes."""
+
+import base64
+import json
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from fastwave.config import WaveNetConfig
+from fastwave.errors import FastwaveError
+from fastwave.sound import audio
+from fastwave.training import drawing, report
+
+RATE = 16_000
+SKIPPED = [[f"take {number}.wav", "there is no sound in this file"] for number in range(23)]
+
+
+def start(text=False, **changes):
+    data = {
+        "source": "/data/strings",
+        "files": 212,
+        "samples": 9_600_000,
+        "held_out_samples": 480_000,
+        "sample_rate": 0 if text else RATE,
+        "white_noise_bits": 8.0,
+        "order0_bits": 4.31 if text else 6.12,
+        "skipped": [],
+    }
+    config = WaveNetConfig.preset("small", **({"codec": "bytes", "sample_rate": 0} if text else {}))
+    line = {
+        "event": "start",
+        "step": 0,
+        "elapsed": 0.0,
+        "command": "fastwave train strings --out runs/strings --minutes 30 --set residual_channels=48",
+        "config": config.to_dict(),
+        "settings": {"steps": 20_000, "batch": 8, "learning_rate": 0.002, "precision": "float32", "minutes": None},
+        "device": "cpu",
+        "parameters": 410_368,
+        "data": {**data, **changes},
+    }
+    return json.loads(json.dumps(line))
+
+
+def train(step, bits=3.0, **values):
+    usual = {"learning_rate": 1e-3, "gradient_norm": 0.4, "samples_per_second": 40_000.0, "waiting": 0.01}
+    return {"event": "train", "step": step, "elapsed": step / 2, "bits": bits, **usual, **values}
+
+
+def validation(step, bits=3.0):
+    return {"event": "validation", "step": step, "elapsed": step / 2, "bits": bits}
+
+
+def sample(step, suffix=".wav"):
+    file = f"samples/step-{step:08}{suffix}"
+    return {"event": "sample", "step": step, "elapsed": step / 2, "file": file, "real": f"samples/real{suffix}"}
+
+
+def write_log(run, lines):
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def pluck(seconds, noise, seed):
+    """A decaying chord at 16 kHz under so much noise."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    random = np.random.default_rng(seed)
+    wave = np.zeros(len(time))
+    for number, pitch in enumerate((196.0, 246.9, 293.7, 392.0)):
+        after = np.maximum(time - 0.45 * number, 0)
+        for harmonic in range(1, 18):
+            wave += (
+                (after > 0) * np.sin(2 * np.pi * pitch * harmonic * after) * np.exp(-after * (1 + harmonic)) / harmonic
+            )
+    return 0.2 * (1 - noise) * wave + 0.2 * noise * random.standard_normal(len(time))
+
+
+def write_run(run, sound=True):
+    """A run as a training leaves it: 12,000 steps with a rollback, a resume, and twelve samples."""
+    random = np.random.default_rng(0)
+    suffix = ".wav" if sound else ".txt"
+    lines = [start(text=not sound, skipped=SKIPPED)]
+    exploded = {"to": 7_000, "learning_rate_scale": 0.5, "reason": "the loss exploded at step 7400"}
+    stretches = (
+        (0, 7_400, {"event": "rollback", "step": 7_000, "elapsed": 3_700.0, **exploded}),
+        (7_000, 9_000, {"event": "resume", "step": 8_500, "elapsed": 4_500.0, "bad": []}),
+        (
+            8_500,
+            12_000,
+            {"event": "end", "step": 12_000, "elapsed": 7_984.0, "bits": 2.51, "reason": "stopped after 133 minutes"},
+        ),
+    )
+    for first, last, ending in stretches:
+        for step in range(first + 10, last + 1, 10):
+            loss = 2.3 + 5.6 * (1 + step / 60) ** -0.7
+            rate = 2e-3 * min(1, step / 200) * (1 + np.cos(np.pi * step / 20_000)) / 2
+            speed = 41_000 + 1_500 * random.standard_normal()
+            bits = loss + 0.09 * random.standard_normal()
+            lines.append(train(step, bits, learning_rate=rate, samples_per_second=speed))
+            lines += [validation(step, loss + 0.07)] * (step % 500 == 0)
+            lines += [sample(step, suffix)] * (step % 1000 == 0)
+            if step == 3_210:
+                lines.append({"event": "micro_batch", "step": step, "elapsed": step / 2, "size": 4})
+            if step == 5_180:
+                reason = "the gradient is not finite"
+                lines.append({"event": "skipped_step", "step": step, "elapsed": step / 2, "reason": reason})
+        lines.append(ending)
+    write_log(run, lines)
+    (run / "samples").mkdir()
+    for step in range(1000, 12_001, 1000):
+        path = run / "samples" / f"step-{step:08}{suffix}"
+        if sound:
+            audio.save(path, pluck(3.0, (1 - step / 13_000) ** 2, step), RATE)
+        else:
+            letters = random.choice(np.frombuffer(b"the cat sat on a mat.\n", np.uint8), 900)
+            path.write_bytes(letters.tobytes())
+    if sound:
+        audio.save(run / "samples" / "real.wav", pluck(3.0, 0.0, 1), RATE)
+    else:
+        (run / "samples" / "real.txt").write_text("It was a bright cold day in April.\n" * 20)
+    return run
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the text in each kind of them."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in ("meta", "img", "br", "line"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        self.texts.append((self.open[-1] if self.open else "", data))
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def text_in(self, tag):
+        return [text for name, text in self.texts if name == tag]
+
+
+def page_of(run):
+    path = report.write(run)
+    assert path == run / "report.html"
+    return path.read_text()
+
+
+@pytest.fixture(scope="module")
+def sound_page(tmp_path_factory):
+    return page_of(write_run(tmp_path_factory.mktemp("runs") / "strings"))
+
+
+# What it says
+
+
+def test_the_state_is_one_sentence(sound_page):
+    (state,) = re.findall(r"<p class=state>(.*?)</p>", sound_page)
+    assert re.fullmatch(
+        r"Step 12,000 of 20,000 after 2 h 13 min: 2\.\d{3} bits a sample on held-out data, "
+        r"4\d,\d{3} samples a second; stopped after 133 minutes\.",
+        state,
+    )
+
+
+def test_a_run_with_only_a_start_line_has_a_page(tmp_path):
+    write_log(tmp_path / "run", [start()])
+    page = page_of(tmp_path / "run")
+    assert "Step 0 of 20,000 after 0 s." in page
+    assert "Nothing has been measured yet." in page and "There are no samples yet." in page
+    assert "--set residual_channels=48</pre>" in page
+
+
+def test_the_lines_of_no_model_stand_beside_the_curves(sound_page):
+    labels = Page(sound_page).text_in("text")
+    assert "white noise 8.00" in labels and "order-0 model 6.12" in labels
+
+
+def test_a_text_run_shows_its_texts_and_counts_characters(tmp_path):
+    page = page_of(write_run(tmp_path / "letters", sound=False))
+    shown = Page(page)
+    assert sum("bright cold day" in text for text in shown.text_in("pre")) == 1
+    assert len(shown.text_in("pre")) == 1 + report.MOST_SAMPLES + 1  # real, generated, the command
+    assert "bits a character" in page and not shown.of("audio")
+
+
+def test_control_characters_of_a_text_are_seen(tmp_path):
+    write_log(tmp_path / "run", [start(text=True), sample(1000, ".txt")])
+    (tmp_path / "run" / "samples").mkdir()
+    (tmp_path / "run" / "samples" / "real.txt").write_bytes(b"plain")
+    (tmp_path / "run" / "samples" / "step-00001000.txt").write_bytes(b"a\0b\x1bc\nd\xff\xc3")
+    assert "a\u2400b\u241bc\nd\ufffd\ufffd" in page_of(tmp_path / "run")
+
+
+def test_events_skipped_files_and_settings_are_told(sound_page):
+    cells = Page(sound_page).text_in("td")
+    for said in (
+        "out of memory: 4 windows at a time",
+        "the gradient is not finite",
+        "the loss exploded at step 7400: back to step 7000, learning rate times 0.5",
+        "410,368",
+        "float32",
+    ):
+        assert said in cells
+    assert "23 data files could not be used, of which the first 20" in sound_page
+    assert sound_page.count("there is no sound in this file") == 20
+
+
+def test_of_many_events_the_last_are_told(tmp_path):
+    skips = [{"event": "skipped_step", "step": step, "elapsed": 1.0, "reason": f"no {step}"} for step in range(1, 99)]
+    write_log(tmp_path / "run", [start(), *skips])
+    page = page_of(tmp_path / "run")
+    assert "The last 50 of 98." in page
+    assert "no 98</td>" in page and "no 48</td>" not in page
+
+
+def test_a_resumed_run_tells_the_command_and_steps_of_the_last_start(tmp_path):
+    write_log(tmp_path / "run", [start()])
+    told = {"command": "fastwave train strings --steps 30000", "settings": {"steps": 30_000}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(told))
+    page = page_of(tmp_path / "run")
+    assert "Step 0 of 30,000" in page and "fastwave train strings --steps 30000</pre>" in page
+
+
+# What it reads
+
+
+def test_after_a_resume_or_rollback_the_lines_beyond_it_are_void(tmp_path):
+    rollback = {"event": "rollback", "step": 20, "elapsed": 15.0, "to": 10, "reason": "exploded"}
+    resume = {"event": "resume", "step": 30, "elapsed": 25.0}
+    lines = [
+        start(), train(10, 5.0), train(20, 90.0), validation(20, 91.0), sample(20), rollback,
+        train(20, 4.0), train(30, 3.5), validation(30, 3.6), sample(30), train(40, 77.0), sample(40), resume,
+        train(40, 3.0),
+    ]  # fmt: skip
+    write_log(tmp_path, lines)
+    history = report.read(tmp_path)
+    assert report.points(history.train, "bits").T.tolist() == [[10, 5.0], [20, 4.0], [30, 3.5], [40, 3.0]]
+    assert [line["step"] for line in history.validation] == [30]
+    assert [line["step"] for line in history.samples] == [30]
+    assert [event["event"] for event in history.events] == ["rollback", "resume"]
+
+
+def test_an_end_is_no_end_once_the_run_goes_on(tmp_path):
+    end = {"event": "end", "step": 20, "elapsed": 9.0, "bits": None, "reason": "stopped after 30 minutes"}
+    write_log(tmp_path, [start(), train(20), end])
+    assert report.read(tmp_path).ended == "stopped after 30 minutes"
+    write_log(tmp_path, [start(), train(20), end, {"event": "resume", "step": 20, "elapsed": 9.0}, train(30)])
+    assert report.read(tmp_path).ended == ""
+
+
+def test_lines_that_a_kill_cut_are_passed_over(tmp_path):
+    whole = [json.dumps(line) for line in (start(), train(10), train(20))]
+    cut = json.dumps(train(15))[:40]
+    (tmp_path / "log.jsonl").write_text("\n".join([whole[0], whole[1], cut, whole[2], "[3]", '{"step": 1}', cut]))
+    history = report.read(tmp_path)
+    assert [line["step"] for line in history.train] == [10, 20]
+    report.write(tmp_path)
+
+
+def test_values_that_are_no_numbers_are_not_drawn(tmp_path):
+    write_log(
+        tmp_path, [start(white_noise_bits=float("inf"), order0_bits=None), train(10, float("nan")), train(20, 2.5)]
+    )
+    assert report.points(report.read(tmp_path).train, "bits").T.tolist() == [[20, 2.5]]
+    drawn = re.findall(r"<figure>.*?</figure>", page_of(tmp_path), flags=re.DOTALL)
+    assert len(drawn) == 3 and "white noise" not in drawn[0]
+    assert not re.search(r"\b(nan|inf)", " ".join(drawn), flags=re.IGNORECASE)
+
+
+def test_curves_of_100_000_lines_are_thinned_to_means(tmp_path):
+    write_log(tmp_path, [start(), *(train(step, step % 2) for step in range(1, 100_001))])
+    curve = report.points(report.read(tmp_path).train, "bits")
+    assert curve.shape == (2, report.MOST_POINTS)
+    assert curve[1].tolist() == [0.5] * report.MOST_POINTS  # a mean, where every hundredth line would be all 0 or all 1
+    assert curve[0, 0] == 50.5 and curve[0, -1] == 99_950.5
+    assert len(page_of(tmp_path)) < 200_000
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1001, 1999, 2001])
+def test_thinning_keeps_the_mean_at_every_length(count):
+    curve = report.points([{"step": step, "bits": 2.0 * step} for step in range(count)], "bits")
+    assert curve.shape == (2, min(count, report.MOST_POINTS))
+    assert (np.diff(curve[0]) > 0).all() and (curve[1] == 2 * curve[0]).all()
+    assert abs(curve[0].mean() - (count - 1) / 2) < 1
+
+
+def test_without_a_log_the_refusal_says_what_to_give(tmp_path):
+    with pytest.raises(FastwaveError, match="Give the folder that `fastwave train --out` made"):
+        report.write(tmp_path)
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    write_log(tmp_path, [start()])
+    before = page_of(tmp_path)
+
+    def fail(*_):
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr("fastwave.files.os.replace", fail)
+    write_log(tmp_path, [start(), train(10)])
+    with pytest.raises(FastwaveError, match="no space left on device"):
+        report.write(tmp_path)
+    assert (tmp_path / "report.html").read_text() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "report.html"]
+
+
+# What it lets in and out
+
+
+def test_nothing_in_the_page_comes_from_elsewhere(sound_page):
+    page = Page(sound_page)
+    assert "http:" not in sound_page and "https:" not in sound_page and "url(" not in sound_page
+    assert "@import" not in sound_page and not page.of("script") and not page.of("link") and not page.of("iframe")
+    sources = [
+        value for _, attributes in page.elements for name, value in attributes.items() if name in ("src", "href")
+    ]
+    assert sources and all(source.startswith("data:") for source in sources)
+    policy = next(meta["content"] for meta in page.of("meta") if "content-security-policy" in str(meta).lower())
+    assert policy.startswith("default-src 'none'")
+
+
+def test_names_and_texts_of_others_stay_text(tmp_path):
+    evil = "<script>alert('&\"')</script>"
+    first = start(text=True, source=evil, skipped=[[evil, evil]])
+    first |= {"command": evil, "device": evil}
+    first["config"] |= {evil: evil}
+    first["settings"] |= {evil: [evil]}
+    events = [
+        {"event": kind, "step": 1, "elapsed": 1.0, "reason": evil, "bad": [evil], "size": evil, "to": evil,
+         "learning_rate_scale": evil}
+        for kind in ("skipped_step", "rollback", "resume", "micro_batch", evil)
+    ]  # fmt: skip
+    end = {"event": "end", "step": 1, "elapsed": 1.0, "reason": evil}
+    run = tmp_path / "a <b>&amp; 'c' \"d\""
+    write_log(run, [first, train(1), *events, sample(1, ".txt"), end])
+    (run / "samples").mkdir()
+    (run / "samples" / "real.txt").write_text(evil)
+    (run / "samples" / "step-00000001.txt").write_text(f"</pre>{evil}")
+    page = page_of(run)
+    shown = Page(page)
+    assert not shown.of("script") and not shown.of("b")
+    assert shown.text_in("h1") == [run.name]
+    assert "<script" not in page and page.count("&lt;script&gt;") >= 14
+
+
+def test_halves_of_characters_in_names_do_not_stop_the_page(tmp_path):
+    write_log(tmp_path, [start(skipped=[["a\udcffb", "\ud800"]])])
+    assert "a?b" in page_of(tmp_path)
+
+
+def test_the_log_has_no_say_over_which_folder_is_read(tmp_path):
+    (tmp_path / "secret.txt").write_text("hidden")
+    line = {**sample(10, ".txt"), "file": "../../secret.txt", "real": str(tmp_path / "secret.txt")}
+    write_log(tmp_path / "run", [start(text=True), line])
+    assert "hidden" not in page_of(tmp_path / "run")
+
+
+# Sound
+
+
+def test_the_sounds_are_the_files_own_bytes_and_few(sound_page, tmp_path):
+    page = Page(sound_page)
+    players = page.of("audio")
+    assert [player["aria-label"] for player in players] == [
+        "Real, held out", "Step 12,000", "Step 9,000", "Step 7,000", "Step 4,000", "Step 1,000",
+    ]  # fmt: skip
+    audio.save(tmp_path / "real.wav", pluck(3.0, 0.0, 1), RATE)
+    assert base64.b64decode(players[0]["src"].split(",")[1]) == (tmp_path / "real.wav").read_bytes()
+    assert all("controls" in player for player in players)
+    assert len(sound_page) < 4_000_000
+    assert all("Spectrogram of" in image["alt"] for image in page.of("img")) and len(page.of("img")) == 6
+
+
+def test_long_sounds_are_cut_so_that_the_page_stays_small(tmp_path):
+    write_log(tmp_path, [start(), *(sample(step) for step in range(10, 100, 10))])
+    (tmp_path / "samples").mkdir()
+    wave = np.tile(pluck(2.0, 0.3, 0), 20)  # 40 s
+    for path in [line["file"] for line in map(sample, range(10, 100, 10))] + ["samples/real.wav"]:
+        audio.save(tmp_path / path, wave, 48_000)
+    page = page_of(tmp_path)
+    assert "the first 5.5 s" in page
+    assert len(page) < 8_000_000
+
+
+def test_a_sound_that_is_missing_or_damaged_leaves_the_others(tmp_path):
+    run = write_run(tmp_path / "run")
+    (run / "samples" / "real.wav").unlink()
+    (run / "samples" / "step-00012000.wav").write_bytes(b"RIFF....WAVE")
+    page = page_of(run)
+    assert page.count("It cannot be heard") == 2
+    assert len(Page(page).of("audio")) == 4
+
+
+@pytest.mark.parametrize("wave", [np.zeros(8000), np.array([0.5]), np.full(37, -1.0)])
+def test_silence_and_sounds_shorter_than_a_window_are_drawn(tmp_path, wave):
+    write_log(tmp_path, [start(), sample(10)])
+    (tmp_path / "samples").mkdir()
+    for name in ("real.wav", "step-00000010.wav"):
+        audio.save(tmp_path / "samples" / name, wave, RATE)
+    assert len(Page(page_of(tmp_path)).of("img")) == 2
+
+
+def test_a_tone_is_bright_at_its_place_in_the_spectrogram():
+    seconds = np.arange(RATE) / RATE
+    levels = drawing.spectrogram(np.sin(2 * np.pi * 2000 * seconds), RATE)
+    row = levels.mean(axis=1).argmax()
+    assert 1 - row / (len(levels) - 1) == pytest.approx(2000 / 8000, abs=0.005)  # counted from the bottom
+    assert levels[row].mean() - np.median(levels) > 60
+
+
+def test_a_png_holds_the_pixels():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
+    palette = drawing.palette()
+    file, chunks = drawing.png(pixels, palette), {}
+    assert file.startswith(b"\x89PNG\r\n\x1a\n")
+    at = 8
+    while at < len(file):
+        size, name = struct.unpack(">I4s", file[at : at + 8])
+        content = file[at + 8 : at + 8 + size]
+        assert struct.unpack(">I", file[at + 8 + size : at + 12 + size])[0] == zlib.crc32(name + content)
+        chunks[name] = content
+        at += 12 + size
+    assert chunks[b"IHDR"] == struct.pack(">2I5B", 7, 5, 8, 3, 0, 0, 0)
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(5, 8)
+    assert (rows[:, 0] == 0).all() and (rows[:, 1:] == pixels).all()
+    assert chunks[b"PLTE"] == palette.tobytes()
+
+
+def test_equal_steps_of_level_are_equal_steps_of_lightness():
+    """CIE L* of the 256 colours rises by about the same everywhere."""
+    linear = (drawing.palette() / 255.0) ** 2.2
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    lightness = np.where(luminance > 0.00886, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
+    spread = np.diff(lightness[::15])
+    assert spread.min() > 0.6 * spread.mean() and spread.max() < 1.5 * spread.mean()
+
+
+def test_ticks_are_round_and_within():
+    for low, high, about in ((0, 12_000, 6), (1.9, 8.3, 5), (0, 0.00204, 5), (0, 1, 6), (-3.2, 16, 5), (0, 8, 4)):
+        ticks = drawing.ticks(low, high, about)
+        assert about / 2.6 <= len(ticks) <= about + 2
+        assert all(-1e-9 <= at <= 1 + 1e-9 for at, _ in ticks)
+    assert [name for _, name in drawing.ticks(0, 12_000, 6, " steps")] == [
+        "0",
+        "2k",
+        "4k",
+        "6k",
+        "8k",
+        "10k",
+        "12k steps",
+    ]

@@ -2,6 +2,9 @@
 
 The weights file carries the config in its own metadata too, so that a save interrupted between the two files is
 noticed instead of guessed about. Everything is checked from headers before memory is taken for it.
+
+`config.json` names the kind of the checkpoint: "wavenet" is the one that this module writes and reads, and a file without
+a kind is one, too. Parts of fastwave beside the core write kinds of their own.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from .errors import CheckpointError, ConfigError
 from .files import replacing
 
 FORMAT = 1
+KIND = "wavenet"
+READERS = {"voice": "fastwave.speech", "student": "fastwave.student"}  # other kinds, and what reads them
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -34,12 +39,13 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
 def save(folder: str | os.PathLike[str], config: WaveNetConfig, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint folder. Each file appears whole or not at all; the config comes last."""
     target = Path(folder)
-    description = json.dumps({"format": FORMAT, **config.to_dict()}, indent=2)
+    fields = config.to_dict()
     try:
         target.mkdir(parents=True, exist_ok=True)
-        write_tensors(target / WEIGHTS_FILE, tensors, {"fastwave": description})
+        write_tensors(target / WEIGHTS_FILE, tensors, {"fastwave": json.dumps({"format": FORMAT, **fields}, indent=2)})
         _write_text(target / CARD_FILE, _model_card(config))
-        _write_text(target / CONFIG_FILE, description + "\n")
+        described = json.dumps({"format": FORMAT, "kind": KIND, **fields}, indent=2)
+        _write_text(target / CONFIG_FILE, described + "\n")
     except OSError as error:
         raise CheckpointError(f"cannot save a checkpoint in {target}: {error.strerror or error}.") from error
 
@@ -61,7 +67,8 @@ def load(folder: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tenso
         )
     config = read_config(source / CONFIG_FILE)
     tensors, metadata = read_tensors(source / WEIGHTS_FILE, lambda _: config.parameter_shapes())
-    if "fastwave" in metadata and _parse_config(metadata["fastwave"], source / WEIGHTS_FILE) != config:
+    saved = _parse_config(metadata["fastwave"], source / WEIGHTS_FILE) if "fastwave" in metadata else config
+    if config.differences(saved.to_dict()):
         raise CheckpointError(
             f"{source}: {CONFIG_FILE} differs from the config that {WEIGHTS_FILE} was saved with. A save was "
             "interrupted, or one of the two files was edited or replaced; put the matching pair back."
@@ -93,7 +100,13 @@ def _parse_config(content: bytes | str, path: Path) -> WaveNetConfig:
             f"{path}: checkpoint format {str(values.get('format'))[:40]!r}; this version reads format {FORMAT}. "
             "Load it with the fastwave that wrote it, or a newer one."
         )
-    values = {key: value for key, value in values.items() if key != "format"}
+    kind = values.get("kind", KIND)
+    if kind != KIND:
+        reader = READERS.get(kind, "a newer fastwave") if isinstance(kind, str) else "a newer fastwave"
+        raise CheckpointError(
+            f"{path}: this checkpoint is of kind {str(kind)[:40]!r}, not {KIND!r}: {reader} reads it."
+        )
+    values = {key: value for key, value in values.items() if key not in ("format", "kind")}
     try:
         return WaveNetConfig.from_dict(values)
     except ConfigError as error:
@@ -134,18 +147,18 @@ def read_tensors(
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({str(error)[:120]}).") from error
 
 
-def _check_shapes(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+def _check_shapes(path: Path, shapes: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     for problem, names in (
-        ("lacks", expected.keys() - found.keys()),
-        ("has the unknown", found.keys() - expected.keys()),
+        ("lacks", expected.keys() - shapes.keys()),
+        ("has the unknown", shapes.keys() - expected.keys()),
     ):
         if names:
             shown = ", ".join(sorted(names)[:4])[:200]
             raise CheckpointError(f"{path} {problem} tensor {shown} ({len(names)} in all): it is from another model.")
     for name, shape in expected.items():
-        if found[name] != tuple(shape):
+        if shapes[name] != tuple(shape):
             raise CheckpointError(
-                f"{path}: {name} has shape {str(list(found[name]))[:80]}, but the config asks for {list(shape)}."
+                f"{path}: {name} has shape {str(list(shapes[name]))[:80]}, but the config asks for {list(shape)}."
             )
 
 

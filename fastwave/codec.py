@@ -1,17 +1,16 @@
 """Waveform or text <-> classes: what a model's tokens mean.
 
-A codec is part of a model's config and of its checkpoint. Published systems use eight mutually incompatible
-dialects of "mu-law" (mu = 256 instead of classes - 1, bins by floor, by truncation or by rounding, a decode
-shifted by half a bin, ...), and audio decoded with the wrong one only sounds slightly bad, so nothing here
-guesses: the formulas below are the one dialect fastwave trains and generates with, and importers of other
-projects' checkpoints translate to it or name another.
+A codec is part of a model's config and of its checkpoint, with its parameters. Published systems use eight mutually
+incompatible dialects of "mu-law" (mu = 256 instead of classes - 1, bins by floor instead of rounding, a decode that is
+shifted by half a bin, ...), and audio decoded with the wrong one only sounds slightly bad, so nothing here guesses: a
+dialect is a set of parameters of `MuLaw`, and `DIALECTS` names those of known projects.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import Tensor
 from .errors import ConfigError, InputError
 
 NAMES = ("mu-law", "linear", "bytes", "pcm")
+ROUNDINGS = ("round", "floor")
 MOST_CLASSES = 65536  # 16 bits; also the most for which the exact round trip of every class is proved
 _BLOCK = 1 << 20  # samples converted at a time: an hour of audio never has whole float64 copies of itself
 
@@ -43,14 +43,22 @@ class Codec(Protocol):
     def decode(self, tokens: Any, /) -> Any: ...
 
 
-def by_name(name: str, classes: int) -> Codec:
-    """The codec a config or a checkpoint names; anything unknown is refused."""
+def by_name(name: str, classes: int, parameters: Mapping[str, Any] | None = None) -> Codec:
+    """The codec that a config or a checkpoint names, with its parameters; anything unknown is refused."""
+    if not isinstance(name, str) or name not in NAMES:
+        raise ConfigError(f"unknown codec {name!r}: choose one of {', '.join(NAMES)}")
     if name == "mu-law":
-        return MuLaw(classes)
+        unknown = sorted(str(key) for key in parameters or {} if key not in MU_LAW_PARAMETERS)
+        if unknown:
+            raise ConfigError(
+                f"codec 'mu-law' has no parameter {', '.join(map(repr, unknown))[:200]}; known are "
+                f"{', '.join(MU_LAW_PARAMETERS)}"
+            )
+        return MuLaw(classes, **(parameters or {}))
+    if parameters:
+        raise ConfigError(f"codec {name!r} takes no parameters, got {', '.join(map(repr, parameters))[:200]}")
     if name == "linear":
         return Linear(classes)
-    if name not in ("bytes", "pcm"):
-        raise ConfigError(f"unknown codec {name!r}: choose one of {', '.join(NAMES)}")
     codec = Bytes() if name == "bytes" else Pcm()
     if isinstance(classes, bool) or not isinstance(classes, int) or classes != codec.classes:
         reason = "one class a byte" if name == "bytes" else "samples are numbers, not classes"
@@ -60,44 +68,112 @@ def by_name(name: str, classes: int) -> Codec:
 
 @dataclass(frozen=True)
 class MuLaw:
-    """Logarithmic bins: fine near silence, coarse at full scale. mu = classes - 1.
+    """Logarithmic bins: fine near silence, coarse at full scale. A parameter that is None follows from the classes.
 
-    encode(x) = floor((sign(x) * log1p(mu * min(|x|, 1)) / log1p(mu) + 1) / 2 * mu + 0.5)
-    decode(q) = sign(y) * expm1(|y| * log1p(mu)) / mu   with   y = 2q / mu - 1
+    encode(x) = rounded((sign(x) * log1p(mu * min(|x|, 1)) / log1p(mu) + 1) / 2 * encode_bins), at most classes - 1
+    decode(q) = sign(y) * expm1(|y| * log1p(mu)) / mu   with   y = 2 * (q + decode_shift) / decode_bins - 1,
+                clipped to [-1, 1]; zero_class, where there is one, decodes to exactly 0
+
+    rounded(v) is floor(v + 0.5), or floor(v) with rounding "floor" (v is never negative: truncation is the same).
+    Every class comes back exactly from encode(decode(q)) with the defaults. A dialect that decodes to the lower edge of
+    a bin, or with other bins than it encodes with, may give back the class below: `DIALECTS` says which.
     """
 
     classes: int = 256
+    mu: float | None = None  # None: classes - 1
+    encode_bins: int | None = None  # steps from -1 to 1 in the encoder; None: classes - 1
+    rounding: str = "round"
+    decode_bins: int | None = None  # steps from -1 to 1 in the decoder; None: classes - 1
+    decode_shift: float = 0.0  # in classes, added before decoding
+    silence_class: int | None = None  # what stands before the first sample; None: the class of 0.0
+    zero_class: int | None = None  # decodes to exactly 0, whatever the formula says; None: no such class
     name: ClassVar[str] = "mu-law"
     is_audio: ClassVar[bool] = True
     scalar: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_audio_classes(self.name, self.classes)
+        if self.rounding not in ROUNDINGS:
+            raise ConfigError(f"mu-law rounding {self.rounding!r} is not known: choose one of {', '.join(ROUNDINGS)}")
+        if self.mu is not None:
+            _check_number("mu", self.mu, 1e-3, MOST_CLASSES)
+        _check_number("decode_shift", self.decode_shift, -1, 1)
+        for parameter in ("encode_bins", "decode_bins"):
+            if getattr(self, parameter) is not None:
+                _check_integer(parameter, getattr(self, parameter), 1, 2 * MOST_CLASSES)
+        for parameter in ("silence_class", "zero_class"):
+            if getattr(self, parameter) is not None:
+                _check_integer(parameter, getattr(self, parameter), 0, self.classes - 1)
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that differ from their defaults: what a config holds."""
+        usual = MuLaw(self.classes)
+        alike = {"mu": self.classes - 1, "encode_bins": self.classes - 1, "decode_bins": self.classes - 1}
+        values = {parameter: getattr(self, parameter) for parameter in MU_LAW_PARAMETERS}
+        return {
+            parameter: value
+            for parameter, value in values.items()
+            if value not in (getattr(usual, parameter), alike.get(parameter))
+        }
 
     @property
     def silence(self) -> int:
-        return self.classes // 2
+        """The class that stands before the first sample."""
+        if self.silence_class is not None:
+            return self.silence_class
+        return min(int(self._or_steps(self.encode_bins) / 2 + self._offset), self.classes - 1)
 
     def encode(self, wave: Any) -> Tensor:
         """[...] floats (tensor, array or nested list), clipped to [-1, 1] -> [...] int64 classes."""
-        mu = self.classes - 1
+        mu, bins, offset = self._or_steps(self.mu), self._or_steps(self.encode_bins), self._offset
 
         def compress(block: Tensor) -> Tensor:  # float64, changed in place
             magnitude = block.abs().clamp_(max=1).mul_(mu).log1p_().div_(math.log1p(mu))
-            return magnitude.mul_(block.sign_()).add_(1).div_(2).mul_(mu).add_(0.5).floor_()
+            level = magnitude.mul_(block.sign_()).add_(1).div_(2).mul_(bins)
+            return level.add_(offset).floor_().clamp_(max=self.classes - 1)
 
         return _in_blocks(_waveform(wave), torch.int64, compress)
 
     def decode(self, classes: Any) -> Tensor:
         """[...] integer classes -> [...] float32 samples in [-1, 1]."""
-        mu = self.classes - 1
+        mu, bins = self._or_steps(self.mu), self._or_steps(self.decode_bins)
 
         def expand(block: Tensor) -> Tensor:
-            level = block.mul_(2).div_(mu).sub_(1)
+            zero = block == self.zero_class if self.zero_class is not None else None
+            level = block.add_(self.decode_shift).mul_(2).div_(bins).sub_(1)
             magnitude = level.abs().mul_(math.log1p(mu)).expm1_().div_(mu)
-            return magnitude.mul_(level.sign_()).clamp_(-1, 1)
+            samples = magnitude.mul_(level.sign_()).clamp_(-1, 1)
+            return samples if zero is None else samples.masked_fill_(zero, 0)
 
         return _in_blocks(_class_tensor(classes, self.classes), torch.float32, expand)
+
+    @property
+    def _offset(self) -> float:
+        """What is added before the encoder takes the floor."""
+        return 0.5 if self.rounding == "round" else 0.0
+
+    def _or_steps(self, parameter: float | None) -> float:
+        return self.classes - 1 if parameter is None else parameter
+
+
+MU_LAW_PARAMETERS = tuple(field.name for field in fields(MuLaw) if field.name != "classes")
+
+# The parameters of `MuLaw(256, ...)` with which other projects encode and decode, and what encode(decode(q)) gives.
+DIALECTS: dict[str, dict[str, Any]] = {
+    "fastwave": {},  # q
+    # r9y9/wavenet_vocoder, master: decodes to the lower edge of a bin. q, or q - 1 where float32 rounds below it.
+    "r9y9": {"rounding": "floor"},
+    # The same up to 0.1.1, where a sample of exactly 1.0 would be class 256; here it is 255. q or q - 1.
+    "r9y9-0.1.1": {"mu": 256, "encode_bins": 256, "rounding": "floor", "decode_bins": 256},
+    # vincentherrmann/pytorch-wavenet: other bins there and back. q - 1, and 0 for class 0.
+    "vincentherrmann": {"mu": 256, "rounding": "floor", "decode_bins": 256},
+    # kan-bayashi/PytorchWaveNetVocoder: decodes to the lower edge of a bin, class 0 to -1. q or q - 1.
+    "kan-bayashi": {"decode_shift": -0.5},
+    # NSynth, with its classes -128..127 counted from 0: decodes to the middle of a bin. q.
+    "nsynth": {
+        "encode_bins": 256, "rounding": "floor", "decode_bins": 256, "decode_shift": 0.5, "zero_class": 128,
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -186,6 +262,16 @@ def _check_audio_classes(name: str, classes: Any) -> None:
         raise ConfigError(f"codec {name!r} needs a whole number of classes from 2 to {MOST_CLASSES}, got {classes!r}")
 
 
+def _check_integer(parameter: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(f"mu-law {parameter} must be a whole number {low}..{high}, got {str(value)[:80]!r}")
+
+
+def _check_number(parameter: str, value: Any, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigError(f"mu-law {parameter} must be a number {low:g}..{high:g}, got {str(value)[:80]!r}")
+
+
 def _waveform(wave: Any) -> Tensor:
     """A float tensor [...] without gradient, wherever it lives."""
     tensor = _tensor(wave, "a waveform")
@@ -211,7 +297,7 @@ def _class_tensor(classes: Any, count: int) -> Tensor:
     return tensor
 
 
-def _tensor(values: Any, what: str) -> Tensor:
+def _tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()
     try:
@@ -223,7 +309,7 @@ def _tensor(values: Any, what: str) -> Tensor:
         native = array.astype(array.dtype.newbyteorder("="), copy=False)
         return torch.from_numpy(np.require(native, requirements=["C", "W"]))
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{what} must be a tensor, an array or a nested list of numbers: {error}") from error
+        raise InputError(f"{name} must be a tensor, an array or a nested list of numbers: {error}") from error
 
 
 def _in_blocks(source: Tensor, dtype: torch.dtype, convert: Callable[[Tensor], Tensor]) -> Tensor:

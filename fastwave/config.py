@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from . import codec as codecs
 from .errors import ConfigError
+from .sound import features as kinds
 
 Output = Literal["categorical", "mixture-of-logistics", "gaussian"]
 Upsampling = Literal["repeat", "linear", "learned"]
@@ -29,6 +30,30 @@ def dilation_cycle(depth: int = 10, stacks: int = 2) -> tuple[int, ...]:
     if not (1 <= depth <= 24 and 1 <= stacks <= MAX_LAYERS):
         raise ConfigError(f"dilation_cycle(depth={depth}, stacks={stacks}): depth is 1..24, stacks 1..{MAX_LAYERS}.")
     return tuple(2**layer for layer in range(depth)) * stacks
+
+
+class Parameters(Mapping[str, Any]):
+    """A mapping that cannot be changed and can be hashed, as a frozen config needs."""
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        if values is not None and not isinstance(values, Mapping):
+            raise ConfigError(f"parameters are an object of names and values, got {type(values).__name__}.")
+        self._values = dict(sorted((values or {}).items()))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._values.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +78,10 @@ class WaveNetConfig:
     hop: int = 1  # samples a frame of local features
     upsampling: Upsampling = "repeat"
     upsample_scales: tuple[int, ...] = ()  # learned only; their product is the hop
+    codec_parameters: Mapping[str, Any] = Parameters()  # of mu-law, where they are not the defaults: see codec.MuLaw
+    # How local features are made from a file; a mapping with a kind and its parameters becomes one of sound/features.
+    # None where there are none, or where it is not known: a model saved by an early fastwave does not say.
+    features: kinds.Features | None = None
 
     def __post_init__(self) -> None:
         for name in ("dilations", "upsample_scales"):
@@ -64,9 +93,11 @@ class WaveNetConfig:
             object.__setattr__(self, "gate_channels", self.residual_channels)
         if self.head_channels == 0:
             object.__setattr__(self, "head_channels", self.skip_channels)
+        self._check_codec()
         self._check_stack()
         self._check_output()
         self._check_condition()
+        self._check_features()
 
     # What follows from the fields
 
@@ -92,8 +123,8 @@ class WaveNetConfig:
 
     @property
     def codec_object(self) -> codecs.Codec:
-        """The codec that `codec` and `classes` name."""
-        return codecs.by_name(self.codec, self.classes)
+        """The codec that `codec`, `classes` and `codec_parameters` name."""
+        return codecs.by_name(self.codec, self.classes, self.codec_parameters)
 
     @property
     def output_channels(self) -> int:
@@ -162,10 +193,19 @@ class WaveNetConfig:
         return cls.from_dict({**PRESETS[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
-        }
+        """Plain JSON values. `codec_parameters` and `features` are left out where they are empty: files, saved states
+        and runs of models without them stay what they were before these fields existed.
+        """
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, kinds.Features):
+                values[field.name] = value.to_dict()
+            elif isinstance(value, Parameters):
+                values |= {field.name: dict(value)} if value else {}
+            elif value is not None:
+                values[field.name] = list(value) if isinstance(value, tuple) else value
+        return values
 
     def to_json(self) -> str:
         """One line a field."""
@@ -185,7 +225,28 @@ class WaveNetConfig:
             )
         return cls(**values)
 
+    def differences(self, saved: object) -> list[str]:
+        """What differs between a saved `to_dict` and this config: "seed was 0, now 7" for every such field.
+
+        A saved config without `features` agrees with any: early versions of fastwave did not save them.
+        """
+        if not isinstance(saved, Mapping):
+            return [f"the config was {type(saved).__name__}, now an object"]
+        now = json.loads(self.to_json())
+        names = [*now, *sorted(str(name) for name in saved if name not in now)]
+        return [
+            f"{name} was {saved.get(name)}, now {now.get(name)}"
+            for name in names
+            if saved.get(name) != now.get(name) and (name != "features" or saved.get(name) is not None)
+        ]
+
     # Validation
+
+    def _check_codec(self) -> None:
+        object.__setattr__(self, "codec_parameters", Parameters(self.codec_parameters))
+        codec = self.codec_object  # refuses an unknown name or parameter, and a class count that does not fit it
+        parameters = codec.parameters() if isinstance(codec, codecs.MuLaw) else {}
+        object.__setattr__(self, "codec_parameters", Parameters(parameters))
 
     def _check_stack(self) -> None:
         for field in ("residual_channels", "gate_channels", "skip_channels", "head_channels"):
@@ -198,7 +259,7 @@ class WaveNetConfig:
         _require_range("receptive field", self.receptive_field, 2, MAX_RECEPTIVE_FIELD)
 
     def _check_output(self) -> None:
-        codec = self.codec_object  # refuses an unknown name or a class count that does not fit it
+        codec = self.codec_object
         if codec.is_audio:
             _require_range("sample_rate", self.sample_rate, 1, MAX_SAMPLE_RATE)
         elif self.sample_rate != 0:
@@ -241,6 +302,20 @@ class WaveNetConfig:
                 )
         elif self.upsample_scales:
             raise ConfigError(f"upsample_scales has no meaning for upsampling {self.upsampling!r}: leave it empty.")
+
+    def _check_features(self) -> None:
+        if self.features is None:
+            return
+        if not isinstance(self.features, kinds.Features):
+            object.__setattr__(self, "features", kinds.from_dict(self.features))
+        if not self.codec_object.is_audio and self.features.hears_sound:
+            raise ConfigError(f"features of kind {self.features.kind!r} are for sound, and this codec is for text.")
+        self.features.check(self.sample_rate, self.hop)
+        if self.features.width != self.local_channels:
+            raise ConfigError(
+                f"features of kind {self.features.kind!r} have {self.features.width} values a frame, but the model takes "
+                f"{self.local_channels}: condition_channels less speaker_channels must be as wide."
+            )
 
 
 def _require_integer(name: str, value: object) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from .. import codec
+from ..config import Parameters
 from ..errors import InputError
-from ..sound.features import MelSettings
+from ..sound import features as kinds
+
+_LATER = ("codec_parameters", "feature_parameters")  # fields that prepared data did not always have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,26 +25,47 @@ class Preparation:
     sample_rate: int = 16_000
     channel: str = "mix"  # or the number of one
     trim: float | None = None  # dB of full scale below which the start and the end of a file are cut off
-    features: str | None = None  # "mel", or a folder with an array [frames, channels] for every file
+    features: str | None = None  # a kind that is computed from sound, such as "mel", or a folder with NAME.npy a file
     feature_channels: int = 0
     hop: int = 1
     speakers: str | None = None  # "folders", or a CSV file of name,speaker
     held_out: float = 0.05  # share of the files that validation keeps for itself
+    codec_parameters: Mapping[str, Any] = Parameters()  # as in WaveNetConfig
+    feature_parameters: Mapping[str, Any] = Parameters()  # of the kind of features, beside its width
 
     def __post_init__(self) -> None:
-        kind = codec.by_name(self.codec, self.classes)
+        for name in _LATER:
+            object.__setattr__(self, name, Parameters(getattr(self, name)))
+        is_audio = self.codec_object.is_audio
         if not 0 <= self.held_out < 1:
             raise InputError(f"held_out is a share of the files, 0 up to 1, got {self.held_out}.")
-        if not kind.is_audio and (self.trim is not None or self.features is not None):
+        if not is_audio and (self.trim is not None or self.features is not None):
             raise InputError("trim and features are for sound, and this codec is for text.")
-        if self.trim is not None and self.features not in (None, "mel"):
+        if self.trim is not None and self.features is not None and not kinds.is_heard(self.features):
             raise InputError("trim would shift the sound against features that you bring: trim the files first.")
         if self.trim is not None and not -150 < self.trim < 0:
             raise InputError(f"trim is in dB of full scale, such as -50, got {self.trim}.")
         if self.features is not None and self.feature_channels < 1:
             raise InputError("features need feature_channels, the width of a frame.")
+        if self.features is None and self.feature_parameters:
+            raise InputError("feature_parameters have no meaning without features.")
         if self.channel != "mix" and not self.channel.isdecimal():
             raise InputError(f"channel is mix or a number counted from 0, got {self.channel!r}.")
+        if (kind := self.feature_kind) is not None:
+            kind.check(self.sample_rate, self.hop)
+
+    @property
+    def codec_object(self) -> codec.Codec:
+        """The codec of the tokens."""
+        return codec.by_name(self.codec, self.classes, self.codec_parameters)
+
+    @property
+    def feature_kind(self) -> kinds.Features | None:
+        """The features with their parameters, as a model's config holds them."""
+        if self.features is None:
+            return None
+        kind = self.features if kinds.is_heard(self.features) else "array"
+        return kinds.of_width(kind, self.feature_channels, self.feature_parameters)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -49,9 +74,8 @@ class Preparation:
             return np.dtype(np.int16)
         return np.dtype(np.uint8 if self.classes <= 256 else np.uint16)
 
-    @property
-    def mel(self) -> MelSettings | None:
-        """The spectrogram that is to be computed."""
-        if self.features != "mel":
-            return None
-        return MelSettings(sample_rate=self.sample_rate, hop=self.hop, bands=self.feature_channels)
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values. Parameters are left out where there are none, as in data prepared before there were any."""
+        fields = (field.name for field in dataclasses.fields(self))
+        values = {name: getattr(self, name) for name in fields if name not in _LATER or getattr(self, name)}
+        return {name: dict(value) if isinstance(value, Parameters) else value for name, value in values.items()}

@@ -15,7 +15,7 @@ import math
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,20 +23,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from .. import codec
 from ..errors import AudioError, FastwaveError, InputError
 from ..files import replacing
 from ..runtime import machine
-from ..sound import audio
-from ..sound.features import mel_blocks
 from .preparation import Preparation
+from .reading import features_path, read_frames, text_blocks, wave_blocks
 from .shards import FORMAT, INDEX
 from .sources import Source, find, name_speakers, status_of
 
 SHARD_FILES, SHARD_BYTES = 64, 1 << 26  # of one shard's sources: some seconds of work
 SILENT = 1e-3  # -60 dB: a file that never passes it holds nothing to learn
-TRIM_MARGIN_SECONDS = 0.02
-TEXT_BLOCK = 1 << 20
 
 Array = npt.NDArray[Any]
 
@@ -44,17 +40,17 @@ Array = npt.NDArray[Any]
 def prepare(
     folder: str | os.PathLike[str],
     target: str | os.PathLike[str],
-    how: Preparation,
+    preparation: Preparation,
     workers: int | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Make, or complete, the shards of a folder in `target`, and return the index."""
     sound, text = find(folder)
-    is_audio = codec.by_name(how.codec, how.classes).is_audio
-    sources, speakers, skipped = name_speakers(sound if is_audio else text, how.speakers)
+    is_audio = preparation.codec_object.is_audio
+    sources, speakers, skipped = name_speakers(sound if is_audio else text, preparation.speakers)
     if not sources:
         raise InputError(
-            f"{folder} holds no {'sound' if is_audio else 'text'} files, and codec {how.codec} needs them."
+            f"{folder} holds no {'sound' if is_audio else 'text'} files, and codec {preparation.codec} needs them."
         )
     place = Path(target)
     groups = _group(sources)
@@ -63,7 +59,7 @@ def prepare(
         for pattern in (".shard-*.tmp*", ".prepared.*.tmp*"):  # of a run that was killed while it wrote
             for leftover in place.glob(pattern):
                 leftover.unlink()
-        shards = _make_all(place, groups, how, workers or machine.cores(), progress)
+        shards = _make_all(place, groups, preparation, workers or machine.cores(), progress)
         files = [file for shard in shards for file in shard["files"]]
         skipped += [tuple(each) for shard in shards for each in shard["skipped"]]
         if not files:
@@ -72,14 +68,14 @@ def prepare(
         index = {
             "format": FORMAT,
             "source": str(Path(folder).resolve()),
-            "preparation": dataclasses.asdict(how),
+            "preparation": preparation.to_dict(),
             "speakers": speakers,
             "files": files,
             "skipped": skipped,
             "order0_bits": _entropy(_sum_counts(shards)),
-            "white_noise_bits": math.log2(how.classes or 65_536),
+            "white_noise_bits": math.log2(preparation.classes or 65_536),
         }
-        _mark_held_out(files, how.held_out)
+        _mark_held_out(files, preparation.held_out)
         _write_json(place / INDEX, index)
     except OSError as error:
         raise InputError(f"cannot prepare data in {place}: {error.strerror or error}.") from error
@@ -97,37 +93,37 @@ def _group(sources: Sequence[Source]) -> list[list[Source]]:
 
 
 def _make_all(
-    place: Path, groups: Sequence[Sequence[Source]], how: Preparation, workers: int, progress: bool
+    place: Path, groups: Sequence[Sequence[Source]], preparation: Preparation, workers: int, progress: bool
 ) -> list[dict[str, Any]]:
     from tqdm import tqdm
 
     shards: dict[int, dict[str, Any]] = {}
     missing = []
     for number, group in enumerate(groups):
-        made = _made(place, number, _key(group, how))
-        if made is None:
+        finished = _finished_shard(place, number, _key(group, preparation))
+        if finished is None:
             missing.append(number)
         else:
-            shards[number] = made
+            shards[number] = finished
     if missing:  # an index must never speak of shards that are being replaced
         (place / INDEX).unlink(missing_ok=True)
     total = sum(len(groups[number]) for number in missing)
     with tqdm(total=total, unit="file", desc="preparing", disable=None if progress else True) as bar:
-        for number, shard in _work(place, {n: groups[n] for n in missing}, how, min(workers, len(missing))):
+        for number, shard in _work(place, {n: groups[n] for n in missing}, preparation, min(workers, len(missing))):
             shards[number] = shard
             bar.update(len(groups[number]))
     return [shards[number] for number in range(len(groups))]
 
 
 def _work(
-    place: Path, groups: dict[int, Sequence[Source]], how: Preparation, workers: int
+    place: Path, groups: dict[int, Sequence[Source]], preparation: Preparation, workers: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     if workers <= 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as in each of many processes
         try:
             for number, group in groups.items():
-                yield number, make_shard(place, number, group, how)
+                yield number, make_shard(place, number, group, preparation)
         finally:
             torch.set_num_threads(threads)  # training comes next
         return
@@ -135,7 +131,9 @@ def _work(
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
         try:
-            waiting = {pool.submit(make_shard, place, number, group, how): number for number, group in groups.items()}
+            waiting = {
+                pool.submit(make_shard, place, number, group, preparation): number for number, group in groups.items()
+            }
             for done in concurrent.futures.as_completed(waiting):
                 yield waiting[done], done.result()
         except concurrent.futures.process.BrokenProcessPool as error:
@@ -162,11 +160,11 @@ def _begin_worker() -> None:
 # One shard
 
 
-def make_shard(place: Path, number: int, sources: Sequence[Source], how: Preparation) -> dict[str, Any]:
+def make_shard(place: Path, number: int, sources: Sequence[Source], preparation: Preparation) -> dict[str, Any]:
     """Decode the sources one after the other. What cannot be used is named in `skipped` and leaves no trace."""
     files: list[dict[str, Any]] = []
     skipped: list[tuple[str, str]] = []
-    counts = np.zeros(how.classes or 65_536, dtype=np.int64)
+    counts = np.zeros(preparation.classes or 65_536, dtype=np.int64)
     stem = f"shard-{number:05}"
     (place / f"{stem}.json").unlink(missing_ok=True)  # what it says of the old tokens is wrong for the new ones
     with (
@@ -178,52 +176,53 @@ def make_shard(place: Path, number: int, sources: Sequence[Source], how: Prepara
         for source in sources:
             starts = tokens.tell(), frames.tell()
             try:
-                seen, frame_count = _write_file(source, how, tokens, frames)
+                file_counts, frame_count = _write_file(source, preparation, tokens, frames)
             except FastwaveError as error:
                 skipped.append((source.name, str(error).removeprefix(f"{source.path}: ")))
                 for file, start in zip((tokens, frames), starts, strict=True):
                     file.seek(start)
                     file.truncate()
                 continue
-            counts += seen
+            counts += file_counts
             entry = {"name": source.name, "shard": number, "speaker": source.speaker}
-            entry |= {"at": starts[0] // how.dtype.itemsize, "samples": int(seen.sum())}
-            entry |= {"first_frame": starts[1] // (4 * max(1, how.feature_channels)), "frames": frame_count}
+            entry |= {"at": starts[0] // preparation.dtype.itemsize, "samples": int(file_counts.sum())}
+            entry |= {"first_frame": starts[1] // (4 * max(1, preparation.feature_channels)), "frames": frame_count}
             files.append(entry)
         sizes = [tokens.tell(), frames.tell()]
-    used = {str(level): int(counts[level]) for level in np.flatnonzero(counts)}
-    shard = {"key": _key(sources, how), "files": files, "skipped": skipped, "counts": used, "sizes": sizes}
+    nonzero = {str(level): int(counts[level]) for level in np.flatnonzero(counts)}
+    shard = {"key": _key(sources, preparation), "files": files, "skipped": skipped, "counts": nonzero, "sizes": sizes}
     _write_json(place / f"{stem}.json", shard)
     return shard
 
 
-def _write_file(source: Source, how: Preparation, tokens: BinaryIO, frames: BinaryIO) -> tuple[Array, int]:
+def _write_file(source: Source, preparation: Preparation, tokens: BinaryIO, frames: BinaryIO) -> tuple[Array, int]:
     """Append one file -> (how often each class or level occurs, the number of frames)."""
-    kind = codec.by_name(how.codec, how.classes)
-    levels = how.classes or 65_536
+    codec, features = preparation.codec_object, preparation.feature_kind
+    levels = preparation.classes or 65_536
     counts = np.zeros(levels, dtype=np.int64)
-    if not kind.is_audio:
-        for block in _text_blocks(source):
+    if not codec.is_audio:
+        for block in text_blocks(source):
             counts += np.bincount(block, minlength=levels)
             tokens.write(block.tobytes())
         return counts, 0
     loudest = 0.0
 
     def written() -> Iterator[Array]:
+        """The waves of the file; the tokens of each are in the shard before the next one is read."""
         nonlocal loudest
-        for wave in _wave_blocks(source, how):
+        for wave in wave_blocks(source, preparation):
             loudest = max(loudest, float(np.abs(wave).max(initial=0)))
-            values = kind.encode(torch.from_numpy(wave)).numpy()
-            if kind.scalar:
+            values = codec.encode(torch.from_numpy(wave)).numpy()
+            if codec.scalar:
                 values = np.clip(np.round(values * 32768), -32768, 32767)
-            stored = values.astype(how.dtype)
+            stored = values.astype(preparation.dtype)
             tokens.write(stored.tobytes())
-            counts[:] += np.bincount(stored.astype(np.int64) + (32768 if kind.scalar else 0), minlength=levels)
+            counts[:] += np.bincount(stored.astype(np.int64) + (32768 if codec.scalar else 0), minlength=levels)
             yield wave
 
     frame_count = 0
-    if (mel := how.mel) is not None:
-        for rows in mel_blocks(written(), mel):
+    if features is not None and features.hears_sound:
+        for rows in features.from_sound(written(), preparation.sample_rate, preparation.hop):
             frames.write(rows.numpy().astype(np.float32).tobytes())
             frame_count += len(rows)
     else:
@@ -231,99 +230,28 @@ def _write_file(source: Source, how: Preparation, tokens: BinaryIO, frames: Bina
             pass
     if loudest < SILENT:
         raise AudioError(f"it is silent: nothing above {20 * math.log10(SILENT):.0f} dB")
-    if how.features is not None and how.mel is None:
-        frame_count = _copy_frames(source, how, int(counts.sum()), frames)
+    if features is not None and not features.hears_sound:
+        brought = read_frames(source, preparation, int(counts.sum()))
+        frames.write(brought.tobytes())
+        frame_count = len(brought)
     return counts, frame_count
 
 
-def _text_blocks(source: Source) -> Iterator[Array]:
-    import codecs
-
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    if not os.path.isfile(source.path):  # opening a pipe would wait for ever
-        raise InputError("cannot read it: it is missing, or not an ordinary file")
-    try:
-        with open(source.path, "rb") as file:
-            while block := file.read(TEXT_BLOCK):
-                decoder.decode(block)
-                yield np.frombuffer(block, dtype=np.uint8)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise InputError(f"it is not UTF-8 text: {error.reason}") from error
-    except OSError as error:
-        raise InputError(f"cannot read it: {error.strerror}") from error
-    if not source.size:
-        raise InputError("it is empty")
+# The index and what decides it
 
 
-def _wave_blocks(source: Source, how: Preparation) -> Iterator[Array]:
-    channel = how.channel if how.channel == "mix" else int(how.channel)
-
-    def blocks() -> Iterator[Array]:
-        return audio.blocks(source.path, how.sample_rate, channel)
-
-    return blocks() if how.trim is None else _trimmed(blocks, 10 ** (how.trim / 20), how.sample_rate)
-
-
-def _trimmed(blocks: Callable[[], Iterable[Array]], level: float, sample_rate: int) -> Iterator[Array]:
-    """From a little before the first sample above `level` to a little after the last: decoded twice, never held."""
-    first, last, position = None, -1, 0
-    for wave in blocks():
-        loud = np.flatnonzero(np.abs(wave) > level)
-        if len(loud):
-            first = position + int(loud[0]) if first is None else first
-            last = position + int(loud[-1])
-        position += len(wave)
-    if first is None:
-        raise AudioError("nothing is left of it after trimming")
-    margin = round(TRIM_MARGIN_SECONDS * sample_rate)
-    begin, end, position = max(0, first - margin), last + 1 + margin, 0
-    for wave in blocks():
-        kept = wave[max(0, begin - position) : max(0, end - position)]
-        position += len(wave)
-        if len(kept):
-            yield kept
-
-
-def _copy_frames(source: Source, how: Preparation, samples: int, frames: BinaryIO) -> int:
-    """The array that the user brings for a file: FEATURES/name.npy, [frames, channels]."""
-    path = _features_path(source, how)
-    try:
-        rows: Array = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, OverflowError) as error:
-        raise InputError(f"cannot read its features {path}: {error}") from error
-    needed = -(-samples // how.hop)
-    if rows.dtype.kind not in "fiu" or rows.ndim != 2 or rows.shape[1] != how.feature_channels:
-        raise InputError(
-            f"its features must be numbers [frames, {how.feature_channels}], got {rows.dtype} {list(rows.shape)}"
-        )
-    if not needed <= len(rows) <= needed + 2:
-        raise InputError(f"its features have {len(rows)} frames, but {samples} samples at hop {how.hop} need {needed}")
-    values = np.asarray(rows[:needed], dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise InputError("its features hold NaN or infinity")
-    frames.write(values.tobytes())
-    return needed
-
-
-def _features_path(source: Source, how: Preparation) -> Path:
-    return Path(how.features or "") / Path(source.name).with_suffix(".npy")
-
-
-# Books
-
-
-def _key(sources: Sequence[Source], how: Preparation) -> str:
-    """What a shard was made from; another key means another shard."""
-    settings = dataclasses.asdict(how)
+def _key(sources: Sequence[Source], preparation: Preparation) -> str:
+    """A digest of all that a shard is made from; another key means another shard."""
+    settings = preparation.to_dict()
     del settings["held_out"]  # the index alone knows it
-    told = [FORMAT, settings, [dataclasses.astuple(source) for source in sources]]
-    if how.features is not None and how.mel is None:
-        told.append([status_of(_features_path(source, how)) for source in sources])
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+    inputs = [FORMAT, settings, [dataclasses.astuple(source) for source in sources]]
+    features = preparation.feature_kind
+    if features is not None and not features.hears_sound:
+        inputs.append([status_of(features_path(source, preparation)) for source in sources])
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:32]
 
 
-def _made(place: Path, number: int, key: str) -> dict[str, Any] | None:
+def _finished_shard(place: Path, number: int, key: str) -> dict[str, Any] | None:
     """A shard that is already there, whole, and from the same files."""
     path = place / f"shard-{number:05}.json"
     try:

@@ -1,4 +1,4 @@
-"""Prepared data as they lie on disk: an index and memory-mapped shards, read only where a window asks for them."""
+"""Prepared data on disk: an index and memory-mapped shards, of which a window reads only its own stretch."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Array = npt.NDArray[Any]
 
 
 class Data:
-    """A folder that `prepare` made. Nothing is read before a window asks for it."""
+    """A folder of prepared data. The index is read at once, tokens and frames when they are asked for."""
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self.index = _read_index(self.folder / INDEX)
         try:
-            self.how = Preparation(**self.index["preparation"])
+            self.preparation = Preparation(**self.index["preparation"])
             self.files: list[dict[str, Any]] = self.index["files"]
             self.speakers: list[str] = self.index["speakers"]
         except (KeyError, TypeError) as error:
@@ -36,39 +36,39 @@ class Data:
         self._mapped: dict[str, Array] = {}
 
     def summary(self) -> dict[str, Any]:
-        """What a report says about the data."""
+        """The figures of the data that a report shows."""
         held_out = sum(file.get("held_out_samples", 0) for file in self.files)
         return {
             "source": self.index["source"],
             "files": len(self.files),
             "samples": sum(file["samples"] for file in self.files),
             "held_out_samples": held_out,
-            "sample_rate": self.how.sample_rate,
+            "sample_rate": self.preparation.sample_rate,
             "white_noise_bits": self.index["white_noise_bits"],
             "order0_bits": self.index["order0_bits"],
             "skipped": self.index["skipped"],
         }
 
     def digest(self) -> str:
-        """Another one for other files, other settings, or another held-out side."""
-        told = json.dumps([self.files, self.index["preparation"]])
-        return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
+        """A digest of the data: another one for other files, other settings, or another held-out side."""
+        contents = json.dumps([self.files, self.index["preparation"]])
+        return hashlib.blake2b(contents.encode(), digest_size=8).hexdigest()
 
     def tokens(self, file: int, first: int, last: int) -> Array:
         """Stored tokens first .. last-1 of a file."""
         entry = self.files[file]
-        whole = self._map(entry, "tokens", self.how.dtype, entry["at"] + entry["samples"])
+        whole = self._map(entry, "tokens", self.preparation.dtype, entry["at"] + entry["samples"])
         return whole[entry["at"] + first : entry["at"] + last]
 
     def frames(self, file: int, rows: Array) -> Array:
         """Frames of a file by number; the edge frames repeat."""
-        entry, width = self.files[file], self.how.feature_channels
+        entry, width = self.files[file], self.preparation.feature_channels
         whole = self._map(entry, "frames", np.dtype(np.float32), (entry["first_frame"] + entry["frames"]) * width)
         result: Array = whole.reshape(-1, width)[entry["first_frame"] + np.clip(rows, 0, entry["frames"] - 1)]
         return result
 
     def _map(self, entry: dict[str, Any], kind: str, dtype: np.dtype[Any], needed: int) -> Array:
-        """The shard of a file, which must hold so many elements."""
+        """The memory-mapped shard that holds a file; it must have at least `needed` elements."""
         path = self.folder / f"shard-{entry['shard']:05}.{kind}"
         if path.name not in self._mapped:
             try:

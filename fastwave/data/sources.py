@@ -16,7 +16,7 @@ TEXT = frozenset({".txt", ".text", ".md"})
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One file that was found."""
+    """One file of sound or text."""
 
     name: str  # relative to the folder, with forward slashes
     path: str
@@ -31,15 +31,15 @@ def find(folder: str | os.PathLike[str]) -> tuple[list[Source], list[Source]]:
     if not root.exists():
         raise InputError(f"there is no {root}: give a folder of sound or text files.")
     paths = [root] if root.is_file() else sorted(_walk(root))
-    found: tuple[list[Source], list[Source]] = ([], [])
+    sources: tuple[list[Source], list[Source]] = ([], [])
     for path in paths:
         kind = path.suffix.lower()
         if kind in SOUND or kind in TEXT:
             name = path.name if path == root else path.relative_to(root).as_posix()
-            found[kind in TEXT].append(Source(name, str(path), *status_of(path)))
-    if not any(found):
+            sources[kind in TEXT].append(Source(name, str(path), *status_of(path)))
+    if not any(sources):
         raise InputError(f"{root} holds no {', '.join(sorted(SOUND | TEXT))} file, in folders below it neither.")
-    return found
+    return sources
 
 
 def status_of(path: Path) -> tuple[int, int]:
@@ -63,16 +63,21 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
-def name_speakers(sources: Sequence[Source], how: str | None) -> tuple[list[Source], list[str], list[tuple[str, str]]]:
-    """(sources with their ids, the speakers' names in the order of their ids, files without a speaker and why)."""
-    if how is None:
+def name_speakers(
+    sources: Sequence[Source], speakers: str | None
+) -> tuple[list[Source], list[str], list[tuple[str, str]]]:
+    """(sources with their ids, the speakers' names in the order of their ids, files without a speaker and why).
+
+    `speakers` is "folders", where the sub-folder of a file names its speaker, or a CSV file of name,speaker.
+    """
+    if speakers is None:
         return list(sources), [], []
-    if how == "folders":
+    if speakers == "folders":
         who = {source.name: source.name.rpartition("/")[0] for source in sources}
         reason = "it lies in no sub-folder that would name its speaker"
     else:
-        who = _read_speakers(Path(how))
-        reason = f"{how} names no speaker for it"
+        who = _read_speakers(Path(speakers))
+        reason = f"{speakers} names no speaker for it"
     speaker_of = {source.name: who.get(source.name) or who.get(source.name.rpartition(".")[0]) for source in sources}
     names = sorted({name for name in speaker_of.values() if name})
     if not names:

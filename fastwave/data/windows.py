@@ -1,6 +1,6 @@
-"""Prepared data as windows: which one comes when is a pure function of (seed, step), so that there is no state to lose.
+"""Prepared data as windows. Which window comes when is a pure function of (seed, step): there is no state to lose.
 
-A window is some targets and, before them, one receptive field of what came before, or of silence at the start of a
+A window is some targets and the receptive field before them: the past of the first target, or silence at the start of a
 file, as in generation. Every process of a parallel run takes its own rows of the same global batch.
 """
 
@@ -31,7 +31,11 @@ class Place(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """tokens [B, context + window]; counted [B, window], 0 where a file has no target; frames, speaker for a model."""
+    """A batch of windows.
+
+    tokens [B, context + window]; counted [B, window], 0 where a window reaches beyond its file; frames [B, F, C] and
+    speaker [B], each None where the model has no such conditioning.
+    """
 
     tokens: Tensor
     counted: Tensor
@@ -55,7 +59,7 @@ class Windows:
         hop = config.hop
         self.window = -(-window // hop) * hop  # windows begin where frames do
         self.context = -(-config.receptive_field // hop) * hop
-        self.sides: list[Place] = []  # of every file, what lies on this side
+        self.sides: list[Place] = []  # the part of every file that lies on this side
         for number, file in enumerate(data.files):
             border = file["samples"] - file.get("held_out_samples", 0)
             border = -(-border // hop) * hop if border < file["samples"] else border
@@ -78,7 +82,7 @@ class Windows:
         return chosen
 
     def some(self, targets: int) -> list[Place]:
-        """A fixed choice of windows, all of them where they hold no more than about so many targets."""
+        """A fixed choice of windows that hold about so many targets; all windows where there are fewer."""
         needed = min(self.count, -(-targets // self.window))
         return [self._place(index, None) for index in sorted(shuffled(i, self.count, 1) for i in range(needed))]
 
@@ -134,5 +138,5 @@ def shuffled(index: int, count: int, key: int) -> int:
 
 def _mixed(*numbers: int) -> int:
     """64 bits that look random."""
-    told = b"".join(number.to_bytes(9, "little", signed=True) for number in numbers)
-    return int.from_bytes(hashlib.blake2b(told, digest_size=8).digest(), "little")
+    content = b"".join(number.to_bytes(9, "little", signed=True) for number in numbers)
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

@@ -1,1 +1,1 @@
-"""Sound files, features of sound, pictures of sound."""
+"""Sound files, and the local features that are computed from them."""

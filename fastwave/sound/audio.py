@@ -8,7 +8,6 @@ soundfile and soxr are imported where they are used: `import fastwave` needs nei
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import os
 import stat
@@ -22,8 +21,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import AudioError, FastwaveError, InputError
+from ..errors import AudioError, InputError
 from ..files import replacing
+from .libsndfile import Witness, audio_errors, forward_only, imported
 
 HIGHEST_RATE = 1_536_000  # Hz, twice the fastest converters sold
 MOST_RESAMPLING = 256  # times faster or slower; 8 kHz <-> 1.536 MHz is 192
@@ -128,7 +128,7 @@ def save(path: str | os.PathLike[str], samples: Any, sample_rate: int) -> None:
             f"{target}: cannot tell the format from the suffix {target.suffix!r}: use {', '.join(_FORMATS)}"
         )
     _check_fits(target, kind, wave, sample_rate)
-    with _named(f"{target}: cannot write"), replacing(target) as temporary, open(temporary, "wb") as file:
+    with audio_errors(f"{target}: cannot write"), replacing(target) as temporary, open(temporary, "wb") as file:
         _encode(file, kind, wave, sample_rate)
 
 
@@ -139,11 +139,11 @@ def save(path: str | os.PathLike[str], samples: Any, sample_rate: int) -> None:
 def _reading(path: str | os.PathLike[str]) -> Iterator[Any]:
     """An open soundfile.SoundFile whose header is plausible. Every error of the block leaves as AudioError."""
     path = _checked_path(path)
-    with _named(f"{path}: cannot read"), open(_ordinary(path), "rb") as file:
+    with audio_errors(f"{path}: cannot read"), open(_ordinary(path), "rb") as file:
         if not _looks_like_sound(file):
             raise AudioError(f"{path}: this is not a wav, flac, ogg or mp3 file: convert it to one")
         file.seek(0)
-        with _Witness(file) as source, _forward_only()(source, "r") as sound:
+        with Witness(file) as source, forward_only()(source, "r") as sound:
             if not 1 <= sound.samplerate <= HIGHEST_RATE:
                 raise AudioError(
                     f"{path}: the header claims a sample rate of {sound.samplerate} Hz, outside 1..{HIGHEST_RATE}"
@@ -207,7 +207,7 @@ def _one_channel(block: Array, channel: int | str) -> Array:
 
 def _resampled(blocks: Iterable[Array], rate: int, new_rate: int) -> Iterator[Array]:
     """[time] at `rate` -> [time] at `new_rate`, as it comes: the original is never held whole."""
-    soxr = _imported("soxr")
+    soxr = imported("soxr")
     stream = soxr.ResampleStream(rate, new_rate, 1, dtype="float32", quality="VHQ")
     for block in blocks:
         yield stream.resample_chunk(block)
@@ -261,7 +261,7 @@ def _ordinary(path: str) -> str:
 def _encode(file: BinaryIO, kind: _Format, wave: Tensor, sample_rate: int) -> None:
     """Write all of `wave`, [time, channels], and make sure that it was written."""
     form = {"format": kind.container, "subtype": kind.subtype, "samplerate": sample_rate, "channels": wave.shape[1]}
-    with _Witness(file) as sink, _forward_only()(sink, "w", **form) as sound:
+    with Witness(file) as sink, forward_only()(sink, "w", **form) as sound:
         # In blocks because libvorbis puts a whole call's samples on the stack: 20 s of stereo overflowed it
         frames = max(1, _BLOCK // wave.shape[1])
         for first in range(0, len(wave), frames):
@@ -310,86 +310,7 @@ def _check_fits(target: Path, kind: _Format, wave: Tensor, sample_rate: int) -> 
         raise AudioError(f"{target}: a WAV file cannot hold more than 4 GiB: use .flac, or write it in parts")
 
 
-# Both
-
-
-class _Witness:
-    """A file as the sound library sees it.
-
-    Errors cannot pass through the library, so they are kept, and raised at the end of the `with` block in place of
-    what the library makes of them, which is nothing at all when the disk fills while it closes a file.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._failure: OSError | None = None
-
-    def __enter__(self) -> _Witness:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.complain()
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
-        except OSError as error:
-            self._failure = error
-            return 0
-
-    def write(self, data: bytes) -> int:
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self._failure = error
-            return 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        # a damaged file sends its reader to impossible places: stay, and let the library notice
-        with contextlib.suppress(OSError, ValueError, OverflowError):
-            self._file.seek(offset, whence)
-        return self.tell()
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def complain(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-
-def _forward_only() -> Any:
-    """soundfile.SoundFile without its habit of seeking after every read: in an MP3 a seek loses the bits that a
-    frame borrows from the one before, so audio read in blocks would differ from audio read whole."""
-    soundfile = _imported("soundfile")
-
-    class ForwardOnly(soundfile.SoundFile):  # type: ignore[misc, name-defined]
-        def seekable(self) -> bool:
-            return False
-
-    return ForwardOnly
-
-
-@contextlib.contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Whatever the libraries raise (they raise nearly everything, AssertionError included) becomes AudioError."""
-    try:
-        yield
-    except FastwaveError:
-        raise
-    except OSError as error:
-        raise AudioError(f"{what}: {error.strerror or error}") from error
-    except Exception as error:
-        # libsndfile's own words, without the repr of what was opened that soundfile puts before them
-        said = getattr(error, "error_string", str(error)) or type(error).__name__
-        raise AudioError(f'{what}: the sound library says "{said}"') from error
-
-
-def _imported(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except (ImportError, OSError) as error:  # OSError: the package is there, its shared library is not
-        raise AudioError(f"sound files need the package {name} ({error}): pip install {name}") from error
+# Checks of arguments
 
 
 def _checked_path(path: Any) -> str:

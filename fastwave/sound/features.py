@@ -1,225 +1,207 @@
-"""Sound -> log-mel spectrogram, the local features that a vocoder is conditioned on.
+"""The kinds of local features that a model can be conditioned on, as a registry.
 
-Frame i is centred on sample i*hop, with zeros before the start and after the end, so a wave of T samples has
-ceil(T / hop) frames, however short it is. A frame is, in this order:
-
-    spectrum   magnitudes (not squared) of the DFT of `window` samples under a periodic Hann window, unscaled
-    value      the spectrum through `bands` triangles, evenly spaced in Slaney's mel from low to high, each of area 1
-               over frequency in Hz
-    frame      1 - 2 * ln(max(value, floor)) / ln(floor)
-
-so that silence is exactly -1, a value of 1 is 1, and loud sound is a little above. The way back is
-value = floor ** ((1 - frame) / 2). The values are those that librosa.feature.melspectrogram computes with power=1,
-center=True and pad_mode="constant".
+A kind is a frozen dataclass whose fields are its parameters. It is part of a model's config and of its checkpoint, so
+that a model can make its own conditions from a file: `fastwave generate VOCODER --condition recording.wav`. The sample
+rate and the hop are the config's and come as arguments. The core knows `mel` and `array`; a wing adds its own with
+`@register`, for example phones from a text or notes from a MIDI file.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, InputError
+from ..errors import AudioError, ConfigError, InputError
+from . import audio
+from .mel import MelSettings, mel_blocks
 
-# They keep what is held at a time (the filter bank above all) below a GiB, whatever a damaged file says.
-MAX_SAMPLE_RATE = 768_000
-MAX_WINDOW = 65_536
-MAX_BANDS = 1_024
-GROUP = 64  # frames computed at a time, always: rounding may depend on the shape of an FFT or a matrix product
-
-Array = npt.NDArray[Any]
+MAX_WIDTH = 65_536
+_ARRAY_MARK = b"\x93NUMPY"
 
 
 @dataclasses.dataclass(frozen=True)
-class MelSettings:
-    """Which spectrogram. Frozen, validated on creation, exact in and out of JSON."""
+class Features:
+    """What every kind offers. Fields of a subclass are parameters: JSON values, validated on creation."""
 
-    sample_rate: int
-    hop: int = 256  # samples from one frame to the next
+    kind: ClassVar[str]
+    reads: ClassVar[str]  # the files that `from_file` takes, in words
+    width_parameter: ClassVar[str]  # the name of the parameter that is the width of a frame
+    hears_sound: ClassVar[bool] = False  # frames come from a recording, by `from_sound`
+
+    @property
+    def width(self) -> int:
+        """Values a frame."""
+        width: int = getattr(self, self.width_parameter)
+        return width
+
+    def check(self, sample_rate: int, hop: int) -> None:
+        """Raise ConfigError where the parameters do not fit the sample rate or the hop of a model."""
+
+    def from_sound(self, waves: Iterable[npt.NDArray[np.float32]], sample_rate: int, hop: int) -> Iterator[Tensor]:
+        """A recording at the model's rate in float32 chunks [time] -> float32 frames [n, width], as they come."""
+        raise NotImplementedError
+
+    def from_file(self, path: str, sample_rate: int, hop: int) -> Tensor:
+        """The frames of one file, float32 [frames, width]."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """The kind and every parameter, as JSON values."""
+        return {"kind": self.kind, **dataclasses.asdict(self)}
+
+
+_KINDS: dict[str, type[Features]] = {}
+_Kind = TypeVar("_Kind", bound=type[Features])
+
+
+def register(kind: _Kind) -> _Kind:
+    """Make a kind known by its name; a decorator for its class."""
+    if _KINDS.setdefault(kind.kind, kind) is not kind:
+        raise ConfigError(f"the feature kind {kind.kind!r} is registered already, as {_KINDS[kind.kind].__name__}.")
+    return kind
+
+
+def kinds() -> list[str]:
+    """The names of all kinds that are registered now."""
+    return sorted(_KINDS)
+
+
+def is_heard(kind: str) -> bool:
+    """Whether this is the name of a kind that is computed from a recording."""
+    return kind in _KINDS and _KINDS[kind].hears_sound
+
+
+def from_dict(values: object) -> Features:
+    """The inverse of `Features.to_dict`. Parameters that are absent take their defaults; unknown ones are refused."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"features are an object with a kind and its parameters, got {type(values).__name__}.")
+    kind = values.get("kind")
+    if not isinstance(kind, str):
+        raise ConfigError(f"features need a kind, one of {', '.join(kinds())}; got {str(kind)[:80]!r}.")
+    if kind not in _KINDS:
+        raise ConfigError(
+            f"feature kind {kind[:80]!r} is not known; known are {', '.join(kinds())}. It may be of a newer fastwave, or of "
+            "a part of it that was not imported."
+        )
+    known = [field.name for field in dataclasses.fields(_KINDS[kind])]
+    parameters = {str(name): value for name, value in values.items() if name != "kind"}
+    unknown = sorted(parameters.keys() - set(known))
+    if unknown:
+        raise ConfigError(
+            f"features of kind {kind!r} have no parameter {', '.join(map(repr, unknown))[:200]}; known are "
+            f"{', '.join(known)}."
+        )
+    return _KINDS[kind](**parameters)
+
+
+def of_width(kind: str, width: int, parameters: Mapping[str, Any]) -> Features:
+    """A registered kind whose frames have so many values, with its other parameters."""
+    return from_dict({"kind": kind, **parameters, _KINDS[kind].width_parameter: width})
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Mel(Features):
+    """The log-mel spectrogram of `mel.py`, computed from a recording."""
+
+    kind: ClassVar[str] = "mel"
+    reads: ClassVar[str] = "a recording (.wav, .flac, .ogg, .mp3)"
+    width_parameter: ClassVar[str] = "bands"
+    hears_sound: ClassVar[bool] = True
+
     bands: int = 80  # values a frame
     window: int = 1024  # samples that one frame hears
     low: float = 0.0  # Hz, where the lowest band begins
-    high: float | None = None  # Hz, where the highest band ends; None: the Nyquist frequency
-    floor: float = 1e-5  # below it all is silence; 1e-5 is 100 dB under a value of 1
+    high: float | None = None  # Hz, where the highest band ends; None: half the sample rate
+    floor: float = 1e-5  # values below it count as silence
 
-    def __post_init__(self) -> None:
-        self._check_sizes()
-        self._check_frequencies()
-        self._check_bands()
+    def settings(self, sample_rate: int, hop: int) -> MelSettings:
+        """The spectrogram at a sample rate and a hop; a ConfigError where there is none with these parameters."""
+        return MelSettings(sample_rate=sample_rate, hop=hop, **dataclasses.asdict(self))
 
-    @property
-    def highest(self) -> float:
-        """Hz, where the highest band ends."""
-        return self.sample_rate / 2 if self.high is None else self.high
+    def check(self, sample_rate: int, hop: int) -> None:
+        """Raise ConfigError where the parameters do not fit the sample rate or the hop of a model."""
+        self.settings(sample_rate, hop)
 
-    def frames(self, samples: int) -> int:
-        """How many frames a wave of so many samples has: every sample position i*hop inside it has one."""
-        return -(-samples // self.hop)
+    def from_sound(self, waves: Iterable[npt.NDArray[np.float32]], sample_rate: int, hop: int) -> Iterator[Tensor]:
+        """A recording at the model's rate in float32 chunks [time] -> float32 frames [n, bands], as they come."""
+        return mel_blocks(waves, self.settings(sample_rate, hop))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> MelSettings:
-        """The inverse of `to_dict`. Fields that are absent take their defaults; unknown ones are refused."""
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"mel settings are a JSON object, got {type(values).__name__}.")
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(str(key) for key in values if key not in known)
-        if unknown:
-            raise ConfigError(
-                f"unknown mel setting {', '.join(map(repr, unknown))[:200]}; this version knows "
-                f"{', '.join(sorted(known))}. The file may come from a newer fastwave."
-            )
-        if "sample_rate" not in values:
-            raise ConfigError("mel settings need sample_rate, in Hz.")
-        return cls(**values)
-
-    def _check_sizes(self) -> None:
-        _require_integer("sample_rate", self.sample_rate, 1, MAX_SAMPLE_RATE)
-        _require_integer("window", self.window, 2, MAX_WINDOW)
-        _require_integer("hop", self.hop, 1, self.window)  # beyond it samples lie in no frame
-        _require_integer("bands", self.bands, 1, MAX_BANDS)
-        if self.window % 2:
-            raise ConfigError(f"window must be even, to have a middle sample, got {self.window}.")
-
-    def _check_frequencies(self) -> None:
-        for name in ("low", "floor") if self.high is None else ("low", "high", "floor"):
-            object.__setattr__(self, name, _finite(name, getattr(self, name)))
-        if not 0 <= self.low < self.highest <= self.sample_rate / 2:
-            raise ConfigError(
-                f"low and high must keep 0 <= low < high <= {self.sample_rate / 2:g} Hz, half the sample rate; "
-                f"got low={self.low:g}, high={self.highest:g}."
-            )
-        # a subnormal floor has lost digits; from 1 up its logarithm no longer orders the frames
-        if not 1e-300 <= self.floor < 1:
-            raise ConfigError(f"floor must be 1e-300 up to 1, such as 1e-5, got {self.floor:g}.")
-
-    def _check_bands(self) -> None:
-        """A band between two bins of the DFT would be silent for ever."""
-        edges = _band_edges(self) * (self.window / self.sample_rate)  # in bins
-        empty = np.flatnonzero(np.floor(edges[:-2]) + 1 >= edges[2:])
-        if len(empty):
-            raise ConfigError(
-                f"{self.bands} bands from {self.low:g} to {self.highest:g} Hz are too narrow for a window of "
-                f"{self.window} samples at {self.sample_rate} Hz: {len(empty)} of them, the first number {empty[0]}, "
-                "would hear nothing. Ask for fewer bands or a longer window."
-            )
+    def from_file(self, path: str, sample_rate: int, hop: int) -> Tensor:
+        """The frames of a recording at any sample rate, which is resampled to the model's; channels are averaged."""
+        frames = list(self.from_sound(audio.blocks(path, sample_rate), sample_rate, hop))
+        if not frames:
+            raise AudioError(f"{path}: there is no sound in this file")
+        return torch.cat(frames)
 
 
-def mel(wave: Tensor, settings: MelSettings) -> Tensor:
-    """[time] floats, full scale 1 -> log-mel frames, float32 [ceil(time / hop), bands]. The formula is on top."""
-    if not isinstance(wave, Tensor) or not wave.is_floating_point() or wave.ndim != 1:
-        raise InputError(f"a wave must be a float tensor [time], one sound at a time, got {_described(wave)}.")
-    groups = list(mel_blocks([wave.detach().cpu().float().numpy()], settings))
-    return torch.cat(groups) if groups else torch.empty(0, settings.bands, dtype=torch.float32, device="cpu")
+@register
+@dataclasses.dataclass(frozen=True)
+class Array(Features):
+    """Frames that the user computes and brings as an array, [frames, width]."""
+
+    kind: ClassVar[str] = "array"
+    reads: ClassVar[str] = "a .npy array [frames, width]"
+    width_parameter: ClassVar[str] = "channels"
+
+    channels: int = 1  # values a frame
+
+    def check(self, sample_rate: int, hop: int) -> None:
+        """Any rate and any hop will do."""
+        if isinstance(self.channels, bool) or not isinstance(self.channels, int) or not 1 <= self.channels <= MAX_WIDTH:
+            raise ConfigError(f"channels must be a whole number 1..{MAX_WIDTH}, got {str(self.channels)[:80]!r}.")
+
+    def from_file(self, path: str, sample_rate: int, hop: int) -> Tensor:
+        """Refused: `read` has taken every array before it asks for this."""
+        raise InputError(
+            f"{path}: this model was trained on features that its user brought as arrays, and fastwave does not know "
+            f"how they were made: give a .npy array of floats [frames, {self.channels}]."
+        )
 
 
-def mel_blocks(chunks: Iterable[npt.NDArray[np.float32]], settings: MelSettings) -> Iterator[Tensor]:
-    """The frames of `mel` for a wave that comes in float32 chunks [time], any sizes -> [frames, bands] at a time.
+def read(path: str | os.PathLike[str], features: Features | None, width: int, sample_rate: int, hop: int) -> Tensor:
+    """The frames for a model from a file: any .npy array of floats, or what the model's kind of features reads.
 
-    The same bits for every chunking, in memory that does not grow with the length of the wave. A chunk may be reused
-    by its owner once the next one is asked for.
+    `features` is None for a model whose checkpoint does not say how its features were made.
     """
-    window, hop = settings.window, settings.hop
-    hann, bank = torch.from_numpy(_hann(window)), torch.from_numpy(_filter_bank(settings))
-    heard = np.zeros((GROUP - 1) * hop + window, dtype=np.float32)  # by the next GROUP frames; zeros from `filled` on
-    filled = window // 2  # the zeros before the start
-    samples = emitted = 0
-    for chunk in chunks:
-        _check_chunk(chunk, samples)
-        taken = 0
-        while taken < len(chunk):
-            part = chunk[taken : taken + len(heard) - filled]
-            heard[filled : filled + len(part)] = part
-            filled, taken, samples = filled + len(part), taken + len(part), samples + len(part)
-            if filled == len(heard):
-                yield _frames(heard, hann, bank, settings)
-                emitted += GROUP
-                filled = _advance(heard, GROUP * hop)
-    while emitted < settings.frames(samples):  # up to GROUP - 1 + window / (2 * hop) are left
-        yield _frames(heard, hann, bank, settings)[: settings.frames(samples) - emitted]
-        emitted += GROUP
-        _advance(heard, GROUP * hop)
+    name = os.fspath(path)
+    if _is_array(name):
+        return _read_array(name)
+    if features is None:
+        raise InputError(
+            f"{name}: this checkpoint does not say how the features of its training data were made, so they cannot be "
+            f"computed from a file: give a .npy array of floats [frames, {width}]. If they were fastwave's mel frames, "
+            f'write "features": {{"kind": "mel", "bands": {width}}} into its config.json, or resume its training.'
+        )
+    return features.from_file(name, sample_rate, hop)
 
 
-def _frames(heard: Array, hann: Tensor, bank: Tensor, settings: MelSettings) -> Tensor:
-    """[(GROUP-1)*hop + window] -> [GROUP, bands] float32."""
-    # in float64, as hann and bank are: the only rounding that shows is the last one, to float32
-    windows = torch.from_numpy(heard).unfold(0, settings.window, settings.hop) * hann
-    values: Tensor = torch.fft.rfft(windows).abs() @ bank
-    logs = values.clamp(min=settings.floor).log()
-    return (1 - logs * (2 / math.log(settings.floor))).float()
+def _is_array(path: str) -> bool:
+    """By the suffix, or by the first bytes of an ordinary file."""
+    if Path(path).suffix.lower() == ".npy":
+        return True
+    try:
+        with open(path if os.path.isfile(path) else os.devnull, "rb") as file:  # opening a pipe would wait for ever
+            return file.read(len(_ARRAY_MARK)) == _ARRAY_MARK
+    except OSError:
+        return False  # who reads it says why it cannot be read
 
 
-def _advance(heard: Array, count: int) -> int:
-    """Drop the oldest samples, put zeros behind the others -> how many others there are."""
-    kept = len(heard) - count
-    heard[:kept] = heard[count:].copy()
-    heard[kept:] = 0
-    return kept
-
-
-def _hann(window: int) -> Array:
-    """Periodic: one period of a cosine is `window` samples, so that its peak is the middle sample."""
-    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-
-
-def _filter_bank(settings: MelSettings) -> Array:
-    """[window/2 + 1, bands]: the triangle of every band at the frequency of every bin."""
-    edges = _band_edges(settings)
-    lower, middle, upper = edges[:-2], edges[1:-1], edges[2:]
-    bins = np.arange(settings.window // 2 + 1)[:, None] * (settings.sample_rate / settings.window)
-    triangles = np.minimum((bins - lower) / (middle - lower), (upper - bins) / (upper - middle))
-    bank: Array = np.maximum(triangles, 0) * (2 / (upper - lower))
-    return bank
-
-
-def _band_edges(settings: MelSettings) -> Array:
-    """[bands + 2] Hz: band b begins at edge b, peaks at b+1 and ends at b+2."""
-    return _hertz(np.linspace(_mels(settings.low), _mels(settings.highest), settings.bands + 2))
-
-
-# Slaney's scale: 15 mels up to 1 kHz, evenly; above it 27 mels for every factor of 6.4.
-
-
-def _mels(hertz: float) -> float:
-    return hertz * 15 / 1000 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
-
-
-def _hertz(mels: Array) -> Array:
-    return np.where(mels < 15, mels * 1000 / 15, 1000 * 6.4 ** ((mels - 15) / 27))
-
-
-def _check_chunk(chunk: Any, first: int) -> None:
-    if not isinstance(chunk, np.ndarray) or chunk.dtype != np.float32 or chunk.ndim != 1:
-        raise InputError(f"a chunk of a wave must be a float32 array [time], got {_described(chunk)}.")
-    finite = np.isfinite(chunk)
-    if not finite.all():
-        where = first + int(np.argmin(finite))
-        raise InputError(f"sample {where} of the wave is {chunk[where - first]}: a spectrum needs finite samples.")
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, (Tensor, np.ndarray)):
-        return f"{str(value.dtype).removeprefix('torch.')} of shape {list(value.shape)}"
-    return type(value).__name__
-
-
-def _require_integer(name: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(f"{name} must be a whole number {low}..{high}, got {str(value)[:80]!r}.")
-
-
-def _finite(name: str, value: Any) -> float:
-    # the comparison first: float() of a whole number beyond 1e308 raises
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= 1e300:
-        raise ConfigError(f"{name} must be a finite number, got {str(value)[:80]!r}.")
-    return float(value)
+def _read_array(path: str) -> Tensor:
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)  # no pickled code, no size that the file lacks
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"cannot read {path} as a .npy array: {error}.") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        raise InputError(f"{path} must hold one array of floats.")
+    # torch has neither long doubles nor foreign byte orders
+    dtype = np.dtype(np.float64) if values.dtype.itemsize > 8 else values.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(values, dtype=dtype))  # a copy: the mapping is read-only and follows the file

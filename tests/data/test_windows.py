@@ -324,7 +324,7 @@ def test_a_shard_that_is_missing_or_cut_short_is_an_input_error_and_mended_by_pr
         InputError, match=r"shard-00000\.\w+ (is missing or damaged|ends after).*prepare the data again"
     ):
         Windows(data, make_config(condition_channels=1, hop=8), 1000, seed=0).batch([Place(1, 0, 200)])
-    assert prepare(tmp_path / "sound", tmp_path / "data", data.how, workers=1)["files"] == data.files
+    assert prepare(tmp_path / "sound", tmp_path / "data", data.preparation, workers=1)["files"] == data.files
     assert path.read_bytes() == content
 
 

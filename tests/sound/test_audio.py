@@ -15,7 +15,7 @@ import soundfile
 import torch
 
 from fastwave.errors import AudioError, FastwaveError, InputError
-from fastwave.sound import audio
+from fastwave.sound import audio, libsndfile
 
 FORMATS = ["wav", "flac", "ogg", "mp3"]
 SIXTEEN_BITS = ["wav", "flac"]
@@ -342,7 +342,7 @@ def test_what_is_no_sound_file_is_refused_by_name(tmp_path):
 
 
 def test_rare_formats_never_reach_their_parsers(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio, "_forward_only", lambda: pytest.fail("the library was asked"))
+    monkeypatch.setattr(audio, "forward_only", lambda: pytest.fail("the library was asked"))
     rare = [sound_bytes(form) for form in ("aiff", "au", "caf", "mat5", "w64", "voc")] + [b"RIFF\x20\0\0\0AVI LIST"]
     for data in rare:
         for tag in (b"", b"ID3\x03\0\0\0\0\0\x02ab"):
@@ -396,8 +396,8 @@ def test_whatever_the_library_raises_becomes_an_audio_error_with_the_path(tmp_pa
     def fail(*_, **__):
         raise failure
 
-    places = [(soundfile.SoundFile, "read"), (soundfile.SoundFile, "write"), (audio, "_forward_only")]
-    acts = {"read": [audio.load], "write": [save_noise], "_forward_only": [audio.load, audio.info, save_noise]}
+    places = [(soundfile.SoundFile, "read"), (soundfile.SoundFile, "write"), (audio, "forward_only")]
+    acts = {"read": [audio.load], "write": [save_noise], "forward_only": [audio.load, audio.info, save_noise]}
     for owner, name in places:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
@@ -434,7 +434,7 @@ def test_a_disk_that_fails_while_reading_is_reported(tmp_path, monkeypatch):
 def test_a_file_that_points_outside_itself_moves_nothing(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"abcdef")
     with open(tmp_path / "a.wav", "rb") as file:
-        witness = audio._Witness(file)
+        witness = libsndfile.Witness(file)
         assert witness.seek(4) == 4
         for offset, whence in ((-5, os.SEEK_SET), (2**80, os.SEEK_SET), (-10, os.SEEK_END), (0, 99)):
             assert witness.seek(offset, whence) == 4  # an error here would be lost in the library, and printed

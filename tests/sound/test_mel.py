@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from fastwave.errors import ConfigError, InputError
-from fastwave.sound import features
-from fastwave.sound.features import GROUP, MelSettings, mel, mel_blocks
+from fastwave.sound import mel as module
+from fastwave.sound.mel import GROUP, MelSettings, mel, mel_blocks
 
 SPEECH = MelSettings(16_000)
 ODD = MelSettings(11_025, hop=77, bands=23, window=500, low=60.0, high=5_000.0, floor=1e-4)
@@ -115,7 +115,7 @@ FAULTS = {
 def test_the_comparison_sees_a_wrong_formula(fault, monkeypatch):
     wave = sound(3_000)
     for name, wrong in FAULTS[fault].items():
-        monkeypatch.setattr(features, name, wrong)
+        monkeypatch.setattr(module, name, wrong)
     with pytest.raises(AssertionError, match="frame 0"):
         assert_keeps_to_the_definition(mel(torch.from_numpy(wave), SPEECH), wave, SPEECH)
 

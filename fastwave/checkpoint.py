@@ -3,8 +3,8 @@
 The weights file carries the config in its own metadata too, so that a save interrupted between the two files is
 noticed instead of guessed about. Everything is checked from headers before memory is taken for it.
 
-`config.json` names the kind of the checkpoint: "wavenet" is the one that this module writes and reads, and a file without
-a kind is one, too. Parts of fastwave beside the core write kinds of their own.
+`config.json` names the kind of the checkpoint. This module writes and reads the kind "wavenet", which a file without a
+kind is, too. Parts of fastwave outside the core write kinds of their own.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def _parse_config(content: bytes | str, path: Path) -> WaveNetConfig:
     kind = values.get("kind", KIND)
     if kind != KIND:
         reader = READERS.get(kind, "a newer fastwave") if isinstance(kind, str) else "a newer fastwave"
-        raise CheckpointError(
-            f"{path}: this checkpoint is of kind {str(kind)[:40]!r}, not {KIND!r}: {reader} reads it."
-        )
+        raise CheckpointError(f"{path}: a checkpoint of kind {str(kind)[:40]!r}, not {KIND!r}: {reader} reads it.")
     values = {key: value for key, value in values.items() if key not in ("format", "kind")}
     try:
         return WaveNetConfig.from_dict(values)

@@ -8,6 +8,7 @@ computed alone: chunks, training windows and the silence before the start are al
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from .config import WaveNetConfig
 from .errors import InputError
+from .sound import features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +40,24 @@ class Condition:
     def to(self, like: Tensor) -> Condition:
         """In the dtype and place of the parameters it will meet: converted once, not at every use."""
         frames = None if self.frames is None else self.frames.to(like)
-        who = self.speaker
-        if who is not None:
-            who = who.to(like) if who.is_floating_point() else who.to(like.device)
-        return Condition(self.batch, frames, who)
+        speaker = self.speaker
+        if speaker is not None:
+            speaker = speaker.to(like) if speaker.is_floating_point() else speaker.to(like.device)
+        return Condition(self.batch, frames, speaker)
+
+
+def read(config: WaveNetConfig, condition: object) -> object:
+    """Frames [F, C] from the path of a file, as the model's `features` make them; anything else comes back as it is."""
+    if not isinstance(condition, (str, os.PathLike)):
+        return condition
+    return features.read(condition, config.features, config.local_channels, config.sample_rate, config.hop)
 
 
 def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: int, samples: int) -> Condition:
-    """What a caller gave as condition= and speaker= -> a Condition that covers samples 0 .. samples-1."""
+    """The arguments condition= and speaker= of a caller -> a Condition that covers samples 0 .. samples-1.
+
+    condition is frames, [F, C] or [batch, F, C], the path of a file to make them from, or a Condition.
+    """
     if isinstance(condition, Condition):
         if speaker is not None:
             raise InputError("prepared conditioning holds the speaker already: leave speaker out.")
@@ -57,13 +69,13 @@ def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: in
         if condition.frames is not None:
             _check_cover(condition.frames, config.hop, samples)
         return condition
-    frames = who = None
+    frames = vectors_or_ids = None
     if config.local_channels or condition is not None:
-        frames = _check_frames(condition, batch, config.local_channels, config.hop)
+        frames = _check_frames(read(config, condition), batch, config.local_channels, config.hop)
         _check_cover(frames, config.hop, samples)
     if config.speaker_channels or speaker is not None:
-        who = _check_speaker(speaker, batch, config.speakers, config.speaker_channels)
-    return Condition(batch, frames, who)
+        vectors_or_ids = _check_speaker(speaker, batch, config.speakers, config.speaker_channels)
+    return Condition(batch, frames, vectors_or_ids)
 
 
 def vectors(
@@ -75,8 +87,7 @@ def vectors(
     if condition.frames is not None:
         stages = range(len(config.upsample_scales))
         weights = [(parameters[f"upsample.{i}.weight"], parameters[f"upsample.{i}.bias"]) for i in stages]
-        how = (config.hop, config.upsampling, config.upsample_scales, weights)
-        local = upsample(condition.frames, first, count, *how)
+        local = upsample(condition.frames, first, count, config.hop, config.upsampling, config.upsample_scales, weights)
     return _with_speaker(config, parameters, condition, local, count)
 
 
@@ -142,7 +153,7 @@ def _transposed_convolutions(
     frames: Tensor, first: int, count: int, scales: Sequence[int], weights: Sequence[tuple[Tensor, Tensor]]
 ) -> Tensor:
     """Stage by stage: sample i*scale + k reads its two neighbours, W[k]^T x[i] + W[scale+k]^T x[i+1] + bias."""
-    # From the last stage up: which inputs (start, end) does each stage need for the outputs asked of it?
+    # From the last stage to the first: the inputs (start, end) that each stage needs for its outputs
     start, end = first, first + count
     spans = []
     for scale in reversed(scales):
@@ -198,33 +209,33 @@ def _check_speaker(speaker: object, batch: int, speakers: int, channels: int) ->
     if speaker is None:
         wanted = f"an id 0..{speakers - 1}" if speakers else f"a vector of {channels}"
         raise InputError(f"this model needs to know the speaker: give speaker=, {wanted}, one for all or one a stream.")
-    given = _as_tensor("speaker", speaker)
+    values = _as_tensor("speaker", speaker)
     if not speakers:
-        chosen = given.expand(batch, -1) if given.dim() == 1 else given
+        chosen = values.expand(batch, -1) if values.dim() == 1 else values
         if chosen.shape != (batch, channels) or not chosen.is_floating_point():
             raise InputError(
                 f"speaker must be a float vector [{channels}] or [{batch}, {channels}], "
-                f"got {list(given.shape)} of {given.dtype}."
+                f"got {list(values.shape)} of {values.dtype}."
             )
         _require_finite("speaker", chosen)
         return chosen
-    chosen = given.expand(batch) if given.dim() == 0 else given
+    chosen = values.expand(batch) if values.dim() == 0 else values
     if chosen.shape != (batch,) or chosen.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
         raise InputError(
-            f"speaker must be an integer id, or {batch} of them, got {list(given.shape)} of {given.dtype}."
+            f"speaker must be an integer id, or {batch} of them, got {list(values.shape)} of {values.dtype}."
         )
     if not (int(chosen.min()) >= 0 and int(chosen.max()) < speakers):
         raise InputError(f"speaker ids must be 0..{speakers - 1}, got {chosen.tolist()[:8]}.")
     return chosen.to(torch.int64)
 
 
-def _as_tensor(what: str, given: object) -> Tensor:
+def _as_tensor(name: str, values: object) -> Tensor:
     try:
-        return torch.as_tensor(given)
+        return torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{what} cannot be read as a tensor: {error}") from error
+        raise InputError(f"{name} cannot be read as a tensor: {error}") from error
 
 
-def _require_finite(what: str, values: Tensor) -> None:
+def _require_finite(name: str, values: Tensor) -> None:
     if not torch.isfinite(values).all():
-        raise InputError(f"{what} contains NaN or infinity.")
+        raise InputError(f"{name} contains NaN or infinity.")

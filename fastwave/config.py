@@ -304,16 +304,17 @@ class WaveNetConfig:
             raise ConfigError(f"upsample_scales has no meaning for upsampling {self.upsampling!r}: leave it empty.")
 
     def _check_features(self) -> None:
-        if self.features is None:
+        values: object = self.features
+        if values is None:
             return
-        if not isinstance(self.features, kinds.Features):
-            object.__setattr__(self, "features", kinds.from_dict(self.features))
-        if not self.codec_object.is_audio and self.features.hears_sound:
-            raise ConfigError(f"features of kind {self.features.kind!r} are for sound, and this codec is for text.")
-        self.features.check(self.sample_rate, self.hop)
-        if self.features.width != self.local_channels:
+        features = values if isinstance(values, kinds.Features) else kinds.from_dict(values)
+        object.__setattr__(self, "features", features)
+        if features.hears_sound and not self.codec_object.is_audio:
+            raise ConfigError(f"features of kind {features.kind!r} are for sound, and codec {self.codec!r} is text.")
+        features.check(self.sample_rate, self.hop)
+        if features.width != self.local_channels:
             raise ConfigError(
-                f"features of kind {self.features.kind!r} have {self.features.width} values a frame, but the model takes "
+                f"features of kind {features.kind!r} have {features.width} values a frame, but the model takes "
                 f"{self.local_channels}: condition_channels less speaker_channels must be as wide."
             )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import codec
+from .. import codec as codecs
 from ..config import Parameters
 from ..errors import InputError
 from ..sound import features as kinds
@@ -51,13 +51,16 @@ class Preparation:
             raise InputError("feature_parameters have no meaning without features.")
         if self.channel != "mix" and not self.channel.isdecimal():
             raise InputError(f"channel is mix or a number counted from 0, got {self.channel!r}.")
+        if isinstance(codec := self.codec_object, codecs.MuLaw):
+            object.__setattr__(self, "codec_parameters", Parameters(codec.parameters()))
         if (kind := self.feature_kind) is not None:
             kind.check(self.sample_rate, self.hop)
+            object.__setattr__(self, "feature_parameters", Parameters(kind.changed()))
 
     @property
-    def codec_object(self) -> codec.Codec:
+    def codec_object(self) -> codecs.Codec:
         """The codec of the tokens."""
-        return codec.by_name(self.codec, self.classes, self.codec_parameters)
+        return codecs.by_name(self.codec, self.classes, self.codec_parameters)
 
     @property
     def feature_kind(self) -> kinds.Features | None:
@@ -75,7 +78,7 @@ class Preparation:
         return np.dtype(np.uint8 if self.classes <= 256 else np.uint16)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. Parameters are left out where there are none, as in data prepared before there were any."""
+        """Plain JSON values. Parameters are left out where there are none, as in data of an early fastwave."""
         fields = (field.name for field in dataclasses.fields(self))
         values = {name: getattr(self, name) for name in fields if name not in _LATER or getattr(self, name)}
         return {name: dict(value) if isinstance(value, Parameters) else value for name, value in values.items()}

@@ -82,15 +82,12 @@ def read_frames(source: Source, preparation: Preparation, samples: int) -> Array
         rows: Array = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(f"cannot read its features {path}: {error}") from error
-    needed = -(-samples // preparation.hop)
-    if rows.dtype.kind not in "fiu" or rows.ndim != 2 or rows.shape[1] != preparation.feature_channels:
-        raise InputError(
-            f"its features must be numbers [frames, {preparation.feature_channels}], got {rows.dtype} {list(rows.shape)}"
-        )
+    hop, width = preparation.hop, preparation.feature_channels
+    needed = -(-samples // hop)
+    if rows.dtype.kind not in "fiu" or rows.ndim != 2 or rows.shape[1] != width:
+        raise InputError(f"its features must be numbers [frames, {width}], got {rows.dtype} {list(rows.shape)}")
     if not needed <= len(rows) <= needed + 2:
-        raise InputError(
-            f"its features have {len(rows)} frames, but {samples} samples at hop {preparation.hop} need {needed}"
-        )
+        raise InputError(f"its features have {len(rows)} frames, but {samples} samples at hop {hop} need {needed}")
     values: Array = np.asarray(rows[:needed], dtype=np.float32)
     if not np.isfinite(values).all():
         raise InputError("its features hold NaN or infinity")

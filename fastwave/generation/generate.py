@@ -258,6 +258,7 @@ class _Job:
             raise InputError(f"seed must be an integer 0..2^64-1, got {self.seed!r}.")
         self.engine = Engine(_resolve(self.model), self.backend, self.dtype, self.threads)
         self.config = self.engine.config
+        self.condition = conditioning.read(self.config, self.condition)
         check_options(self.config.output, self.temperature, self.top_k, self.top_p)
         self.past = None if self.prime is None else _encode(self.config, self.prime, "prime").expand(self.batch, -1)
         self.lengths = self._lengths()

@@ -57,6 +57,11 @@ class Features:
         """The kind and every parameter, as JSON values."""
         return {"kind": self.kind, **dataclasses.asdict(self)}
 
+    def changed(self) -> dict[str, Any]:
+        """The parameters that differ from their defaults, the width aside."""
+        usual = of_width(self.kind, self.width, {}).to_dict()
+        return {name: value for name, value in self.to_dict().items() if value != usual[name]}
+
 
 _KINDS: dict[str, type[Features]] = {}
 _Kind = TypeVar("_Kind", bound=type[Features])
@@ -88,8 +93,8 @@ def from_dict(values: object) -> Features:
         raise ConfigError(f"features need a kind, one of {', '.join(kinds())}; got {str(kind)[:80]!r}.")
     if kind not in _KINDS:
         raise ConfigError(
-            f"feature kind {kind[:80]!r} is not known; known are {', '.join(kinds())}. It may be of a newer fastwave, or of "
-            "a part of it that was not imported."
+            f"feature kind {kind[:80]!r} is not known; known are {', '.join(kinds())}. It may belong to a newer "
+            "fastwave, or to a part of it that was not imported."
         )
     known = [field.name for field in dataclasses.fields(_KINDS[kind])]
     parameters = {str(name): value for name, value in values.items() if name != "kind"}
@@ -175,6 +180,8 @@ def read(path: str | os.PathLike[str], features: Features | None, width: int, sa
     name = os.fspath(path)
     if _is_array(name):
         return _read_array(name)
+    if not width:
+        raise InputError(f"{name}: this model takes no local features: leave the condition out.")
     if features is None:
         raise InputError(
             f"{name}: this checkpoint does not say how the features of its training data were made, so they cannot be "

@@ -83,7 +83,7 @@ def test_info_states_size_field_and_floors(capsys):
 
 @pytest.mark.parametrize(("backend", "recompute"), [("reference", False), ("cpu", False), ("cpu", True)])
 def test_training_memory_in_info_is_what_autograd_keeps(backend, recompute):
-    from fastwave.cli.main import _training_bytes
+    from fastwave.cli.info import _training_bytes
 
     config = WaveNetConfig.preset("small")
     model, seen = WaveNet(config, backend, recompute), []

@@ -17,11 +17,12 @@ import torch
 
 from fastwave import ConfigError, InputError, codec
 from fastwave.data import prepare as module
+from fastwave.data import reading
 from fastwave.data.preparation import Preparation
 from fastwave.data.prepare import find, prepare
 from fastwave.data.shards import Data
 from fastwave.sound import audio
-from fastwave.sound.features import MelSettings, mel
+from fastwave.sound.mel import MelSettings, mel
 
 RATE = 16_000
 
@@ -106,7 +107,7 @@ def test_one_channel_of_a_file_can_be_chosen(tmp_path):
 
 
 def test_text_is_its_bytes_even_where_a_block_ends_inside_a_character(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TEXT_BLOCK", 7)
+    monkeypatch.setattr(reading, "TEXT_BLOCK", 7)
     text = "W\u00e4re \u4e2d\u6587 \U0001f3b5\n" * 5
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.txt").write_text(text, encoding="utf-8")
@@ -182,7 +183,7 @@ def test_files_that_cannot_be_used_are_named_and_leave_no_byte(tmp_path, feature
 
 
 def test_texts_that_cannot_be_used_are_named_and_leave_no_byte(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TEXT_BLOCK", 8)
+    monkeypatch.setattr(reading, "TEXT_BLOCK", 8)
     (tmp_path / "in").mkdir()
     for name, content in {"a.txt": b"first text", "e.txt": b"last text"}.items():
         (tmp_path / "in" / name).write_bytes(content)

@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from .config import WaveNetConfig
+from .config import WaveNetConfig, differences
 from .errors import CheckpointError, ConfigError
 from .files import replacing
 
@@ -68,7 +68,7 @@ def load(folder: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tenso
     config = read_config(source / CONFIG_FILE)
     tensors, metadata = read_tensors(source / WEIGHTS_FILE, lambda _: config.parameter_shapes())
     saved = _parse_config(metadata["fastwave"], source / WEIGHTS_FILE) if "fastwave" in metadata else config
-    if config.differences(saved.to_dict()):
+    if differences(config.to_dict(), saved.to_dict()):
         raise CheckpointError(
             f"{source}: {CONFIG_FILE} differs from the config that {WEIGHTS_FILE} was saved with. A save was "
             "interrupted, or one of the two files was edited or replaced; put the matching pair back."

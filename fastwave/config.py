@@ -225,21 +225,6 @@ class WaveNetConfig:
             )
         return cls(**values)
 
-    def differences(self, saved: object) -> list[str]:
-        """What differs between a saved `to_dict` and this config: "seed was 0, now 7" for every such field.
-
-        A saved config without `features` agrees with any: early versions of fastwave did not save them.
-        """
-        if not isinstance(saved, Mapping):
-            return [f"the config was {type(saved).__name__}, now an object"]
-        now = json.loads(self.to_json())
-        names = [*now, *sorted(str(name) for name in saved if name not in now)]
-        return [
-            f"{name} was {saved.get(name)}, now {now.get(name)}"
-            for name in names
-            if saved.get(name) != now.get(name) and (name != "features" or saved.get(name) is not None)
-        ]
-
     # Validation
 
     def _check_codec(self) -> None:
@@ -317,6 +302,22 @@ class WaveNetConfig:
                 f"features of kind {features.kind!r} have {features.width} values a frame, but the model takes "
                 f"{self.local_channels}: condition_channels less speaker_channels must be as wide."
             )
+
+
+def differences(now: Mapping[str, Any], saved: object) -> list[str]:
+    """What differs between two configs as JSON values: "classes was 256, now 64" for every such field.
+
+    A saved config without `features` agrees with any: early versions of fastwave did not save them.
+    """
+    if not isinstance(saved, Mapping):
+        return [f"the config was {type(saved).__name__}, now an object"]
+    values = json.loads(json.dumps(now))  # tuples become lists
+    names = [*values, *sorted(str(name) for name in saved if name not in values)]
+    return [
+        f"{name} was {saved.get(name)}, now {values.get(name)}"
+        for name in names
+        if saved.get(name) != values.get(name) and (name != "features" or saved.get(name) is not None)
+    ]
 
 
 def _require_integer(name: str, value: object) -> None:

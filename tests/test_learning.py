@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastwave import WaveNet, WaveNetConfig, generate, score
+from markov import markov_source
 
 
 def train(model, make_batch, steps, rate, mask_warmup=False):
@@ -20,21 +21,6 @@ def train(model, make_batch, steps, rate, mask_warmup=False):
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-
-
-def markov_source(classes, samples, seed):
-    """A second-order Markov chain and its entropy rate in bits, computed from its stationary distribution."""
-    random = np.random.default_rng(7)
-    transition = random.dirichlet(np.full(classes, 0.3), size=(classes, classes))  # [before last, last, next]
-    pairs = np.full((classes, classes), 1 / classes**2)
-    for _ in range(500):
-        pairs = np.einsum("ab,abc->bc", pairs, transition)
-    entropy = -float((pairs[..., None] * transition * np.log2(transition + 1e-300)).sum())
-    draws, running = np.random.default_rng(seed).random(samples), transition.cumsum(-1)
-    chain = np.zeros(samples, dtype=np.int64)
-    for t in range(2, samples):
-        chain[t] = min(int((running[chain[t - 2], chain[t - 1]] <= draws[t]).sum()), classes - 1)
-    return torch.from_numpy(chain), entropy
 
 
 def test_a_markov_source_is_learned_to_within_two_percent_of_its_entropy():

@@ -425,16 +425,13 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 def _check_fits(data: Data, config: WaveNetConfig) -> None:
-    preparation = data.preparation
+    how = data.how
     pairs = (
-        ("codec", preparation.codec, config.codec),
-        ("classes", preparation.classes, config.classes),
-        ("codec parameters", dict(preparation.codec_parameters), dict(config.codec_parameters)),
-        ("sample_rate", preparation.sample_rate, config.sample_rate),
-        ("local feature channels", preparation.feature_channels if preparation.features else 0, config.local_channels),
-        ("hop", preparation.hop if preparation.features else 1, config.hop),
-        # a config that does not say how its features are made fits any
-        ("features", preparation.feature_kind if config.features else None, config.features),
+        ("codec", how.codec, config.codec),
+        ("classes", how.classes, config.classes),
+        ("sample_rate", how.sample_rate, config.sample_rate),
+        ("local feature channels", how.feature_channels if how.features else 0, config.local_channels),
+        ("hop", how.hop if how.features else 1, config.hop),
         ("speakers", len(data.speakers), config.speakers),
     )
     for name, made, asked in pairs:
@@ -463,11 +460,11 @@ def _write_settings(out: Path, config: WaveNetConfig, settings: Settings, comman
 def _check_same_run(out: Path, before: Any, now: dict[str, Any]) -> None:
     if not isinstance(before, dict) or not all(isinstance(before.get(part), dict) for part in ("config", "settings")):
         raise InputError(f"{out / 'run.json'} is not that of a run. Give another --out, or mend it.")
-    differences = WaveNetConfig.from_dict(now["config"]).differences(before["config"])
-    differences += [
-        f"{name} was {before['settings'].get(name)}, now {now['settings'].get(name)}"
-        for name in REFUSED
-        if before["settings"].get(name) != now["settings"].get(name)
+    differences = [
+        f"{name} was {before[part].get(name)}, now {now[part].get(name)}"
+        for part in ("config", "settings")
+        for name in now[part]
+        if (part == "config" or name in REFUSED) and before[part].get(name) != now[part].get(name)
     ]
     if differences:
         raise InputError(

@@ -142,7 +142,7 @@ class Progress:
         tensors, told = checkpoint.read_tensors(path, lambda _: shapes)
         try:
             counters = _counters(json.loads(told["counters"]))
-            same = not self.config.differences(json.loads(told["config"]))
+            same = json.loads(told["config"]) == self.config.to_dict()
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is damaged: its counters cannot be read ({error}).") from error
         if not same:

@@ -6,12 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_learning import markov_source
 
 from fastwave import WaveNet, generate
 from fastwave.cli.main import main
 from fastwave.codec import Linear
 from fastwave.sound import audio
+from markov import markov_source
 from small_runs import lines_of, make_sound
 
 QUICK = [

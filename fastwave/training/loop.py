@@ -201,9 +201,7 @@ class Loop:
             if device.type == "cuda":
                 torch.cuda.empty_cache()
             self._record("micro_batch", size=c.micro_batch)
-            self.journal.announce(
-                f"out of memory: micro-batches of {c.micro_batch} from now on, the batch stays {rows}"
-            )
+            self.journal.announce(f"out of memory: micro-batches of {c.micro_batch} from now on, a batch stays {rows}")
 
     def _loss(self, batch: Batch, targets: int, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """The task's loss of the model, or of the model with other weights."""

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-PATIENCE = datetime.timedelta(
-    hours=12
-)  # process 0 prepares data while the others wait; torchrun itself notices a dead one at once
+PATIENCE = datetime.timedelta(hours=12)  # for process 0 to prepare the data; torchrun notices a dead process at once
 
 
 class Group:

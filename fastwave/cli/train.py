@@ -16,24 +16,24 @@ from .options import Verbs, add_verb
 from .plan import add_data_options, plan, report_skipped
 
 HELP = {
-    "steps": "length of the whole run; schedules end there",
-    "minutes": "stop sooner, with a checkpoint; the same command resumes",
-    "batch": "windows a step, over all processes",
+    "steps": "length of the whole run; the schedule ends there",
+    "minutes": "stop sooner, with a checkpoint; the same command resumes the run",
+    "batch": "windows in a step, over all processes",
     "window": "samples to predict in a window",
     "micro_batch": "windows at a time in one process, for less memory; 0: about 8,192 targets on a CPU, else all",
-    "learning_rate": "the highest one that the schedule reaches",
-    "schedule": ", ".join(SCHEDULES),
+    "learning_rate": "the highest learning rate",
+    "schedule": "of the learning rate: " + ", ".join(SCHEDULES),
     "warmup": "steps from zero to the highest learning rate",
-    "decay_every": "steps after which the step schedule halves",
+    "decay_every": "steps after which the step schedule halves the learning rate",
     "weight_decay": "of AdamW, not for biases",
-    "clip": "largest norm of the gradient",
-    "average": "decay of the averaged weights; the saved model is made of these",
+    "clip": "largest norm of the gradient; a longer one is scaled down",
+    "average": "decay of the averaged weights, which are validated, sampled and exported",
     "precision": " or ".join(PRECISIONS),
-    "seed": "decides the initial weights and the order of the data",
+    "seed": "decides the first weights and the order of the data",
     "validate_every": "steps between validations",
     "validation_targets": "samples of the held-out data to validate on",
-    "sample_every": "steps between sounds to listen to",
-    "sample_seconds": "how long these sounds are",
+    "sample_every": "steps between generated samples",
+    "sample_seconds": "length of a generated sample",
     "save_every": "steps between checkpoints",
     "keep": "checkpoints to keep",
     "log_every": "steps between lines of the log",
@@ -44,7 +44,7 @@ def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
     verb = add_verb(verbs, "train", train)
     add_data_options(verb)
-    verb.add_argument("--out", required=True, metavar="RUN", help="the run's folder; a run that is there is resumed")
+    verb.add_argument("--out", required=True, metavar="RUN", help="the run's folder; an existing run is resumed")
     verb.add_argument("--prepared", metavar="DATA", help="where the prepared data go (default: RUN/data)")
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     verb.add_argument("--backend", default="auto", help="of the training kernels: auto, reference, cpu or triton")
@@ -54,22 +54,20 @@ def add(verbs: Verbs) -> None:
             kind: Any = {"int": int, "str": str}.get(str(field.type), float)
             shown = HELP[field.name] + ("" if field.default is None else f" (default: {field.default})")
             verb.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, help=shown)
-    verb.add_argument(
-        "--recompute",
-        action="store_true",
-        help="store fewer activations for the backward pass: less memory, a little slower",
-    )
+    memory = "store fewer activations for the backward pass: less memory, a little slower"
+    verb.add_argument("--recompute", action="store_true", help=memory)
     verb.add_argument("--tensorboard", action="store_true", help="also write for TensorBoard (the train extra)")
 
 
 def train(options: argparse.Namespace) -> int:
-    """Train a model on a folder of sound or text. The same command resumes a run that was stopped."""
+    """Train a model on a folder of sound or text. The same command again resumes it where it stopped."""
     import torch
 
     from ..data.prepare import prepare as make
     from ..data.shards import Data
     from ..training.loop import train as run
     from ..training.parallel import Group
+    from ..training.wavenet import WaveNetTask
 
     if options.threads is not None:
         if options.threads < 1:
@@ -89,7 +87,8 @@ def train(options: argparse.Namespace) -> int:
             report_skipped(index["skipped"], place)
         group.wait()
         command = shlex.join(["fastwave", *sys.argv[1:]])
-        bits = run(Data(place), out, config, settings, group, options.backend, command, show=True)
+        task = WaveNetTask(Data(place), config, settings, options.backend)
+        bits = run(task, out, group, command, show=True)
     finally:
         group.leave()
     if group.first:

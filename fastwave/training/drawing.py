@@ -1,4 +1,4 @@
-"""Pictures without a library to make them: spectrograms as PNG, curves as SVG."""
+"""Pictures without a plotting library: spectrograms as PNG, curves as SVG."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-COLUMNS = 600  # of a waveform or spectrogram
+COLUMNS = 600  # of the picture of a waveform or spectrogram
 RANGE_DB = 80.0
 MINUS = "\u2212"
 
 Array = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
-Tick = tuple[float, str]  # where, as a share of the axis, and what is written there
+Tick = tuple[float, str]  # position, as a share of the axis, and label
 
 # Seven colours of CIE lightness 4 to 97 in nearly even steps, so that equal steps of level look equal
 COLOURS = (
@@ -43,21 +43,21 @@ def spectrogram(wave: Array, sample_rate: int) -> Array:
 
 
 def shades(levels: Array) -> Pixels:
-    """Levels in dB, 0 the loudest -> the number of a colour of the palette."""
+    """Levels in dB, 0 the loudest -> numbers of colours in the palette."""
     return np.clip(255 * (1 + levels / RANGE_DB), 0, 255).astype(np.uint8)
 
 
 def palette() -> Pixels:
-    """[256, 3] of even lightness."""
-    wanted = np.linspace(_LIGHTNESS[0], _LIGHTNESS[-1], 256)
-    channels = [np.interp(wanted, _LIGHTNESS, [colour[i] for colour in COLOURS]) for i in range(3)]
+    """[256, 3] colours whose lightness rises evenly."""
+    lightness = np.linspace(_LIGHTNESS[0], _LIGHTNESS[-1], 256)
+    channels = [np.interp(lightness, _LIGHTNESS, [colour[i] for colour in COLOURS]) for i in range(3)]
     return np.stack(channels, axis=1).round().astype(np.uint8)
 
 
 def png(pixels: Pixels, colours: Pixels) -> bytes:
-    """[height, width] numbers of 256 colours -> a PNG file."""
+    """[height, width] numbers of colours, and the 256 colours -> a PNG file."""
     height, width = pixels.shape
-    rows = np.pad(pixels, ((0, 0), (1, 0)))  # every row begins with 0: no filter
+    rows = np.pad(pixels, ((0, 0), (1, 0)))  # every row begins with the number of its filter: 0, none
     parts = (
         (b"IHDR", struct.pack(">2I5B", width, height, 8, 3, 0, 0, 0)),
         (b"PLTE", colours.tobytes()),
@@ -69,7 +69,7 @@ def png(pixels: Pixels, colours: Pixels) -> bytes:
 
 
 def chart(title: str, last: int, curves: Mapping[str, Array], levels: Mapping[str, float] | None = None) -> str:
-    """Curves over the steps up to `last`, and horizontal lines at `levels`; without those the axis begins at 0."""
+    """Curves over the steps up to `last`, with horizontal lines at `levels`; without levels the axis begins at 0."""
     levels = levels or {}
     curves = {name: curve for name, curve in curves.items() if curve.size}
     if not curves:
@@ -86,14 +86,14 @@ def chart(title: str, last: int, curves: Mapping[str, Array], levels: Mapping[st
         kind = "held" if name == "held out" else "train"
         outline = places(x / steps, (high - y) / (high - low))
         drawn += f"<path class={kind} d='M{'L'.join(outline)}'/>"
-        if len(x) == 1 or (kind == "held" and len(x) < 60):  # a line of no length has round ends: a dot
+        if len(x) == 1 or (kind == "held" and len(x) < 60):  # a line of length 0 with round ends is a dot
             drawn += f"<path class='{kind} dots' d='{''.join(f'M{place}h0' for place in outline)}'/>"
         legend += f"<span class={kind}>{name}</span>" if name else ""
     lines = ""
     before = -math.inf
     for name, value in sorted(levels.items(), key=lambda level: -level[1]):
         at = 100 * (high - value) / (high - low)
-        shift = 14 if at - before < 8 else -6  # under its line, where the name above would be in the way
+        shift = 14 if at - before < 8 else -6  # below its line where the label above it would overlap
         before = at
         lines += f"<line class=level x1=0 x2=100% y1={at:.2f}% y2={at:.2f}% />"
         lines += f"<text class=level x=100% y={at:.2f}% dy={shift}>{name} {value:.2f}</text>"
@@ -106,7 +106,7 @@ def chart(title: str, last: int, curves: Mapping[str, Array], levels: Mapping[st
 
 
 def axes(x: Sequence[Tick], y: Sequence[Tick], shapes: str = "", about: str = "", lines: str = "") -> str:
-    """Shapes in a square of 1000 that is stretched, with ticks beside it that are not."""
+    """Shapes in a square of 1000 units, which is stretched, with ticks beside it, which are not."""
     marks = "".join(f"<text class=x x={100 * at:.2f}% y=100% dy=17>{name}</text>" for at, name in x)
     for at, name in y:
         down = 100 * (1 - at)
@@ -118,22 +118,23 @@ def axes(x: Sequence[Tick], y: Sequence[Tick], shapes: str = "", about: str = ""
 
 
 def places(x: Array, y: Array) -> list[str]:
-    """Points of the unit square, y downwards, for a path in a square of 1000."""
+    """Points of the unit square, y downwards -> coordinates of a path in a square of 1000 units."""
     rounded = np.rint(np.clip(np.stack([x, y], axis=1), -1, 2) * 10_000) / 10
     return [f"{across:g} {down:g}" for across, down in rounded]
 
 
 def ticks(low: float, high: float, about: int, unit: str = "") -> list[Tick]:
-    """Round numbers between, about so many; the last with its unit."""
+    """About so many round numbers between `low` and `high`; the last carries the unit."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * each for each in (1, 2, 5, 10) if power * each >= rough * 0.999)
     numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
-    found = [((number * step - low) / (high - low), short(number * step)) for number in numbers]
-    return [*found[:-1], (found[-1][0], found[-1][1] + unit)]
+    marks = [((number * step - low) / (high - low), short(number * step)) for number in numbers]
+    return [*marks[:-1], (marks[-1][0], marks[-1][1] + unit)]
 
 
 def short(value: float) -> str:
+    """A number with M or k for the millions or thousands."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.6g}{letter}"

@@ -1,8 +1,9 @@
-"""What happens in a run, as JSON lines, and for TensorBoard where it is asked for."""
+"""What happens in a run: JSON lines in its log, sentences on the terminal, and curves for TensorBoard if asked for."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,22 +12,24 @@ from torch import Tensor
 
 from ..errors import InputError, TrainingError
 from . import drawing
+from .progress import Counters
 
 FILE = "log.jsonl"
 
 
 class Journal:
-    """Appends to RUN/log.jsonl. In processes that do not write it is given no folder, and does nothing."""
+    """Appends to RUN/log.jsonl. Processes that do not write pass no folder: their journals do nothing."""
 
     def __init__(self, run: Path | None, tensorboard: bool = False) -> None:
         self.run = run
         self._board = _board(run) if run is not None and tensorboard else None
 
-    def write(self, event: str, step: int, elapsed: float, **values: Any) -> None:
-        """One line, whole: a cut one from a killed run is ended first."""
+    def write(self, event: str, counters: Counters, **values: Any) -> None:
+        """Append a whole line. If a killed process left half a line, end that first."""
         if self.run is None:
             return
-        line = json.dumps({"event": event, "step": step, "elapsed": round(elapsed, 3), "time": time.time(), **values})
+        when = {"step": counters.step, "elapsed": round(counters.elapsed, 3), "time": time.time()}
+        line = json.dumps({"event": event, **when, **values})
         path = self.run / FILE
         try:
             with open(path, "a+b") as file:
@@ -38,16 +41,24 @@ class Journal:
         except OSError as error:
             raise TrainingError(
                 f"cannot write {path}: {error.strerror or error}. The last checkpoint is intact; mend that and run the "
-                "same command to go on."
+                "same command to resume."
             ) from error
         if self._board is not None:
             for name, value in values.items():
                 if isinstance(value, float):
-                    self._board.add_scalar(f"{event}/{name}", value, step)
+                    self._board.add_scalar(f"{event}/{name}", value, counters.step)
             self._board.flush()
 
+    def announce(self, *sentences: str) -> None:
+        """Print to the terminal, above the progress bar."""
+        from tqdm import tqdm
+
+        if self.run is not None:
+            for sentence in sentences:
+                tqdm.write(f"fastwave train: {sentence}", file=sys.stderr)
+
     def show(self, step: int, wave: Tensor, sample_rate: int) -> None:
-        """A sound [T] and its spectrogram, for TensorBoard."""
+        """Add a sound [T] and its spectrogram to TensorBoard."""
         if self._board is None:
             return
         levels = drawing.spectrogram(wave.double().numpy(), sample_rate)

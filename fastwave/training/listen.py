@@ -1,10 +1,10 @@
-"""What a model in training sounds like, or reads like, beside a stretch of its data."""
+"""Sounds or texts that a model in training generates, beside a stretch of its data."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,45 +12,37 @@ import torch
 from ..data.shards import Data
 from ..data.windows import Place
 from ..files import replacing
-from ..generation.generate import Result, generate
+from ..generation.generate import generate
 from ..model import WaveNet
 from ..sound import audio
+from .task import Sample
 
 CHARACTERS = 1000  # of a text
 
 
-class Sample(NamedTuple):
-    """Paths are relative to the run."""
-
-    file: str
-    real: str
-    result: Result
-    samples_per_second: float
-
-
 def render(model: WaveNet, data: Data, side: Place, run: Path, step: int, seconds: float, seed: int) -> Sample:
-    """Writes RUN/samples/real.* from the start of a side of the data, and step-N.* as the model has it from silence.
+    """Write RUN/samples/real.*, the start of a side of the data, and step-N.*, which the model makes from silence.
 
-    A conditioned model is given the frames and the speaker of that stretch, so that the two can be compared.
+    A conditioned model gets the frames and the speaker of that stretch, so that the two can be compared.
     """
     rate = model.config.sample_rate
     suffix = ".wav" if rate else ".txt"
     folder, length = run / "samples", min(side.last - side.first, round(seconds * rate) if rate else CHARACTERS)
-    real, made = folder / f"real{suffix}", folder / f"step-{step:08}{suffix}"
+    real, generated = folder / f"real{suffix}", folder / f"step-{step:08}{suffix}"
     folder.mkdir(exist_ok=True)
     _save_real(model, data, Place(side.file, side.first, side.first + length), real)
-    given: dict[str, Any] = {}
+    conditioning: dict[str, Any] = {}
     if model.config.local_channels:
         hop = model.config.hop
-        given["condition"] = torch.from_numpy(
-            data.frames(side.file, np.arange(side.first // hop, (side.first + length) // hop + 2))
-        )
+        numbers = np.arange(side.first // hop, (side.first + length) // hop + 2)
+        conditioning["condition"] = torch.from_numpy(data.frames(side.file, numbers))
     if model.config.speakers:
-        given["speaker"] = data.files[side.file]["speaker"]
+        conditioning["speaker"] = data.files[side.file]["speaker"]
     begun = time.monotonic()
-    result = generate(model, samples=length, seed=seed, output=made, **given)
+    result = generate(model, samples=length, seed=seed, output=generated, **conditioning)
     speed = length / (time.monotonic() - begun)
-    return Sample(f"samples/{made.name}", f"samples/{real.name}", result, speed)
+    wave = result.samples[0] if rate else None
+    return Sample(f"samples/{generated.name}", f"samples/{real.name}", speed, wave, rate)
 
 
 def _save_real(model: WaveNet, data: Data, place: Place, path: Path) -> None:

@@ -1,4 +1,7 @@
-"""One training run over the processes that torchrun started: who am I, and sums over all. Alone, all of it is idle."""
+"""The processes of a training run, started by torchrun: ranks, shares of a batch, and sums over all of them.
+
+A single process communicates with nobody.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-PATIENCE = datetime.timedelta(hours=12)  # the others wait while one prepares data; of a dead one torchrun knows at once
+PATIENCE = datetime.timedelta(hours=12)  # for process 0 to prepare the data; torchrun notices a dead process at once
 
 
 class Group:
@@ -34,11 +37,11 @@ class Group:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is process 0, which writes the files."""
         return self.rank == 0
 
     def share(self, rows: int) -> slice:
-        """This process's part of `rows` rows; they must divide."""
+        """This process's part of `rows` rows, which must divide evenly."""
         if rows % self.world:
             raise InputError(f"a batch of {rows} does not divide among {self.world} processes.")
         each = rows // self.world
@@ -56,35 +59,35 @@ class Group:
             at += tensor.numel()
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so in any process."""
+        """Whether the flag is set in any process."""
         if self.world == 1:
             return flag
-        told = torch.tensor(float(flag), device=self.device)
-        distributed.all_reduce(told)
-        return bool(told)
+        raised = torch.tensor(float(flag), device=self.device)
+        distributed.all_reduce(raised)
+        return bool(raised)
 
     def least(self, limit: int) -> int:
-        """The smallest limit of all processes; 0 is none."""
+        """The smallest limit of all processes, where 0 means none."""
         if self.world == 1:
             return limit
-        told = torch.tensor(limit or 2**31, device=self.device)
-        distributed.all_reduce(told, distributed.ReduceOp.MIN)
-        return int(told) % 2**31
+        smallest = torch.tensor(limit or 2**31, device=self.device)
+        distributed.all_reduce(smallest, distributed.ReduceOp.MIN)
+        return int(smallest) % 2**31
 
     def from_first(self, path: Path | None) -> Path | None:
-        """What process 0 says."""
+        """The path that process 0 passes, in all processes."""
         if self.world == 1:
             return path
-        told = [path]
-        distributed.broadcast_object_list(told, device=self.device)
-        return told[0]
+        paths = [path]
+        distributed.broadcast_object_list(paths, device=self.device)
+        return paths[0]
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         if self.world > 1:
             distributed.barrier()
 
     def leave(self) -> None:
-        """The end."""
+        """End the communication."""
         if self.world > 1:
             distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""What a training run has learned so far: weights, their average, the optimiser, and the few numbers that decide."""
+"""What a training run has learned so far: weights, their average, the optimiser, and the numbers that it decides by."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import checkpoint
-from ..config import WaveNetConfig
+from ..config import differences
 from ..errors import CheckpointError
-from ..model import WaveNet
 
 PARTS = ("parameter", "average", "moment", "square")
 RECENT, BEFORE = 10, 100  # losses: an explosion is seen when the last ones stand far above those before
@@ -24,7 +23,7 @@ RECENT, BEFORE = 10, 100  # losses: an explosion is seen when the last ones stan
 
 @dataclasses.dataclass
 class Counters:
-    """Everything but tensors; in the checkpoint, so that a resumed run decides as the unbroken one."""
+    """Everything but tensors; in the checkpoint, so that a resumed run decides as the uninterrupted one does."""
 
     step: int = 0
     updates: int = 0  # steps that were not skipped
@@ -34,37 +33,32 @@ class Counters:
     rollbacks: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
-    micro_batch: int = 0  # windows that memory was found to hold at a time in one process; 0: not found out
-    data: str = ""  # the digest of what it learns from
-    bits: list[float] = dataclasses.field(default_factory=list)  # the last losses
+    micro_batch: int = 0  # the rows at a time that fitted in a process's memory after it ran out; 0: it never did
+    data: str = ""  # the digest of the data
+    bits: list[float] = dataclasses.field(default_factory=list)  # the last losses, in the task's unit
 
-    def note(self, bits: float) -> None:
+    def add_loss(self, loss: float) -> None:
         """Remember a loss."""
-        self.bits = [*self.bits, bits][-RECENT - BEFORE :]
+        self.bits = [*self.bits, loss][-RECENT - BEFORE :]
 
-    def exploded(self) -> bool:
+    def exploded(self, margin: float) -> bool:
         """Whether the mean of the last losses is further above those before than chance or a hard batch explains."""
         if len(self.bits) < 2 * RECENT:
             return False
         recent, before = self.bits[-RECENT:], self.bits[:-RECENT]
         mean = sum(before) / len(before)
-        spread = math.sqrt(sum((bits - mean) ** 2 for bits in before) / len(before))
-        return sum(recent) / RECENT > mean + 1 + 4 * spread
+        deviation = math.sqrt(sum((loss - mean) ** 2 for loss in before) / len(before))
+        return sum(recent) / RECENT > mean + margin + 4 * deviation
 
 
 class Progress:
-    """A model in training."""
+    """A model in training. `config` describes the model in JSON values; a checkpoint of another config is refused."""
 
-    def __init__(
-        self, config: WaveNetConfig, backend: str, device: torch.device, seed: int, recompute: bool = False
-    ) -> None:
-        self.config, self.seed = config, seed
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.model = WaveNet(config, backend, recompute)
-        self.model.to(device)
+    def __init__(self, model: nn.Module, config: Mapping[str, Any], device: torch.device) -> None:
+        self.model = model.to(device)
+        self.config = json.loads(json.dumps(config))
         # one layer has residual weights of no elements: nothing to learn, and no gradient
-        self.parameters = {name: p for name, p in self.model.named_parameters() if p.numel()}
+        self.parameters = {name: p for name, p in model.named_parameters() if p.numel() and p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         biases = [p for name, p in self.parameters.items() if name.endswith("bias")]
         weights = [p for name, p in self.parameters.items() if not name.endswith("bias")]
@@ -74,30 +68,27 @@ class Progress:
             self.optimiser.state[p] = {"step": torch.zeros((), device=device), **moments}
         self.counters = Counters()
 
-    def averaged(self) -> WaveNet:
-        """A model of the averaged weights, on the host."""
-        model = WaveNet(self.config, "reference")
-        missing = model.load_state_dict({name: value.cpu() for name, value in self.average.items()}, strict=False)
-        assert all(not model.get_parameter(name).numel() for name in missing.missing_keys)
-        return model
+    def averaged(self) -> dict[str, Tensor]:
+        """The averaged weights, on the CPU; not to be changed."""
+        return {name: value.cpu() for name, value in self.average.items()}
 
     @torch.no_grad()
     def update(self, learning_rate: float, betas: tuple[float, float], decay: float, average: float) -> None:
         """One step of AdamW from the gradients, then the average follows."""
         c = self.counters
         c.updates += 1
-        for group, decays in zip(self.optimiser.param_groups, (decay, 0.0), strict=True):
-            group |= {"lr": learning_rate, "betas": betas, "weight_decay": decays}
+        for group, group_decay in zip(self.optimiser.param_groups, (decay, 0.0), strict=True):
+            group |= {"lr": learning_rate, "betas": betas, "weight_decay": group_decay}
         self.optimiser.step()
-        keep = min(average, (1 + c.updates) / (10 + c.updates))  # the start is soon forgotten
+        keep = min(average, (1 + c.updates) / (10 + c.updates))  # the first weights are forgotten soon
         for name, value in self.average.items():
             value.lerp_(self.parameters[name].detach(), 1 - keep)
 
     def finite(self) -> bool:
-        """Whether every weight is a number."""
+        """Whether no weight is infinite or NaN."""
         return all(bool(torch.isfinite(p).all()) for p in self.parameters.values())
 
-    # In and out
+    # Checkpoints
 
     def _tensors(self) -> dict[str, Tensor]:
         moments: list[dict[str, Tensor]] = [
@@ -112,37 +103,28 @@ class Progress:
         }
 
     def save(self, folder: Path, keep: int) -> Path:
-        """Write checkpoints/step-N.safetensors whole or not at all, and let only the last `keep` be."""
+        """Write step-N.safetensors whole or not at all, then remove all checkpoints but the last `keep`."""
         path = folder / f"step-{self.counters.step:08}.safetensors"
-        told = {"config": json.dumps(self.config.to_dict()), "counters": json.dumps(dataclasses.asdict(self.counters))}
+        metadata = {"config": json.dumps(self.config), "counters": json.dumps(dataclasses.asdict(self.counters))}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            checkpoint.write_tensors(path, self._tensors(), told)
+            checkpoint.write_tensors(path, self._tensors(), metadata)
             for old in checkpoints(folder)[keep:]:
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(
                 f"cannot write {path}: {error.strerror or error}. The checkpoints before it are intact; mend that and "
-                "run the same command to go on."
+                "run the same command to resume."
             ) from error
         return path
 
-    def forget_after(self, folder: Path) -> None:
-        """Remove checkpoints of later steps than this."""
-        try:
-            for path in checkpoints(folder):
-                if step_of(path) > self.counters.step:
-                    path.unlink(missing_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"cannot remove {path}: {error.strerror or error}.") from error
-
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint. Nothing changes if it cannot be trusted."""
+        """Take the state of a checkpoint. Nothing changes if it cannot be trusted."""
         shapes = {name: tuple(value.shape) for name, value in self._tensors().items()}
-        tensors, told = checkpoint.read_tensors(path, lambda _: shapes)
+        tensors, metadata = checkpoint.read_tensors(path, lambda _: shapes)
         try:
-            counters = _counters(json.loads(told["counters"]))
-            same = json.loads(told["config"]) == self.config.to_dict()
+            counters = _counters(json.loads(metadata["counters"]))
+            same = not differences(self.config, json.loads(metadata["config"]))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise CheckpointError(f"{path} is damaged: its counters cannot be read ({error}).") from error
         if not same:
@@ -156,23 +138,33 @@ class Progress:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The newest first."""
-    found = (path for path in folder.glob("step-*.safetensors") if step_of(path) >= 0)  # copies have other names
-    return sorted(found, key=step_of, reverse=True)
+    """The newest first. Copies that a user keeps under other names are left out."""
+    paths = (path for path in folder.glob("step-*.safetensors") if step_of(path) >= 0)
+    return sorted(paths, key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:
-    """By its name."""
-    found = re.fullmatch(r"step-(\d+)", path.stem)
-    return int(found[1]) if found else -1
+    """The step in a checkpoint's name, or -1."""
+    match = re.fullmatch(r"step-(\d+)", path.stem)
+    return int(match[1]) if match else -1
+
+
+def remove_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints of later steps."""
+    try:
+        for path in checkpoints(folder):
+            if step_of(path) > step:
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot remove {path}: {error.strerror or error}.") from error
 
 
 def _counters(values: dict[str, Any]) -> Counters:
     counters = Counters(**values)
     for field in dataclasses.fields(Counters):
-        given, usual = getattr(counters, field.name), getattr(Counters(), field.name)
-        if type(given) is not type(usual) or (isinstance(given, (int, float)) and not given >= 0):
-            raise ValueError(f"{field.name} is {str(given)[:40]}")
-    if not all(isinstance(bits, float) for bits in counters.bits):
+        value, usual = getattr(counters, field.name), getattr(Counters(), field.name)
+        if type(value) is not type(usual) or (isinstance(value, (int, float)) and not value >= 0):
+            raise ValueError(f"{field.name} is {str(value)[:40]}")
+    if not all(isinstance(loss, float) for loss in counters.bits):
         raise ValueError("a loss is not a number")
     return counters

@@ -50,7 +50,7 @@ def test_the_same_command_goes_on_and_another_is_refused(tmp_path, capsys):
     command = ["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *TINY]
     assert main(command) == 0
     assert main([*command, "--steps=6"]) == 0
-    assert "goes on from step 4 of 6" in capsys.readouterr().err
+    assert "resumes from step 4 of 6" in capsys.readouterr().err
     assert main([*command, "--seed=7"]) == 1
     assert "seed was 0, now 7" in capsys.readouterr().err
 

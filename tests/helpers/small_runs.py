@@ -13,7 +13,9 @@ from fastwave.data.preparation import Preparation
 from fastwave.data.prepare import prepare
 from fastwave.data.shards import Data
 from fastwave.sound import audio
+from fastwave.training.loop import train
 from fastwave.training.settings import Settings
+from fastwave.training.wavenet import WaveNetTask
 
 SHAPE: dict[str, Any] = {"residual_channels": 8, "skip_channels": 12, "dilations": (1, 2, 4), "classes": 32}
 
@@ -30,8 +32,8 @@ def make_sound(folder: Path, files: int = 4, seconds: float = 0.25) -> Path:
 
 def make_data(folder: Path, **changes: Any) -> Data:
     """Those tones, prepared for SHAPE."""
-    how = Preparation(**{"classes": 32, "held_out": 0.25, **changes})
-    prepare(make_sound(folder / "sound"), folder / "data", how)
+    preparation = Preparation(**{"classes": 32, "held_out": 0.25, **changes})
+    prepare(make_sound(folder / "sound"), folder / "data", preparation)
     return Data(folder / "data")
 
 
@@ -47,6 +49,11 @@ def make_settings(**changes: Any) -> Settings:
         "validation_targets": 2000, "sample_every": 1000, "sample_seconds": 0.02, "save_every": 4, "log_every": 1,
     }  # fmt: skip
     return Settings(**{**quick, **changes})
+
+
+def train_wavenet(data: Data, out: Path, config: WaveNetConfig, settings: Settings, backend: str = "auto") -> float:
+    """Train in this process; the bits a sample on held-out data."""
+    return train(WaveNetTask(data, config, settings, backend), out)
 
 
 def lines_of(run: Path, event: str | None = None) -> list[dict[str, Any]]:

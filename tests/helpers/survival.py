@@ -22,15 +22,14 @@ from pathlib import Path
 import torch
 
 from fastwave.data.shards import Data
-from fastwave.training.loop import train
-from small_runs import lines_of, make_config, make_data, make_settings, weights_of
+from small_runs import lines_of, make_config, make_data, make_settings, train_wavenet, weights_of
 
 STEPS = 40
 
 
 def run(data: Data, out: Path) -> None:
     """The run in question: it saves every second step, and the learning rate depends on the step."""
-    train(data, out, make_config(), make_settings(steps=STEPS, save_every=2, keep=2, sample_every=15))
+    train_wavenet(data, out, make_config(), make_settings(steps=STEPS, save_every=2, keep=2, sample_every=15))
 
 
 def die() -> None:

@@ -9,16 +9,16 @@ from fastwave.cli.main import main
 from fastwave.training import loop
 
 MARK, ARGUMENTS = Path(sys.argv[1]), sys.argv[2:]
-one_step = loop._Run._one_step
+one_step = loop.Loop._one_step
 
 
-def step_or_die(run):
-    if run.group.rank == 1 and run.step == 5 and not MARK.exists():
+def step_or_die(self):
+    if self.group.rank == 1 and self.step == 5 and not MARK.exists():
         MARK.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    one_step(run)
+    one_step(self)
 
 
-loop._Run._one_step = step_or_die
+loop.Loop._one_step = step_or_die
 sys.argv = ["fastwave", *ARGUMENTS]
 sys.exit(main(ARGUMENTS))

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from fastwave import CheckpointError, InputError, TrainingError, WaveNet, checkpoint, generate, score
+from fastwave.data.windows import Windows
 from fastwave.distributions import negative_log_likelihood
 from fastwave.training import loop, progress
-from fastwave.training.loop import train
 from fastwave.training.settings import Settings
-from small_runs import lines_of, make_config, make_data, make_settings, weights_of
+from fastwave.training.wavenet import WaveNetTask
+from small_runs import lines_of, make_config, make_data, make_settings, train_wavenet, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def losses_of(run):
 
 
 def test_a_run_learns_and_leaves_a_model_a_log_and_a_page(data, tmp_path):
-    bits = train(data, tmp_path, make_config(), make_settings(steps=60, sample_every=30))
+    bits = train_wavenet(data, tmp_path, make_config(), make_settings(steps=60, sample_every=30))
     losses = losses_of(tmp_path)
     assert losses[0] == pytest.approx(5, abs=0.1)  # 32 classes, nothing known
     assert bits < losses[0] - 1
@@ -47,7 +48,7 @@ def test_tensorboard_gets_curves_sounds_and_spectrograms(data, tmp_path):
     pytest.importorskip("tensorboard", reason="TensorBoard is in the train extra")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(data, tmp_path, make_config(), make_settings(sample_every=6, sample_seconds=0.1, tensorboard=True))
+    train_wavenet(data, tmp_path, make_config(), make_settings(sample_every=6, sample_seconds=0.1, tensorboard=True))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     tags = events.Tags()
     assert {"train/bits", "validation/bits"} <= set(tags["scalars"])
@@ -58,7 +59,7 @@ def test_tensorboard_gets_curves_sounds_and_spectrograms(data, tmp_path):
 
 
 def test_validation_is_the_score_of_the_held_out_files(data, tmp_path):
-    bits = train(data, tmp_path, make_config(), make_settings(validation_targets=1 << 20))
+    bits = train_wavenet(data, tmp_path, make_config(), make_settings(validation_targets=1 << 20))
     held_out = [number for number, file in enumerate(data.files) if file["held_out_samples"]]
     assert len(held_out) == 1
     tokens = data.tokens(held_out[0], 0, data.files[held_out[0]]["samples"])
@@ -68,80 +69,80 @@ def test_validation_is_the_score_of_the_held_out_files(data, tmp_path):
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path):
     config = make_config()
-    train(data, tmp_path / "whole", config, make_settings(schedule="constant"))
-    train(data, tmp_path / "parts", config, make_settings(schedule="constant", steps=5))
-    train(data, tmp_path / "parts", config, make_settings(schedule="constant"))
+    train_wavenet(data, tmp_path / "whole", config, make_settings(schedule="constant"))
+    train_wavenet(data, tmp_path / "parts", config, make_settings(schedule="constant", steps=5))
+    train_wavenet(data, tmp_path / "parts", config, make_settings(schedule="constant"))
     assert weights_of(tmp_path / "parts", 12) == weights_of(tmp_path / "whole", 12)
     assert [line["step"] for line in lines_of(tmp_path / "parts", "resume")] == [5]
     # and after the last step there is nothing left to do
     before = (tmp_path / "whole/model.safetensors").read_bytes()
-    train(data, tmp_path / "whole", config, make_settings(schedule="constant"))
+    train_wavenet(data, tmp_path / "whole", config, make_settings(schedule="constant"))
     assert (tmp_path / "whole/model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_the_step_saves_it_and_loses_nothing(data, tmp_path, monkeypatch, capsys, number):
-    right = loop._Run._one_step
+    right = loop.Loop._one_step
 
     def interrupted(self):
         right(self)
         if self.step == 6:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(loop._Run, "_one_step", interrupted)
+    monkeypatch.setattr(loop.Loop, "_one_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(data, tmp_path / "run", make_config(), make_settings())
+        train_wavenet(data, tmp_path / "run", make_config(), make_settings())
     assert "stopped at step 6, which is saved" in capsys.readouterr().err
     monkeypatch.undo()
-    train(data, tmp_path / "run", make_config(), make_settings())
+    train_wavenet(data, tmp_path / "run", make_config(), make_settings())
     assert [line["step"] for line in lines_of(tmp_path / "run", "resume")] == [6]
-    train(data, tmp_path / "whole", make_config(), make_settings())
+    train_wavenet(data, tmp_path / "whole", make_config(), make_settings())
     assert weights_of(tmp_path / "run", 12) == weights_of(tmp_path / "whole", 12)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_said(data, tmp_path, capsys):
-    train(data, tmp_path, make_config(), make_settings())
+    train_wavenet(data, tmp_path, make_config(), make_settings())
     exact = weights_of(tmp_path, 12)
     newest = tmp_path / "checkpoints/step-00000012.safetensors"
     newest.write_bytes(newest.read_bytes()[:-100])
-    train(data, tmp_path, make_config(), make_settings())
+    train_wavenet(data, tmp_path, make_config(), make_settings())
     assert "passed over step-00000012" in capsys.readouterr().err
     assert lines_of(tmp_path, "resume")[0]["step"] == 8
     assert weights_of(tmp_path, 12) == exact
 
 
 def test_copies_that_a_user_keeps_are_neither_loaded_nor_removed(data, tmp_path):
-    train(data, tmp_path, make_config(), make_settings(steps=8))
+    train_wavenet(data, tmp_path, make_config(), make_settings(steps=8))
     folder = tmp_path / "checkpoints"
     for name in ("step-best.safetensors", "step-00000000 (copy).safetensors"):
         (folder / name).write_bytes((folder / "step-00000004.safetensors").read_bytes())
-    train(data, tmp_path, make_config(), make_settings())
+    train_wavenet(data, tmp_path, make_config(), make_settings())
     assert [line["step"] for line in lines_of(tmp_path, "resume")] == [8]
     assert {"step-best.safetensors", "step-00000000 (copy).safetensors"} <= {path.name for path in folder.iterdir()}
 
 
 def test_data_that_changed_are_noticed(data, tmp_path, capsys):
-    train(data, tmp_path / "run", make_config(), make_settings(steps=4))
+    train_wavenet(data, tmp_path / "run", make_config(), make_settings(steps=4))
     other = make_data(tmp_path, held_out=0.5)
-    train(other, tmp_path / "run", make_config(), make_settings())
-    assert "the data are not those that this run saw before" in capsys.readouterr().err
+    train_wavenet(other, tmp_path / "run", make_config(), make_settings())
+    assert "the data have changed since the last checkpoint" in capsys.readouterr().err
     assert "data" in lines_of(tmp_path / "run", "resume")[0]
-    train(other, tmp_path / "run", make_config(), make_settings(steps=14))
-    assert "the data are not" not in capsys.readouterr().err
+    train_wavenet(other, tmp_path / "run", make_config(), make_settings(steps=14))
+    assert "the data have changed" not in capsys.readouterr().err
 
 
 def test_a_run_with_no_readable_checkpoint_is_not_started_over(data, tmp_path):
-    train(data, tmp_path, make_config(), make_settings())
+    train_wavenet(data, tmp_path, make_config(), make_settings())
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"no")
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"):
-        train(data, tmp_path, make_config(), make_settings())
+        train_wavenet(data, tmp_path, make_config(), make_settings())
 
 
 def test_micro_batches_change_memory_and_not_the_result(data, tmp_path):
     config = make_config()
     for size in (1, 3, 4):
-        train(data, tmp_path / str(size), config, make_settings(micro_batch=size))
+        train_wavenet(data, tmp_path / str(size), config, make_settings(micro_batch=size))
     one, three, four = (losses_of(tmp_path / str(size)) for size in (1, 3, 4))
     assert one == pytest.approx(four, rel=1e-4)
     assert three == pytest.approx(four, rel=1e-4)
@@ -150,9 +151,10 @@ def test_micro_batches_change_memory_and_not_the_result(data, tmp_path):
 def test_the_loss_of_a_step_is_that_of_its_windows(data, tmp_path):
     """Written out: silence before a file, a field of context, and only targets that a file has."""
     config, settings = make_config(), make_settings(steps=1, batch=6, window=900)
-    train(data, tmp_path, config, settings)
-    model = progress.Progress(config, "reference", torch.device("cpu"), settings.seed).model
-    windows = loop.Windows(data, config, settings.window, settings.seed)
+    train_wavenet(data, tmp_path, config, settings)
+    torch.manual_seed(settings.seed)
+    model = WaveNet(config, "reference")
+    windows = Windows(data, config, settings.window, settings.seed)
     nats = count = 0
     with torch.no_grad():
         for place in windows.places(0, settings.batch):
@@ -168,20 +170,20 @@ def test_the_loss_of_a_step_is_that_of_its_windows(data, tmp_path):
 # What goes wrong
 
 
-def poison(monkeypatch, when, how):
-    """Let the loss of the steps in `when` come out wrong; calls count micro-batches, one a step here."""
+def poison(monkeypatch, steps, spoil):
+    """Spoil the loss of the steps in `steps`; calls count micro-batches, one a step here."""
     calls = []
-    right = loop._Run._nats
+    right = WaveNetTask.loss
 
     def wrong(*arguments):
         value = right(*arguments)
         if value.requires_grad:
             calls.append(1)
-            if len(calls) - 1 in when:
-                return how(value)
+            if len(calls) - 1 in steps:
+                return spoil(value)
         return value
 
-    monkeypatch.setattr(loop._Run, "_nats", wrong)
+    monkeypatch.setattr(WaveNetTask, "loss", wrong)
 
 
 def test_a_step_with_a_bad_gradient_is_skipped_counted_and_never_saved(data, tmp_path, monkeypatch, capsys):
@@ -196,7 +198,7 @@ def test_a_step_with_a_bad_gradient_is_skipped_counted_and_never_saved(data, tmp
 
     settings = make_settings(micro_batch=4)
     poison(monkeypatch, {3}, Poison.apply)
-    train(data, tmp_path, make_config(), settings)
+    train_wavenet(data, tmp_path, make_config(), settings)
     (skipped,) = lines_of(tmp_path, "skipped_step")
     assert skipped["step"] == 4
     assert "gradient is not finite" in skipped["reason"]
@@ -215,13 +217,13 @@ def shapes_in(path):
 
 def test_a_bad_loss_is_skipped_too(data, tmp_path, monkeypatch):
     poison(monkeypatch, {5}, lambda value: value * math.inf)
-    train(data, tmp_path, make_config(), make_settings(micro_batch=4))
+    train_wavenet(data, tmp_path, make_config(), make_settings(micro_batch=4))
     assert [line["step"] for line in lines_of(tmp_path, "skipped_step")] == [6]
 
 
 def test_an_explosion_rolls_back_lowers_the_learning_rate_and_says_so(data, tmp_path, monkeypatch, capsys):
     poison(monkeypatch, range(38, 43), lambda value: value + 50)
-    train(data, tmp_path, make_config(), make_settings(steps=60, micro_batch=4, save_every=10, keep=9))
+    train_wavenet(data, tmp_path, make_config(), make_settings(steps=60, micro_batch=4, save_every=10, keep=9))
     (rollback,) = lines_of(tmp_path, "rollback")
     assert rollback["step"] == rollback["to"] == 10  # not 20 or 30: the explosion might have begun before them
     assert "at step 39" in rollback["reason"]
@@ -235,17 +237,17 @@ def test_an_explosion_rolls_back_lowers_the_learning_rate_and_says_so(data, tmp_
 def test_after_a_rollback_a_step_is_validated_anew(data, tmp_path, monkeypatch):
     poison(monkeypatch, range(40, 45), lambda value: value + 50)
     settings = make_settings(steps=60, micro_batch=4, save_every=10, keep=9, validate_every=20, average=0.9)
-    train(data, tmp_path, make_config(), settings)
+    train_wavenet(data, tmp_path, make_config(), settings)
     assert [line["step"] for line in lines_of(tmp_path, "rollback")] == [20]
     assert [line["step"] for line in lines_of(tmp_path, "validation")] == [20, 40, 40, 60]
 
 
 def test_a_kill_right_after_a_rollback_keeps_the_lower_rate(data, tmp_path, monkeypatch):
     config = make_config()
-    run = progress.Progress(config, "reference", torch.device("cpu"), 0)
+    run = progress.Progress(WaveNet(config), config.to_dict(), torch.device("cpu"))
     run.counters = dataclasses.replace(run.counters, step=7, learning_rate_scale=0.25, rollbacks=2, bits=[4.0, 3.5])
     path = run.save(tmp_path, keep=2)
-    again = progress.Progress(config, "reference", torch.device("cpu"), 1)
+    again = progress.Progress(WaveNet(config), config.to_dict(), torch.device("cpu"))
     again.load(path)
     assert again.counters == run.counters
     assert all(torch.equal(again.parameters[name], value) for name, value in run.parameters.items())
@@ -254,54 +256,57 @@ def test_a_kill_right_after_a_rollback_keeps_the_lower_rate(data, tmp_path, monk
 def test_endless_explosions_end_with_advice(data, tmp_path, monkeypatch):
     poison(monkeypatch, range(10_000), lambda value: value + math.nan)
     with pytest.raises(TrainingError, match=r"smaller --learning-rate"):
-        train(data, tmp_path, make_config(), make_settings(steps=1000, micro_batch=4))
+        train_wavenet(data, tmp_path, make_config(), make_settings(steps=1000, micro_batch=4))
     assert WaveNet.from_pretrained(tmp_path).get_parameter("skip.bias").isfinite().all()
 
 
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_global_one(data, tmp_path, monkeypatch):
     config = make_config()
-    train(data, tmp_path / "plain", config, make_settings(micro_batch=1))
-    right = loop._Run._nats
+    train_wavenet(data, tmp_path / "plain", config, make_settings(micro_batch=1))
+    right = WaveNetTask.loss
 
-    def tight(self, batch, weight, values=None):
-        if values is None and batch.tokens.shape[0] > 1:
+    def tight(self, model, batch, targets):
+        if not torch.is_inference_mode_enabled() and batch.tokens.shape[0] > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return right(self, batch, weight, values)
+        return right(self, model, batch, targets)
 
-    monkeypatch.setattr(loop._Run, "_nats", tight)
-    train(data, tmp_path / "tight", config, make_settings(micro_batch=4))
+    monkeypatch.setattr(WaveNetTask, "loss", tight)
+    train_wavenet(data, tmp_path / "tight", config, make_settings(micro_batch=4))
     assert [line["size"] for line in lines_of(tmp_path / "tight", "micro_batch")] == [2, 1]
     assert losses_of(tmp_path / "tight") == losses_of(tmp_path / "plain")
 
 
 def test_one_window_that_does_not_fit_ends_with_advice(data, tmp_path, monkeypatch):
-    def tight(self, batch, weights=None):  # as torch says it on a CPU under Linux
+    def tight(self, model, batch, targets):  # as torch says it on a CPU under Linux
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12")
 
-    monkeypatch.setattr(loop._Run, "_nats", tight)
+    monkeypatch.setattr(WaveNetTask, "loss", tight)
     with pytest.raises(TrainingError, match=r"one window of 64 targets: give a smaller --window"):
-        train(data, tmp_path, make_config(), make_settings())
+        train_wavenet(data, tmp_path, make_config(), make_settings())
     assert [line["size"] for line in lines_of(tmp_path, "micro_batch")] == [2, 1]
 
 
 def test_a_resumed_run_takes_the_micro_batch_it_is_given_now(data, tmp_path, monkeypatch):
-    train(data, tmp_path, make_config(), make_settings(steps=4, micro_batch=4))
+    train_wavenet(data, tmp_path, make_config(), make_settings(steps=4, micro_batch=4))
     sizes = []
-    right = loop._Run._nats
-    monkeypatch.setattr(
-        loop._Run, "_nats", lambda self, batch, *rest: sizes.append(len(batch.tokens)) or right(self, batch, *rest)
-    )
-    train(data, tmp_path, make_config(), make_settings(steps=5, micro_batch=1, validate_every=100))
+    right = WaveNetTask.loss
+
+    def counting(self, model, batch, targets):
+        sizes.append(len(batch.tokens))
+        return right(self, model, batch, targets)
+
+    monkeypatch.setattr(WaveNetTask, "loss", counting)
+    train_wavenet(data, tmp_path, make_config(), make_settings(steps=5, micro_batch=1, validate_every=100))
     assert sizes[:4] == [1, 1, 1, 1]
 
 
 def test_other_errors_of_the_model_are_not_taken_for_memory(data, tmp_path, monkeypatch):
-    def broken(self, batch, weights=None):
+    def broken(self, model, batch, targets):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(loop._Run, "_nats", broken)
+    monkeypatch.setattr(WaveNetTask, "loss", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        train(data, tmp_path, make_config(), make_settings())
+        train_wavenet(data, tmp_path, make_config(), make_settings())
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EACCES])
@@ -316,30 +321,30 @@ def test_a_disk_that_refuses_ends_with_a_clear_error_and_the_last_checkpoint_int
         right(path, *rest)
 
     monkeypatch.setattr(checkpoint, "write_tensors", refusing)
-    with pytest.raises(CheckpointError, match=r"the disk refuses.*run the same command to go on"):
-        train(data, tmp_path, make_config(), make_settings())
+    with pytest.raises(CheckpointError, match=r"the disk refuses.*run the same command to resume"):
+        train_wavenet(data, tmp_path, make_config(), make_settings())
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
         "step-00000000.safetensors",
         "step-00000004.safetensors",
     ]
     monkeypatch.undo()
-    train(data, tmp_path, make_config(), make_settings())
-    train(data, tmp_path / "whole", make_config(), make_settings())
+    train_wavenet(data, tmp_path, make_config(), make_settings())
+    train_wavenet(data, tmp_path / "whole", make_config(), make_settings())
     assert weights_of(tmp_path, 12) == weights_of(tmp_path / "whole", 12)
 
 
 def test_a_run_is_not_gone_on_with_as_another(data, tmp_path):
-    train(data, tmp_path, make_config(), make_settings())
+    train_wavenet(data, tmp_path, make_config(), make_settings())
     with pytest.raises(InputError, match=r"^\S+ holds another run: residual_channels was 8, now 9"):
-        train(data, tmp_path, make_config(residual_channels=9), make_settings())
+        train_wavenet(data, tmp_path, make_config(residual_channels=9), make_settings())
     with pytest.raises(InputError, match=r"seed was 0, now 1"):
-        train(data, tmp_path, make_config(), make_settings(seed=1))
+        train_wavenet(data, tmp_path, make_config(), make_settings(seed=1))
     assert json.loads((tmp_path / "run.json").read_text())["settings"]["seed"] == 0
 
 
 def test_data_for_another_model_are_refused(data, tmp_path):
     with pytest.raises(InputError, match=r"classes 32, the model 64"):
-        train(data, tmp_path, make_config(classes=64), make_settings())
+        train_wavenet(data, tmp_path, make_config(classes=64), make_settings())
     assert not (tmp_path / "run.json").exists()
 
 
@@ -394,7 +399,7 @@ def test_senseless_settings_are_refused(changes, message):
 def test_every_kind_of_model_trains(tmp_path, changes):
     config = make_config(**changes)
     data = make_data(tmp_path, codec=config.codec, classes=config.classes)
-    train(data, tmp_path / "run", config, make_settings(steps=30, precision="bfloat16"))
+    train_wavenet(data, tmp_path / "run", config, make_settings(steps=30, precision="bfloat16"))
     losses = losses_of(tmp_path / "run")
     assert losses[-1] < losses[0]
     assert WaveNet.from_pretrained(tmp_path / "run").config == config

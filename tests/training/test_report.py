@@ -13,7 +13,7 @@ import pytest
 from fastwave.config import WaveNetConfig
 from fastwave.errors import FastwaveError
 from fastwave.sound import audio
-from fastwave.training import drawing, report
+from fastwave.training import drawing, history, report, report_samples
 
 RATE = 16_000
 SKIPPED = [[f"take {number}.wav", "there is no sound in this file"] for number in range(23)]
@@ -191,7 +191,7 @@ def test_a_text_run_shows_its_texts_and_counts_characters(tmp_path):
     page = page_of(write_run(tmp_path / "letters", sound=False))
     shown = Page(page)
     assert sum("bright cold day" in text for text in shown.text_in("pre")) == 1
-    assert len(shown.text_in("pre")) == 1 + report.MOST_SAMPLES + 1  # real, generated, the command
+    assert len(shown.text_in("pre")) == 1 + report_samples.MOST_SAMPLES + 1  # real, generated, the command
     assert "bits a character" in page and not shown.of("audio")
 
 
@@ -245,27 +245,26 @@ def test_after_a_resume_or_rollback_the_lines_beyond_it_are_void(tmp_path):
         train(40, 3.0),
     ]  # fmt: skip
     write_log(tmp_path, lines)
-    history = report.read(tmp_path)
-    assert report.points(history.train, "bits").T.tolist() == [[10, 5.0], [20, 4.0], [30, 3.5], [40, 3.0]]
-    assert [line["step"] for line in history.validation] == [30]
-    assert [line["step"] for line in history.samples] == [30]
-    assert [event["event"] for event in history.events] == ["rollback", "resume"]
+    seen = history.read(tmp_path)
+    assert history.points(seen.train, "bits").T.tolist() == [[10, 5.0], [20, 4.0], [30, 3.5], [40, 3.0]]
+    assert [line["step"] for line in seen.validation] == [30]
+    assert [line["step"] for line in seen.samples] == [30]
+    assert [event["event"] for event in seen.events] == ["rollback", "resume"]
 
 
 def test_an_end_is_no_end_once_the_run_goes_on(tmp_path):
     end = {"event": "end", "step": 20, "elapsed": 9.0, "bits": None, "reason": "stopped after 30 minutes"}
     write_log(tmp_path, [start(), train(20), end])
-    assert report.read(tmp_path).ended == "stopped after 30 minutes"
+    assert history.read(tmp_path).ended == "stopped after 30 minutes"
     write_log(tmp_path, [start(), train(20), end, {"event": "resume", "step": 20, "elapsed": 9.0}, train(30)])
-    assert report.read(tmp_path).ended == ""
+    assert history.read(tmp_path).ended == ""
 
 
 def test_lines_that_a_kill_cut_are_passed_over(tmp_path):
     whole = [json.dumps(line) for line in (start(), train(10), train(20))]
     cut = json.dumps(train(15))[:40]
     (tmp_path / "log.jsonl").write_text("\n".join([whole[0], whole[1], cut, whole[2], "[3]", '{"step": 1}', cut]))
-    history = report.read(tmp_path)
-    assert [line["step"] for line in history.train] == [10, 20]
+    assert [line["step"] for line in history.read(tmp_path).train] == [10, 20]
     report.write(tmp_path)
 
 
@@ -273,7 +272,7 @@ def test_values_that_are_no_numbers_are_not_drawn(tmp_path):
     write_log(
         tmp_path, [start(white_noise_bits=float("inf"), order0_bits=None), train(10, float("nan")), train(20, 2.5)]
     )
-    assert report.points(report.read(tmp_path).train, "bits").T.tolist() == [[20, 2.5]]
+    assert history.points(history.read(tmp_path).train, "bits").T.tolist() == [[20, 2.5]]
     drawn = re.findall(r"<figure>.*?</figure>", page_of(tmp_path), flags=re.DOTALL)
     assert len(drawn) == 3 and "white noise" not in drawn[0]
     assert not re.search(r"\b(nan|inf)", " ".join(drawn), flags=re.IGNORECASE)
@@ -281,17 +280,17 @@ def test_values_that_are_no_numbers_are_not_drawn(tmp_path):
 
 def test_curves_of_100_000_lines_are_thinned_to_means(tmp_path):
     write_log(tmp_path, [start(), *(train(step, step % 2) for step in range(1, 100_001))])
-    curve = report.points(report.read(tmp_path).train, "bits")
-    assert curve.shape == (2, report.MOST_POINTS)
-    assert curve[1].tolist() == [0.5] * report.MOST_POINTS  # a mean, where every hundredth line would be all 0 or all 1
+    curve = history.points(history.read(tmp_path).train, "bits")
+    assert curve.shape == (2, history.MOST_POINTS)
+    assert curve[1].tolist() == [0.5] * history.MOST_POINTS  # means: single lines are all 0 or all 1
     assert curve[0, 0] == 50.5 and curve[0, -1] == 99_950.5
     assert len(page_of(tmp_path)) < 200_000
 
 
 @pytest.mark.parametrize("count", [1, 999, 1000, 1001, 1999, 2001])
 def test_thinning_keeps_the_mean_at_every_length(count):
-    curve = report.points([{"step": step, "bits": 2.0 * step} for step in range(count)], "bits")
-    assert curve.shape == (2, min(count, report.MOST_POINTS))
+    curve = history.points([{"step": step, "bits": 2.0 * step} for step in range(count)], "bits")
+    assert curve.shape == (2, min(count, history.MOST_POINTS))
     assert (np.diff(curve[0]) > 0).all() and (curve[1] == 2 * curve[0]).all()
     assert abs(curve[0].mean() - (count - 1) / 2) < 1
 

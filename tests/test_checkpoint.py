@@ -7,7 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from fastwave import CheckpointError, WaveNet, generate
+from fastwave import CheckpointError, WaveNet, WaveNetConfig, generate
 from fastwave.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from shapes import CONFIGS, make_condition, make_model, make_tokens
 
@@ -140,3 +140,75 @@ def test_saving_over_a_file_is_a_clear_error(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(CheckpointError, match="cannot save a checkpoint"):
         make_model("categorical").save_pretrained(tmp_path / "taken")
+
+
+# Kinds, and features that were not always saved
+
+
+def conditioned(**fields):
+    torch.manual_seed(0)
+    shape = {"residual_channels": 4, "skip_channels": 4, "dilations": (1, 2), "classes": 16}
+    return WaveNet(WaveNetConfig(**shape, condition_channels=8, hop=64, **fields), backend="reference")
+
+
+def test_a_wavenet_says_its_kind_and_a_file_without_a_kind_is_one(tmp_path):
+    make_model("categorical").save_pretrained(tmp_path)
+    assert json.loads((tmp_path / CONFIG_FILE).read_text())["kind"] == "wavenet"
+    edit(tmp_path, kind=...)
+    assert WaveNet.from_pretrained(tmp_path).config == make_model("categorical").config
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("voice", "a checkpoint of kind 'voice', not 'wavenet': fastwave.speech reads it"),
+        ("student", "fastwave.student reads it"),
+        ("banjo", "a checkpoint of kind 'banjo', not 'wavenet': a newer fastwave reads it"),
+        (["voice"], "a newer fastwave reads it"),
+        (None, "a newer fastwave reads it"),
+    ],
+)
+def test_another_kind_is_refused_with_what_reads_it(kind, message, tmp_path):
+    make_model("categorical").save_pretrained(tmp_path)
+    edit(tmp_path, kind=kind, flavour=1)  # its fields are its own
+    with pytest.raises(CheckpointError, match=message):
+        WaveNet.from_pretrained(tmp_path)
+
+
+def test_weights_of_a_model_without_parameters_hold_the_config_that_they_always_held(tmp_path):
+    model = make_model("categorical")
+    model.save_pretrained(tmp_path)
+    with safetensors.safe_open(tmp_path / WEIGHTS_FILE, framework="pt") as file:
+        assert file.metadata() == {"fastwave": json.dumps({"format": 1, **model.config.to_dict()}, indent=2)}
+
+
+def test_parameters_come_back_with_the_model(tmp_path):
+    model = conditioned(features={"kind": "mel", "bands": 8, "floor": 1e-3}, codec_parameters={"mu": 16})
+    model.save_pretrained(tmp_path)
+    assert WaveNet.from_pretrained(tmp_path).config == model.config
+
+
+def test_features_can_be_written_into_an_old_checkpoint_but_not_changed(tmp_path):
+    conditioned().save_pretrained(tmp_path / "old")
+    edit(tmp_path / "old", features={"kind": "mel", "bands": 8})
+    assert WaveNet.from_pretrained(tmp_path / "old").config.features.bands == 8
+    conditioned(features={"kind": "mel", "bands": 8}).save_pretrained(tmp_path / "new")
+    for change in (..., {"kind": "mel", "bands": 8, "low": 30.0}, {"kind": "array", "channels": 8}):
+        edit(tmp_path / "new", features=change)
+        with pytest.raises(CheckpointError, match="differs from the config"):
+            WaveNet.from_pretrained(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"features": {"kind": "phones"}}, "'phones' is not known; known are array, mel"),
+        ({"features": {"kind": "mel", "bins": 8}}, "no parameter 'bins'; known are bands"),
+        ({"codec_parameters": {"nu": 8}}, "no parameter 'nu'; known are mu"),
+    ],
+)
+def test_parameters_that_are_not_known_are_refused_by_name(changes, message, tmp_path):
+    conditioned().save_pretrained(tmp_path)
+    edit(tmp_path, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        WaveNet.from_pretrained(tmp_path)

@@ -284,3 +284,102 @@ def test_a_class_count_that_the_codec_cannot_have_is_refused(name, classes):
 def test_a_codec_cannot_be_changed():
     with pytest.raises(AttributeError):
         codec.MuLaw().classes = 3
+
+
+# Dialects of mu-law
+
+
+def dialect(name):
+    return codec.MuLaw(256, **codec.DIALECTS[name])
+
+
+WAVE = np.random.default_rng(5).uniform(-0.999, 0.999, 20_000)
+
+
+def compressed(x, mu):
+    return np.sign(x) * np.log1p(mu * np.abs(x)) / np.log1p(mu)
+
+
+def expanded(y, mu):
+    return np.sign(y) / mu * ((1 + mu) ** np.abs(y) - 1)
+
+
+# name -> (encode, decode) as the projects write them, and the class of silence
+WRITTEN = {
+    "fastwave": (
+        lambda x: np.floor((compressed(x, 255) + 1) / 2 * 255 + 0.5), lambda q: expanded(2 * q / 255 - 1, 255), 128,
+    ),
+    "r9y9": (lambda x: ((compressed(x, 255) + 1) / 2 * 255).astype(int), lambda q: expanded(2 * q / 255 - 1, 255), 127),
+    "r9y9-0.1.1": (
+        lambda x: ((compressed(x, 256) + 1) / 2 * 256).astype(int), lambda q: expanded(2 * q / 256 - 1, 256), 128,
+    ),
+    "vincentherrmann": (
+        lambda x: np.digitize(compressed(x, 256), np.linspace(-1, 1, 256)) - 1,
+        lambda q: expanded(q / 256 * 2.0 - 1, 256),
+        127,
+    ),
+    "kan-bayashi": (
+        lambda x: np.floor((compressed(x, 255) + 1) / 2 * 255 + 0.5),
+        lambda q: np.clip(expanded((q - 0.5) / 255 * 2 - 1, 255), -1, 1),
+        128,
+    ),
+    "nsynth": (
+        lambda x: np.floor(compressed(x, 255) * 128) + 128,
+        lambda q: np.where(q == 128, 0, expanded((q - 128 + 0.5) * 2 / 256, 255)),
+        128,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", codec.DIALECTS)
+def test_a_dialect_computes_what_its_project_writes(name):
+    encode, decode, silence = WRITTEN[name]
+    chosen, every = dialect(name), np.arange(256)
+    assert chosen.encode(WAVE).tolist() == encode(WAVE).tolist()
+    assert chosen.decode(every).numpy() == pytest.approx(decode(every), rel=2**-22, abs=2**-40)
+    assert chosen.silence == int(chosen.encode([0.0])[0]) == silence
+
+
+@pytest.mark.parametrize(
+    ("name", "encoded", "decoded"),
+    [
+        # by hand, of -1, -15/255, 0, 15/255 and 1, where log1p(255 * 15/255) / log(256) is exactly 1/2
+        ("fastwave", [0, 64, 128, 191, 255], {0: -1.0, 255: 1.0}),
+        ("r9y9", [0, 63, 127, 191, 255], {0: -1.0, 255: 1.0}),
+        ("kan-bayashi", [0, 64, 128, 191, 255], {0: -1.0, 128: 0.0}),
+        ("nsynth", [0, 64, 128, 192, 255], {128: 0.0, 127: -math.expm1(math.log(256) / 256) / 255}),
+        ("r9y9-0.1.1", [0, None, 128, None, 255], {0: -1.0, 128: 0.0}),
+        ("vincentherrmann", [0, None, 127, None, 255], {0: -1.0, 128: 0.0}),
+    ],
+)
+def test_a_dialect_gives_the_known_values(name, encoded, decoded):
+    chosen = dialect(name)
+    wave = torch.tensor([-1.0, -15 / 255, 0.0, 15 / 255, 1.0], dtype=torch.float64)
+    for value, expected in zip(chosen.encode(wave).tolist(), encoded, strict=True):
+        assert expected in (None, value)
+    for class_, sample in decoded.items():
+        assert float(chosen.decode([class_])[0]) == pytest.approx(sample, rel=2**-22, abs=0)
+
+
+@pytest.mark.parametrize("name", codec.DIALECTS)
+def test_every_class_of_a_dialect_comes_back_as_documented(name):
+    every = torch.arange(256)
+    lost = every - dialect(name).encode(dialect(name).decode(every))
+    if name in ("fastwave", "nsynth"):
+        assert bool((lost == 0).all())
+    elif name == "vincentherrmann":
+        assert lost.tolist() == [0] + [1] * 255
+    else:  # a decoder that gives the lower edge of a bin
+        assert set(lost.tolist()) == {0, 1} and int(lost[0]) == 0
+
+
+def test_only_parameters_that_differ_from_the_defaults_are_held():
+    assert codec.MuLaw(64, mu=63, encode_bins=63, decode_shift=0).parameters() == {}
+    assert codec.MuLaw(64) != codec.MuLaw(64, mu=64)
+    for name, parameters in codec.DIALECTS.items():
+        assert dialect(name).parameters() == parameters
+        assert codec.by_name("mu-law", 256, parameters) == dialect(name)
+
+
+def test_the_silence_class_of_a_dialect_can_be_named():
+    assert codec.MuLaw(256, silence_class=3).silence == 3

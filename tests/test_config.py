@@ -1,11 +1,18 @@
 """A config cannot contradict itself, and its figures are the published ones."""
 
+import copy
+import dataclasses
+import hashlib
 import json
+import math
+import pickle
 
 import pytest
 
 from fastwave import ConfigError, WaveNetConfig, dilation_cycle
-from fastwave.config import PRESETS
+from fastwave.codec import MuLaw
+from fastwave.config import PRESETS, differences
+from fastwave.sound.features import Mel
 
 
 @pytest.mark.parametrize(
@@ -92,3 +99,81 @@ def test_unknown_fields_and_presets_are_refused_by_name():
 
 def test_a_preset_takes_changes():
     assert WaveNetConfig.preset("ref", kernel_size=3).kernel_size == 3
+
+
+# Parameters of codecs and features
+
+
+MEL = {"condition_channels": 8, "hop": 64, "features": {"kind": "mel", "bands": 8, "low": 60.0}}
+
+
+def test_json_of_a_model_without_parameters_is_what_it_was_before_there_were_any():
+    """Saved states hash these bytes, and weights files and runs hold them."""
+    names = [field.name for field in dataclasses.fields(WaveNetConfig)]
+    assert names[-2:] == ["codec_parameters", "features"]
+    assert list(WaveNetConfig().to_dict()) == names[:-2]
+    for name in PRESETS:
+        config = WaveNetConfig.preset(name, codec_parameters={})
+        assert list(json.loads(config.to_json())) == names[:-2]
+    digest = hashlib.sha256(WaveNetConfig.preset("ref").to_json().encode()).hexdigest()
+    assert digest[:16] == "9614c55834a311dd"
+
+
+def test_features_and_codec_parameters_come_back_from_json():
+    config = WaveNetConfig(**MEL, codec_parameters={"rounding": "floor", "mu": 256})
+    assert config.features == Mel(bands=8, low=60.0)
+    assert config.codec_object == MuLaw(256, mu=256, rounding="floor")
+    assert WaveNetConfig.from_dict(json.loads(config.to_json())) == config
+    assert config.to_dict()["features"] == {
+        "kind": "mel", "bands": 8, "window": 1024, "low": 60.0, "high": None, "floor": 1e-5,
+    }  # fmt: skip
+    assert config.to_dict()["codec_parameters"] == {"mu": 256, "rounding": "floor"}
+
+
+def test_configs_can_be_hashed_and_those_that_mean_the_same_are_equal():
+    same = [WaveNetConfig(), WaveNetConfig(codec_parameters={"mu": 255, "rounding": "round"})]
+    assert same[0] == same[1] and hash(same[0]) == hash(same[1])
+    other = WaveNetConfig(**MEL, codec_parameters={"mu": 256})
+    assert other != same[0] and len({*same, other, copy.deepcopy(other), pickle.loads(pickle.dumps(other))}) == 2
+    with pytest.raises(TypeError):
+        other.codec_parameters["mu"] = 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"codec_parameters": {"nu": 3}}, "no parameter 'nu'; known are mu, encode_bins, rounding"),
+        ({"codec_parameters": {"rounding": "up"}}, "'up' is not known: choose one of round, floor"),
+        ({"codec_parameters": {"mu": -1}}, "mu must be a number"),
+        ({"codec_parameters": {"mu": math.nan}}, "mu must be a number"),
+        ({"codec_parameters": {"decode_bins": 1.5}}, "decode_bins must be a whole number"),
+        ({"codec_parameters": {"silence_class": 256}}, r"silence_class must be a whole number 0\.\.255"),
+        ({"codec_parameters": [1]}, "an object of names and values, got list"),
+        ({"codec": "linear", "codec_parameters": {"mu": 3}}, "'linear' takes no parameters, got 'mu'"),
+        ({"features": {"kind": "phones"}}, "'phones' is not known; known are array, mel"),
+        ({"features": "mel"}, "an object with a kind"),
+        ({**MEL, "features": {"kind": "mel"}}, "80 values a frame, but the model takes 8"),
+        ({**MEL, "condition_channels": 12, "speaker_channels": 4, "hop": 2048}, "hop must be a whole number 1..1024"),
+        ({**MEL, "features": {"kind": "mel", "bands": 8, "high": 9000}}, "low and high must keep"),
+        ({**MEL, "features": {"kind": "mel", "bands": []}}, "bands must be a whole number"),
+        ({**MEL, "features": {"kind": "array", "channels": True}}, "channels must be a whole number"),
+        ({**MEL, "codec": "bytes", "sample_rate": 0}, "are for sound"),
+    ],
+)
+def test_parameters_that_fit_no_model_are_refused_with_a_sentence(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        WaveNetConfig(**fields)
+
+
+def test_differences_name_every_field_and_forgive_only_features_that_were_never_saved():
+    config = WaveNetConfig(**MEL, codec_parameters={"mu": 256})
+    now = config.to_dict()
+    assert differences(now, json.loads(config.to_json())) == []
+    assert differences(now, {name: value for name, value in now.items() if name != "features"}) == []
+    without = {name: value for name, value in now.items() if name != "codec_parameters"}
+    assert differences(now, without) == ["codec_parameters was None, now {'mu': 256}"]
+    assert differences(without, now) == ["codec_parameters was {'mu': 256}, now None"]
+    bare = {name: value for name, value in now.items() if name != "features"}
+    assert len(differences(bare, now)) == 1  # what was saved must not be forgotten
+    assert differences(now, {**now, "classes": 64}) == ["classes was 64, now 256"]
+    assert differences(now, None) == ["the config was NoneType, now an object"]

@@ -5,12 +5,16 @@ import math
 
 import numpy as np
 import pytest
+import safetensors.torch
+import soundfile
 import torch
 
-from fastwave import WaveNet, generate
+from fastwave import WaveNet, generate, score
 from fastwave.cli.main import main
 from fastwave.codec import Linear
 from fastwave.sound import audio
+from fastwave.sound.features import Array, Mel
+from fastwave.sound.mel import MelSettings, mel
 from markov import markov_source
 from small_runs import lines_of, make_sound
 
@@ -45,7 +49,7 @@ def test_a_folder_of_text_needs_no_more_words(tmp_path, capsys):
     assert (tmp_path / "run/samples/real.txt").read_text().startswith("once more")
 
 
-def test_the_same_command_goes_on_and_another_is_refused(tmp_path, capsys):
+def test_the_same_command_resumes_a_run_and_another_seed_is_refused(tmp_path, capsys):
     make_sound(tmp_path / "sound")
     command = ["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *TINY]
     assert main(command) == 0
@@ -107,6 +111,126 @@ def test_what_cannot_be_done_is_said_in_a_sentence(arguments, message, tmp_path,
     else:
         make_sound(tmp_path / "sound", files=2)
     assert main(["train", "--out", "run", *arguments]) == 1
+    assert message in capsys.readouterr().err
+
+
+MEL = ["--features", "mel", "--bands", "8", "--sample-rate", "8000", *TINY, "hop=64"]
+
+
+def train_vocoder(folder, *options):
+    """A model conditioned on mel frames, in folder/run."""
+    if not (folder / "sound").exists():
+        make_sound(folder / "sound")
+    command = ["train", str(folder / "sound"), "--out", str(folder / "run"), *QUICK, *options]
+    assert main(command) == 0
+    return folder / "run"
+
+
+def test_a_vocoder_generates_from_a_recording_as_from_its_frames(tmp_path, capsys):
+    run = train_vocoder(tmp_path, *MEL, "features.window=512", "features.low=60")
+    assert WaveNet.from_pretrained(run).config.features == Mel(bands=8, window=512, low=60)
+    time = np.arange(4410) / 22_050
+    soundfile.write(tmp_path / "x.wav", np.stack([np.sin(2000 * time), np.sin(900 * time)], axis=1) / 3, 22_050)
+    wave, _ = audio.load(tmp_path / "x.wav", 8000)
+    np.save(tmp_path / "x.npy", mel(wave, MelSettings(8000, hop=64, bands=8, window=512, low=60.0)).numpy())
+    for name in ("wav", "npy"):
+        arguments = ["--condition", str(tmp_path / f"x.{name}"), "-o", str(tmp_path / f"from-{name}.wav")]
+        assert main(["generate", str(run), *arguments]) == 0
+    sound = (tmp_path / "from-wav.wav").read_bytes()
+    assert sound == (tmp_path / "from-npy.wav").read_bytes()
+    assert audio.info(tmp_path / "from-wav.wav").frames == 25 * 64  # 1600 samples at 8 kHz, and no other length
+    expected = generate(run, condition=tmp_path / "x.wav")
+    expected.save(tmp_path / "from-python.wav")
+    assert sound == (tmp_path / "from-python.wav").read_bytes()
+    capsys.readouterr()
+    assert main(["score", str(run), str(tmp_path / "x.wav"), "--condition", str(tmp_path / "x.wav")]) == 0
+    bits = float(capsys.readouterr().out.split("\t")[0])
+    assert bits == pytest.approx(score(run, wave, condition=np.load(tmp_path / "x.npy")), abs=1e-3)
+    assert main(["info", str(run)]) == 0
+    assert "mel, bands 8, window 512, low 60, floor 1e-05; --condition takes a recording" in capsys.readouterr().out
+
+
+def forget_features(run):
+    """The run as an early fastwave, which did not save features, left it."""
+    for path in (run / "run.json", run / "config.json"):
+        values = json.loads(path.read_text())
+        del values.get("config", values)["features"]
+        path.write_text(json.dumps(values))
+    for path in (run / "model.safetensors", *(run / "checkpoints").iterdir()):
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        key = "fastwave" if "fastwave" in metadata else "config"
+        metadata[key] = json.dumps({k: v for k, v in json.loads(metadata[key]).items() if k != "features"})
+        safetensors.torch.save_file(tensors, path, metadata)
+
+
+def test_a_run_that_did_not_save_its_features_resumes_and_learns_them(tmp_path, capsys):
+    whole = train_vocoder(tmp_path / "whole", *MEL, "--steps=8")
+    run = train_vocoder(tmp_path / "old", *MEL)
+    forget_features(run)
+    assert WaveNet.from_pretrained(run).config.features is None
+    soundfile.write(tmp_path / "x.wav", np.zeros(800), 8000)
+    arguments = ["generate", str(run), "--condition", str(tmp_path / "x.wav"), "-o", str(tmp_path / "y.wav")]
+    assert main(arguments) == 1
+    assert "does not say how the features of its training data were made" in capsys.readouterr().err
+    train_vocoder(tmp_path / "old", *MEL, "--steps=8")
+    assert "resumes from step 4 of 8" in capsys.readouterr().err
+    old, new = WaveNet.from_pretrained(whole), WaveNet.from_pretrained(run)
+    assert old.config == new.config and new.config.features == Mel(bands=8)
+    assert all(torch.equal(value, new.state_dict()[name]) for name, value in old.state_dict().items())
+    assert main(arguments) == 0
+
+
+def test_a_run_with_other_features_or_another_codec_is_refused(tmp_path, capsys):
+    train_vocoder(tmp_path, *MEL)
+    command = ["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *MEL]
+    for change, message in (
+        ("features.window=512", "features was"),
+        ("codec_parameters.mu=256", "codec_parameters was"),
+    ):
+        assert main([*command, change]) == 1
+        assert message in capsys.readouterr().err
+
+
+def test_prepared_data_name_their_features_and_codec(tmp_path, capsys):
+    make_sound(tmp_path / "sound")
+    (tmp_path / "frames").mkdir()
+    for number in range(4):
+        np.save(tmp_path / f"frames/tone{number}.npy", np.ones((63, 3), dtype=np.float32))
+    arrays = ["--features", str(tmp_path / "frames"), "--bands", "3"]
+    for name, options, expected in (
+        ("mel", [*MEL, "features.floor=1e-3", "codec_parameters.rounding=floor"], Mel(bands=8, floor=1e-3)),
+        ("array", [*arrays, *TINY, "hop=64"], Array(3)),
+    ):
+        data, run = tmp_path / f"data-{name}", tmp_path / f"run-{name}"
+        assert main(["prepare", str(tmp_path / "sound"), "--out", str(data), "--workers=1", *options]) == 0
+        assert main(["train", str(data), "--out", str(run), *QUICK, *TINY]) == 0
+        config = WaveNet.from_pretrained(run).config
+        assert config.features == expected
+        assert dict(config.codec_parameters) == ({"rounding": "floor"} if name == "mel" else {})
+    assert (
+        main(["train", str(tmp_path / "data-mel"), "--out", str(tmp_path / "r"), *QUICK, "--set", "features.low=9"])
+        == 1
+    )
+    assert "the prepared data have features" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--features", "mels"], "neither a kind of features that is computed from sound (mel) nor a folder"),
+        (["--features", "mel", "--set", "features.bins=3"], "no parameter 'bins'; known are bands, window"),
+        (["--set", "features.low=3"], "add --features mel"),
+        (["--set", "codec_parameters.nu=3"], "no parameter 'nu'; known are mu"),
+        (["--set", "codec_parameters.rounding=up"], "choose one of round, floor"),
+        (["--set", "hop.low=3"], "only features and codec_parameters have parameters"),
+        (["--set", "codec=linear", "codec_parameters.mu=3"], "'linear' takes no parameters"),
+    ],
+)
+def test_features_and_parameters_that_are_not_known_are_named(arguments, message, tmp_path, capsys):
+    make_sound(tmp_path / "sound", files=2)
+    assert main(["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *arguments]) == 1
     assert message in capsys.readouterr().err
 
 

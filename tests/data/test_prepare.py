@@ -21,7 +21,9 @@ from fastwave.data import reading
 from fastwave.data.preparation import Preparation
 from fastwave.data.prepare import find, prepare
 from fastwave.data.shards import Data
+from fastwave.data.sources import Source
 from fastwave.sound import audio
+from fastwave.sound.features import Mel
 from fastwave.sound.mel import MelSettings, mel
 
 RATE = 16_000
@@ -712,3 +714,61 @@ def test_the_shards_are_all_there_is_to_move(tmp_path):
     got = tokens_of(tmp_path / "moved")
     assert all(np.array_equal(got[name], want[name]) for name in want)
     assert json.loads((tmp_path / "moved/prepared.json").read_text())["format"] == module.FORMAT
+
+
+# Parameters of features and codecs
+
+
+def test_data_without_parameters_are_described_as_they_were_before_there_were_any():
+    """Another key would prepare everybody's data anew."""
+    sources = [Source("a.wav", "/x/a.wav", 10, 20, 0)]
+    names = "codec classes sample_rate channel trim features feature_channels hop speakers held_out"
+    for preparation, key in (
+        (Preparation(), "05408f334df7b6fb06afac1ac3221481"),
+        (Preparation(features="mel", feature_channels=8, hop=64), "d19323b0d2589ba3358b1eafebf5b2c8"),
+        (
+            Preparation(codec="pcm", classes=0, trim=-40.0, speakers="folders", channel="1"),
+            "95fb47c0f0e0e303e9d1c8161b9ef66c",
+        ),
+    ):
+        assert " ".join(preparation.to_dict()) == names
+        assert module._key(sources, preparation) == key
+
+
+def test_features_and_codecs_are_prepared_with_their_parameters(tmp_path):
+    write_many(tmp_path / "in", count=2, length=3000)
+    preparation = Preparation(
+        codec_parameters={"rounding": "floor"},
+        features="mel",
+        feature_channels=8,
+        hop=128,
+        feature_parameters={"window": 512, "low": 100.0, "floor": 1e-3},
+    )
+    prepare(tmp_path / "in", tmp_path / "out", preparation, workers=1)
+    data = Data(tmp_path / "out")
+    assert data.preparation == preparation
+    assert data.preparation.feature_kind == Mel(bands=8, window=512, low=100.0, floor=1e-3)
+    for number, (name, stored) in enumerate(tokens_of(tmp_path / "out").items()):
+        wave = audio.load(tmp_path / "in" / name)[0]
+        assert np.array_equal(stored, codec.MuLaw(256, rounding="floor").encode(wave).numpy())
+        want = mel(wave, MelSettings(RATE, hop=128, bands=8, window=512, low=100.0, floor=1e-3)).numpy()
+        assert np.array_equal(data.frames(number, np.arange(len(want))), want)
+    usual = Preparation(codec_parameters={"mu": 255}, features="mel", feature_channels=8, hop=128)
+    assert "codec_parameters" not in usual.to_dict()
+    assert module._key([], preparation) != module._key([], usual)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"codec_parameters": {"nu": 1}}, "no parameter 'nu'"),
+        ({"codec_parameters": [1]}, "an object of names and values"),
+        ({"feature_parameters": {"low": 1.0}}, "without features"),
+        ({"features": "mel", "feature_channels": 8, "feature_parameters": {"bins": 1}}, "no parameter 'bins'"),
+        ({"features": "mel", "feature_channels": 8, "hop": 4096}, "hop must be"),
+        ({"features": "folder", "feature_channels": 8, "feature_parameters": {"low": 1.0}}, "no parameter 'low'"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises((InputError, ConfigError), match=message):
+        Preparation(**changes)

@@ -117,7 +117,8 @@ def mean(measures: list[Measure]) -> Measure:
 def row(measured: Measure, name: str) -> str:
     return (
         f"{measured.within_50:6.1%} {measured.within_30:6.1%} {measured.voiced:7.1%} {measured.silent:7.1%} "
-        f"{measured.notes / measured.seconds:8.2f} {measured.level:6.3f} {measured.peak:6.3f} {measured.clipped:8d}  {name}"
+        f"{measured.notes / measured.seconds:8.2f} {measured.level:6.3f} {measured.peak:6.3f} "
+        f"{measured.clipped:8d}  {name}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What every recipe script does alike: paths, a whole file at a time, errors in one line."""
+"""Helpers of all recipe scripts: paths, files that are written whole or not at all, errors in one line."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def write_text(path: Path, text: str) -> None:
 
 def files_of(paths: Sequence[str], suffixes: Sequence[str]) -> list[Path]:
     """The files named, and for a folder all files in it and below whose name ends in one of `suffixes`."""
-    found: list[Path] = []
+    chosen: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+            chosen += sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
         elif path.is_file():
-            found.append(path)
+            chosen.append(path)
         else:
             raise InputError(f"{path}: there is no such file or folder")
-    if not found:
+    if not chosen:
         raise InputError(f"no file ending in {' or '.join(suffixes)} was found in {', '.join(paths)}")
-    return found
+    return chosen

@@ -114,10 +114,11 @@ def mean(measures: list[Measure]) -> Measure:
     )
 
 
-def row(what: Measure, name: str) -> str:
+def row(measured: Measure, name: str) -> str:
     return (
-        f"{what.within_50:6.1%} {what.within_30:6.1%} {what.voiced:7.1%} {what.silent:7.1%} "
-        f"{what.notes / what.seconds:8.2f} {what.level:6.3f} {what.peak:6.3f} {what.clipped:8d}  {name}"
+        f"{measured.within_50:6.1%} {measured.within_30:6.1%} {measured.voiced:7.1%} {measured.silent:7.1%} "
+        f"{measured.notes / measured.seconds:8.2f} {measured.level:6.3f} {measured.peak:6.3f} "
+        f"{measured.clipped:8d}  {name}"
     )
 
 

@@ -1,4 +1,4 @@
-"""The training loop: schedules, what it refuses, and what it survives without losing anything."""
+"""Training a WaveNet: schedules, refusals, and everything that a run survives without losing a bit."""
 
 import dataclasses
 import errno
@@ -29,7 +29,7 @@ def losses_of(run):
     return [line["bits"] for line in lines_of(run, "train")]
 
 
-def test_a_run_learns_and_leaves_a_model_a_log_and_a_page(data, tmp_path):
+def test_a_run_learns_and_writes_a_model_a_log_and_a_report(data, tmp_path):
     bits = train_wavenet(data, tmp_path, make_config(), make_settings(steps=60, sample_every=30))
     losses = losses_of(tmp_path)
     assert losses[0] == pytest.approx(5, abs=0.1)  # 32 classes, nothing known
@@ -67,7 +67,7 @@ def test_validation_is_the_score_of_the_held_out_files(data, tmp_path):
     assert bits == pytest.approx(score(str(tmp_path), torch.from_numpy(tokens.astype("int64"))), abs=1e-4)
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path):
+def test_a_stopped_run_resumes_bit_identical(data, tmp_path):
     config = make_config()
     train_wavenet(data, tmp_path / "whole", config, make_settings(schedule="constant"))
     train_wavenet(data, tmp_path / "parts", config, make_settings(schedule="constant", steps=5))
@@ -81,7 +81,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(data, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_the_step_saves_it_and_loses_nothing(data, tmp_path, monkeypatch, capsys, number):
+def test_a_stop_signal_finishes_and_saves_the_step(data, tmp_path, monkeypatch, capsys, number):
     right = loop.Loop._one_step
 
     def interrupted(self):
@@ -100,7 +100,7 @@ def test_ctrl_c_ends_the_step_saves_it_and_loses_nothing(data, tmp_path, monkeyp
     assert weights_of(tmp_path / "run", 12) == weights_of(tmp_path / "whole", 12)
 
 
-def test_a_damaged_checkpoint_is_passed_over_and_said(data, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_passed_over_and_reported(data, tmp_path, capsys):
     train_wavenet(data, tmp_path, make_config(), make_settings())
     exact = weights_of(tmp_path, 12)
     newest = tmp_path / "checkpoints/step-00000012.safetensors"
@@ -121,7 +121,7 @@ def test_copies_that_a_user_keeps_are_neither_loaded_nor_removed(data, tmp_path)
     assert {"step-best.safetensors", "step-00000000 (copy).safetensors"} <= {path.name for path in folder.iterdir()}
 
 
-def test_data_that_changed_are_noticed(data, tmp_path, capsys):
+def test_resume_reports_that_the_data_have_changed(data, tmp_path, capsys):
     train_wavenet(data, tmp_path / "run", make_config(), make_settings(steps=4))
     other = make_data(tmp_path, held_out=0.5)
     train_wavenet(other, tmp_path / "run", make_config(), make_settings())
@@ -131,7 +131,7 @@ def test_data_that_changed_are_noticed(data, tmp_path, capsys):
     assert "the data have changed" not in capsys.readouterr().err
 
 
-def test_a_run_with_no_readable_checkpoint_is_not_started_over(data, tmp_path):
+def test_a_run_without_a_readable_checkpoint_is_refused(data, tmp_path):
     train_wavenet(data, tmp_path, make_config(), make_settings())
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"no")
@@ -215,13 +215,13 @@ def shapes_in(path):
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
-def test_a_bad_loss_is_skipped_too(data, tmp_path, monkeypatch):
+def test_a_step_whose_loss_is_not_finite_is_skipped(data, tmp_path, monkeypatch):
     poison(monkeypatch, {5}, lambda value: value * math.inf)
     train_wavenet(data, tmp_path, make_config(), make_settings(micro_batch=4))
     assert [line["step"] for line in lines_of(tmp_path, "skipped_step")] == [6]
 
 
-def test_an_explosion_rolls_back_lowers_the_learning_rate_and_says_so(data, tmp_path, monkeypatch, capsys):
+def test_an_explosion_rolls_back_and_halves_the_learning_rate(data, tmp_path, monkeypatch, capsys):
     poison(monkeypatch, range(38, 43), lambda value: value + 50)
     train_wavenet(data, tmp_path, make_config(), make_settings(steps=60, micro_batch=4, save_every=10, keep=9))
     (rollback,) = lines_of(tmp_path, "rollback")
@@ -234,7 +234,7 @@ def test_an_explosion_rolls_back_lowers_the_learning_rate_and_says_so(data, tmp_
     assert losses_of(tmp_path)[-1] < 5
 
 
-def test_after_a_rollback_a_step_is_validated_anew(data, tmp_path, monkeypatch):
+def test_after_a_rollback_a_step_is_validated_again(data, tmp_path, monkeypatch):
     poison(monkeypatch, range(40, 45), lambda value: value + 50)
     settings = make_settings(steps=60, micro_batch=4, save_every=10, keep=9, validate_every=20, average=0.9)
     train_wavenet(data, tmp_path, make_config(), settings)
@@ -242,7 +242,7 @@ def test_after_a_rollback_a_step_is_validated_anew(data, tmp_path, monkeypatch):
     assert [line["step"] for line in lines_of(tmp_path, "validation")] == [20, 40, 40, 60]
 
 
-def test_a_kill_right_after_a_rollback_keeps_the_lower_rate(data, tmp_path, monkeypatch):
+def test_a_checkpoint_keeps_the_learning_rate_scale_of_a_rollback(data, tmp_path, monkeypatch):
     config = make_config()
     run = progress.Progress(WaveNet(config), config.to_dict(), torch.device("cpu"))
     run.counters = dataclasses.replace(run.counters, step=7, learning_rate_scale=0.25, rollbacks=2, bits=[4.0, 3.5])
@@ -260,7 +260,7 @@ def test_endless_explosions_end_with_advice(data, tmp_path, monkeypatch):
     assert WaveNet.from_pretrained(tmp_path).get_parameter("skip.bias").isfinite().all()
 
 
-def test_out_of_memory_halves_the_micro_batch_and_keeps_the_global_one(data, tmp_path, monkeypatch):
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_batch(data, tmp_path, monkeypatch):
     config = make_config()
     train_wavenet(data, tmp_path / "plain", config, make_settings(micro_batch=1))
     right = WaveNetTask.loss
@@ -276,7 +276,7 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_global_one(data, tmp
     assert losses_of(tmp_path / "tight") == losses_of(tmp_path / "plain")
 
 
-def test_one_window_that_does_not_fit_ends_with_advice(data, tmp_path, monkeypatch):
+def test_out_of_memory_with_one_window_ends_with_advice(data, tmp_path, monkeypatch):
     def tight(self, model, batch, targets):  # as torch says it on a CPU under Linux
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes. Error code 12")
 
@@ -286,7 +286,7 @@ def test_one_window_that_does_not_fit_ends_with_advice(data, tmp_path, monkeypat
     assert [line["size"] for line in lines_of(tmp_path, "micro_batch")] == [2, 1]
 
 
-def test_a_resumed_run_takes_the_micro_batch_it_is_given_now(data, tmp_path, monkeypatch):
+def test_a_resumed_run_uses_the_new_micro_batch_setting(data, tmp_path, monkeypatch):
     train_wavenet(data, tmp_path, make_config(), make_settings(steps=4, micro_batch=4))
     sizes = []
     right = WaveNetTask.loss
@@ -300,7 +300,7 @@ def test_a_resumed_run_takes_the_micro_batch_it_is_given_now(data, tmp_path, mon
     assert sizes[:4] == [1, 1, 1, 1]
 
 
-def test_other_errors_of_the_model_are_not_taken_for_memory(data, tmp_path, monkeypatch):
+def test_other_errors_of_the_model_are_not_mistaken_for_out_of_memory(data, tmp_path, monkeypatch):
     def broken(self, model, batch, targets):
         raise RuntimeError("shapes do not match")
 
@@ -310,7 +310,7 @@ def test_other_errors_of_the_model_are_not_taken_for_memory(data, tmp_path, monk
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EACCES])
-def test_a_disk_that_refuses_ends_with_a_clear_error_and_the_last_checkpoint_intact(data, tmp_path, monkeypatch, error):
+def test_a_write_error_ends_with_a_clear_message_and_intact_checkpoints(data, tmp_path, monkeypatch, error):
     right = checkpoint.write_tensors
     written = []
 
@@ -333,7 +333,7 @@ def test_a_disk_that_refuses_ends_with_a_clear_error_and_the_last_checkpoint_int
     assert weights_of(tmp_path, 12) == weights_of(tmp_path / "whole", 12)
 
 
-def test_a_run_is_not_gone_on_with_as_another(data, tmp_path):
+def test_resume_with_other_settings_is_refused(data, tmp_path):
     train_wavenet(data, tmp_path, make_config(), make_settings())
     with pytest.raises(InputError, match=r"^\S+ holds another run: residual_channels was 8, now 9"):
         train_wavenet(data, tmp_path, make_config(residual_channels=9), make_settings())
@@ -383,7 +383,7 @@ def test_schedules_warm_up_and_fall():
         ({"weight_decay": math.inf}, "weight_decay must be at least 0"),
     ],
 )
-def test_senseless_settings_are_refused(changes, message):
+def test_invalid_settings_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         Settings(**changes)
 

@@ -67,11 +67,11 @@ def test_two_processes_have_the_losses_of_one(alone, tmp_path):
     assert_same_losses(steps_of(tmp_path / "two"), expected)
     for ours, theirs in zip(lines_of(tmp_path / "two", "validation"), validation, strict=True):
         assert ours["bits"] == pytest.approx(theirs["bits"], rel=1e-4)
-    assert done.stdout.count("bits a sample on held-out data") == 1  # one process speaks
+    assert done.stdout.count("bits a sample on held-out data") == 1  # only process 0 prints
 
 
-def test_two_processes_stop_together_when_the_time_is_up(alone, tmp_path):
-    """Process 0 begins later, since it saves first: all must take the same way out."""
+def test_two_processes_stop_at_the_same_step_when_the_time_is_up(alone, tmp_path):
+    """Process 0 begins later, since it saves first, but all must leave the loop at the same step."""
     fastwave(alone[0], tmp_path / "two", processes=2, more=("--steps=1000000", "--minutes=0.02"))
     assert lines_of(tmp_path / "two", "end")[-1]["reason"].startswith("stopped after 0.02 minutes")
 

@@ -1,4 +1,4 @@
-"""The page of a run: what it says is what the log says, and nothing in it comes from elsewhere or escapes."""
+"""The report of a run shows what the log says, loads nothing from elsewhere, and escapes every name and text."""
 
 import base64
 import json
@@ -162,7 +162,7 @@ def sound_page(tmp_path_factory):
     return page_of(write_run(tmp_path_factory.mktemp("runs") / "strings"))
 
 
-# What it says
+# What it shows
 
 
 def test_the_state_is_one_sentence(sound_page):
@@ -182,7 +182,7 @@ def test_a_run_with_only_a_start_line_has_a_page(tmp_path):
     assert "--set residual_channels=48</pre>" in page
 
 
-def test_the_lines_of_no_model_stand_beside_the_curves(sound_page):
+def test_the_entropies_of_blind_guesses_are_lines_beside_the_curves(sound_page):
     labels = Page(sound_page).text_in("text")
     assert "white noise 8.00" in labels and "order-0 model 6.12" in labels
 
@@ -195,7 +195,7 @@ def test_a_text_run_shows_its_texts_and_counts_characters(tmp_path):
     assert "bits a character" in page and not shown.of("audio")
 
 
-def test_control_characters_of_a_text_are_seen(tmp_path):
+def test_control_characters_of_a_text_are_made_visible(tmp_path):
     write_log(tmp_path / "run", [start(text=True), sample(1000, ".txt")])
     (tmp_path / "run" / "samples").mkdir()
     (tmp_path / "run" / "samples" / "real.txt").write_bytes(b"plain")
@@ -203,7 +203,7 @@ def test_control_characters_of_a_text_are_seen(tmp_path):
     assert "a\u2400b\u241bc\nd\ufffd\ufffd" in page_of(tmp_path / "run")
 
 
-def test_events_skipped_files_and_settings_are_told(sound_page):
+def test_events_skipped_files_and_settings_are_shown(sound_page):
     cells = Page(sound_page).text_in("td")
     for said in (
         "out of memory: 4 windows at a time",
@@ -217,7 +217,7 @@ def test_events_skipped_files_and_settings_are_told(sound_page):
     assert sound_page.count("there is no sound in this file") == 20
 
 
-def test_of_many_events_the_last_are_told(tmp_path):
+def test_of_many_events_the_last_are_shown(tmp_path):
     skips = [{"event": "skipped_step", "step": step, "elapsed": 1.0, "reason": f"no {step}"} for step in range(1, 99)]
     write_log(tmp_path / "run", [start(), *skips])
     page = page_of(tmp_path / "run")
@@ -225,10 +225,10 @@ def test_of_many_events_the_last_are_told(tmp_path):
     assert "no 98</td>" in page and "no 48</td>" not in page
 
 
-def test_a_resumed_run_tells_the_command_and_steps_of_the_last_start(tmp_path):
+def test_a_resumed_run_shows_the_command_and_steps_of_the_last_start(tmp_path):
     write_log(tmp_path / "run", [start()])
-    told = {"command": "fastwave train strings --steps 30000", "settings": {"steps": 30_000}}
-    (tmp_path / "run" / "run.json").write_text(json.dumps(told))
+    resumed = {"command": "fastwave train strings --steps 30000", "settings": {"steps": 30_000}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(resumed))
     page = page_of(tmp_path / "run")
     assert "Step 0 of 30,000" in page and "fastwave train strings --steps 30000</pre>" in page
 
@@ -236,7 +236,7 @@ def test_a_resumed_run_tells_the_command_and_steps_of_the_last_start(tmp_path):
 # What it reads
 
 
-def test_after_a_resume_or_rollback_the_lines_beyond_it_are_void(tmp_path):
+def test_lines_beyond_the_step_of_a_resume_or_rollback_are_dropped(tmp_path):
     rollback = {"event": "rollback", "step": 20, "elapsed": 15.0, "to": 10, "reason": "exploded"}
     resume = {"event": "resume", "step": 30, "elapsed": 25.0}
     lines = [
@@ -252,7 +252,7 @@ def test_after_a_resume_or_rollback_the_lines_beyond_it_are_void(tmp_path):
     assert [event["event"] for event in seen.events] == ["rollback", "resume"]
 
 
-def test_an_end_is_no_end_once_the_run_goes_on(tmp_path):
+def test_a_run_that_resumed_after_its_end_has_not_ended(tmp_path):
     end = {"event": "end", "step": 20, "elapsed": 9.0, "bits": None, "reason": "stopped after 30 minutes"}
     write_log(tmp_path, [start(), train(20), end])
     assert history.read(tmp_path).ended == "stopped after 30 minutes"
@@ -260,7 +260,7 @@ def test_an_end_is_no_end_once_the_run_goes_on(tmp_path):
     assert history.read(tmp_path).ended == ""
 
 
-def test_lines_that_a_kill_cut_are_passed_over(tmp_path):
+def test_lines_cut_short_by_a_kill_are_passed_over(tmp_path):
     whole = [json.dumps(line) for line in (start(), train(10), train(20))]
     cut = json.dumps(train(15))[:40]
     (tmp_path / "log.jsonl").write_text("\n".join([whole[0], whole[1], cut, whole[2], "[3]", '{"step": 1}', cut]))
@@ -268,7 +268,7 @@ def test_lines_that_a_kill_cut_are_passed_over(tmp_path):
     report.write(tmp_path)
 
 
-def test_values_that_are_no_numbers_are_not_drawn(tmp_path):
+def test_values_that_are_not_finite_numbers_are_not_drawn(tmp_path):
     write_log(
         tmp_path, [start(white_noise_bits=float("inf"), order0_bits=None), train(10, float("nan")), train(20, 2.5)]
     )
@@ -295,12 +295,12 @@ def test_thinning_keeps_the_mean_at_every_length(count):
     assert abs(curve[0].mean() - (count - 1) / 2) < 1
 
 
-def test_without_a_log_the_refusal_says_what_to_give(tmp_path):
+def test_a_folder_without_a_log_is_refused_with_advice(tmp_path):
     with pytest.raises(FastwaveError, match="Give the folder that `fastwave train --out` made"):
         report.write(tmp_path)
 
 
-def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_report_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     write_log(tmp_path, [start()])
     before = page_of(tmp_path)
 
@@ -315,10 +315,10 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl", "report.html"]
 
 
-# What it lets in and out
+# Safety
 
 
-def test_nothing_in_the_page_comes_from_elsewhere(sound_page):
+def test_the_report_loads_nothing_from_elsewhere(sound_page):
     page = Page(sound_page)
     assert "http:" not in sound_page and "https:" not in sound_page and "url(" not in sound_page
     assert "@import" not in sound_page and not page.of("script") and not page.of("link") and not page.of("iframe")
@@ -330,7 +330,7 @@ def test_nothing_in_the_page_comes_from_elsewhere(sound_page):
     assert policy.startswith("default-src 'none'")
 
 
-def test_names_and_texts_of_others_stay_text(tmp_path):
+def test_names_and_texts_are_escaped(tmp_path):
     evil = "<script>alert('&\"')</script>"
     first = start(text=True, source=evil, skipped=[[evil, evil]])
     first |= {"command": evil, "device": evil}
@@ -354,12 +354,12 @@ def test_names_and_texts_of_others_stay_text(tmp_path):
     assert "<script" not in page and page.count("&lt;script&gt;") >= 14
 
 
-def test_halves_of_characters_in_names_do_not_stop_the_page(tmp_path):
+def test_names_that_are_not_valid_unicode_do_not_stop_the_report(tmp_path):
     write_log(tmp_path, [start(skipped=[["a\udcffb", "\ud800"]])])
     assert "a?b" in page_of(tmp_path)
 
 
-def test_the_log_has_no_say_over_which_folder_is_read(tmp_path):
+def test_a_log_cannot_choose_the_folder_that_is_read(tmp_path):
     (tmp_path / "secret.txt").write_text("hidden")
     line = {**sample(10, ".txt"), "file": "../../secret.txt", "real": str(tmp_path / "secret.txt")}
     write_log(tmp_path / "run", [start(text=True), line])
@@ -369,7 +369,7 @@ def test_the_log_has_no_say_over_which_folder_is_read(tmp_path):
 # Sound
 
 
-def test_the_sounds_are_the_files_own_bytes_and_few(sound_page, tmp_path):
+def test_a_few_sounds_are_embedded_as_the_bytes_of_their_files(sound_page, tmp_path):
     page = Page(sound_page)
     players = page.of("audio")
     assert [player["aria-label"] for player in players] == [
@@ -393,7 +393,7 @@ def test_long_sounds_are_cut_so_that_the_page_stays_small(tmp_path):
     assert len(page) < 8_000_000
 
 
-def test_a_sound_that_is_missing_or_damaged_leaves_the_others(tmp_path):
+def test_a_missing_or_damaged_sound_does_not_remove_the_others(tmp_path):
     run = write_run(tmp_path / "run")
     (run / "samples" / "real.wav").unlink()
     (run / "samples" / "step-00012000.wav").write_bytes(b"RIFF....WAVE")
@@ -411,7 +411,7 @@ def test_silence_and_sounds_shorter_than_a_window_are_drawn(tmp_path, wave):
     assert len(Page(page_of(tmp_path)).of("img")) == 2
 
 
-def test_a_tone_is_bright_at_its_place_in_the_spectrogram():
+def test_a_tone_is_bright_at_its_frequency_in_the_spectrogram():
     seconds = np.arange(RATE) / RATE
     levels = drawing.spectrogram(np.sin(2 * np.pi * 2000 * seconds), RATE)
     row = levels.mean(axis=1).argmax()
@@ -446,7 +446,7 @@ def test_equal_steps_of_level_are_equal_steps_of_lightness():
     assert spread.min() > 0.6 * spread.mean() and spread.max() < 1.5 * spread.mean()
 
 
-def test_ticks_are_round_and_within():
+def test_ticks_are_round_numbers_within_the_axis():
     for low, high, about in ((0, 12_000, 6), (1.9, 8.3, 5), (0, 0.00204, 5), (0, 1, 6), (-3.2, 16, 5), (0, 8, 4)):
         ticks = drawing.ticks(low, high, about)
         assert about / 2.6 <= len(ticks) <= about + 2

@@ -1,4 +1,4 @@
-"""The page of a run in a real browser: it fits, nothing overlaps, everything loads and plays.
+"""The report of a run in a real browser: it fits the window, nothing overlaps, everything loads and plays.
 
 Chromium is driven over its own pipe: messages of JSON, each ended by a zero byte, on its descriptors 3 and 4.
 """
@@ -114,9 +114,9 @@ class Browser:
 
     def evaluate(self, code):
         """The value of an expression, awaited."""
-        told = self.call("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True, userGesture=True)
-        assert "exceptionDetails" not in told, told
-        return told["result"]["value"]
+        answer = self.call("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True, userGesture=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"]["value"]
 
     def shot(self, path):
         """The whole page as a PNG."""
@@ -165,7 +165,7 @@ def pages(tmp_path_factory):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("name", ["sound", "text", "new", "close", "long"])
-def test_a_page_fits_loads_and_plays(browser, pages, tmp_path, name, width, scheme):
+def test_a_report_fits_the_window_and_its_sounds_play(browser, pages, tmp_path, name, width, scheme):
     browser.open(pages[name], width, scheme)
     seen = json.loads(browser.evaluate(LOOK))
     browser.shot(tmp_path / f"{name}-{width}-{scheme}.png")
@@ -179,7 +179,7 @@ def test_a_page_fits_loads_and_plays(browser, pages, tmp_path, name, width, sche
     assert complaints(browser.events) == []
 
 
-def test_a_page_asks_for_nothing_but_itself(browser, pages):
+def test_a_report_requests_nothing_but_itself(browser, pages):
     browser.open(pages["sound"], 1280, "light")
     browser.evaluate(LOOK)
     asked = [event["params"]["request"]["url"] for event in browser.events if is_request(event)]
@@ -196,8 +196,8 @@ def complaints(events):
     return loud + [event for event in events if event.get("method") == "Runtime.consoleAPICalled"]
 
 
-def test_the_browser_finds_what_is_wrong(browser, tmp_path):
-    """The checks above see an overlap, a box too wide, a sound that is none and a script that throws."""
+def test_the_browser_checks_notice_a_broken_page(browser, tmp_path):
+    """They report an overlap, a box that is too wide, a sound that cannot be played and a script that throws."""
     page = tmp_path / "bad.html"
     page.write_text(
         "<!doctype html><body><h1 style='margin:0'>one</h1><h2 style='margin:-40px 0 0'>two</h2>"

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by pidfd:
 
 
 @pytest.mark.slow
-def test_twenty_kills_leave_no_trace():
+def test_runs_killed_twenty_times_end_bit_identical():
     """200 on request: python tests/helpers/survival.py --kills 200. A process of its own: it forks."""
     script = Path(__file__).parents[1] / "helpers/survival.py"
     done = subprocess.run(

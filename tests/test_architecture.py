@@ -129,6 +129,7 @@ def test_import_loads_no_native_library_no_triton_no_soundfile(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=tmp_path)
 
 
+@pytest.mark.alone
 def test_import_takes_under_300_ms_more_than_torch(tmp_path):
     """Import times of torch and of fastwave on top of it, in one process: the best of three."""
     code = "import time, torch, numpy; begun = time.perf_counter(); import fastwave; print(time.perf_counter() - begun)"

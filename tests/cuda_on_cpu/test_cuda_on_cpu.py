@@ -191,9 +191,8 @@ def test_kernels_keep_within_their_registers(cuda_build, kernel, architecture, c
     done = run("cmake", "--build", cuda_build, "--target", compiled.relative_to(cuda_build), timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     reports = re.split(r"Compiling entry function '\w+' for 'sm_(\d+)'", done.stdout)
-    reports = [
-        report for target, report in zip(reports[1::2], reports[2::2], strict=True) if int(target) == architecture
-    ]
+    pairs = zip(reports[1::2], reports[2::2], strict=True)
+    reports = [report for target, report in pairs if int(target) == architecture]
     assert len(reports) == count
     for report in reports:
         assert int(re.search(r"Used (\d+) registers", report)[1]) <= BUDGET["registers"]

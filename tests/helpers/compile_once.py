@@ -11,6 +11,7 @@ are those that made it. What the compiler warns of is never kept, so that -Werro
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -62,7 +63,7 @@ def dependencies(rules: str) -> list[str]:
 
 
 def main(folder: Path, command: list[str]) -> int:
-    options = dict(zip(command, command[1:], strict=False))
+    options = dict(itertools.pairwise(command))
     if not {"-c", "-o", "-MF"} <= set(command) or "-g" in command:  # debugging information holds paths
         return subprocess.run(command, check=False).returncode
     target, rules, paths = Path(options["-o"]), Path(options["-MF"]), Paths(command)
@@ -90,7 +91,7 @@ def find(shelf: Path, paths: Paths) -> Path | None:
 
 def compile_into(shelf: Path, command: list[str], target: Path, rules: Path, paths: Paths) -> Path | int:
     """Compile; -> a new entry, or the exit status where nothing may be kept."""
-    ptxas = [REPORT] if re.search(r"nvcc", Path(command[0]).name) and REPORT not in command else []
+    ptxas = [REPORT] if "nvcc" in Path(command[0]).name and REPORT not in command else []
     done = subprocess.run([*command, *ptxas], stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode or not rules.exists() or re.search("warning|error", done.stderr):
         sys.stderr.write(done.stderr)

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import ceilings
+from build_fixtures import compilers, cuda_on_cpu, machine  # noqa: F401
 from fastwave import backends
 from fastwave.runtime import library
 from fastwave.tools import measure
@@ -125,7 +127,7 @@ def in_turn(request) -> Callable[..., list[list[float]]]:
             pytest.skip("--benchmark-disable: proved, not timed")
         for run in runs:
             run()  # warm-up
-        turns = [[measure.stopwatch(run, device) for run in runs] for _ in range(min(rounds, most))]
+        turns = [[ceilings.stopwatch(run, device) for run in runs] for _ in range(min(rounds, most))]
         return [list(times) for times in zip(*turns, strict=True)]
 
     return timed

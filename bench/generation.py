@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+import ceilings
 from fastwave import Engine, FastwaveError, WaveNetConfig
 from fastwave.engine.cuda import CudaEngine
 from fastwave.runtime import library
@@ -48,8 +49,8 @@ def this_gpu() -> Device:
     return Device(
         "cuda",
         properties.name,
-        measure.copy_bandwidth("cuda"),
-        {dtype: measure.product_peak(dtype, "cuda") for dtype in ("float32", "bfloat16")},
+        ceilings.copy_bandwidth("cuda"),
+        {dtype: ceilings.product_peak(dtype, "cuda") for dtype in ("float32", "bfloat16")},
         properties.multi_processor_count,
         properties.shared_memory_per_multiprocessor,
         highest_clock(torch.cuda.current_device()),
@@ -217,7 +218,7 @@ def samples_in(seconds: float, run: Callable[[int], object], most: int, place: s
     samples = min(16, most)
     run(samples)  # warm-up
     while True:
-        taken = measure.stopwatch(functools.partial(run, samples), place)
+        taken = ceilings.stopwatch(functools.partial(run, samples), place)
         if taken >= seconds / 4 or samples == most:
             return max(1, min(most, int(samples * seconds / taken)))
         samples = min(most, 4 * samples)

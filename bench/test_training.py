@@ -6,6 +6,7 @@ import statistics
 import pytest
 import torch
 
+import ceilings
 from fastwave import WaveNetConfig
 from fastwave.tools import measure
 from tolerances import assert_as_close_as_eager
@@ -102,7 +103,7 @@ def add_rows(rows, part, steps, times, proofs, peaks):
     """One a step; the first, which is eager, is the one that others are compared with."""
     window = steps[0].window
     ceilings = {
-        dtype: measure.training_ceiling(window.config, dtype, part, window.device)
+        dtype: ceilings.training_ceiling(window.config, dtype, part, window.device)
         for dtype in sorted({step.dtype for step in steps})
     }
     baseline = None
@@ -113,7 +114,7 @@ def add_rows(rows, part, steps, times, proofs, peaks):
             dtype=step.dtype, batch=window.batch,
             device=None if window.device == "cpu" else torch.cuda.get_device_name(),
         )  # fmt: skip
-        flop, moved = measure.training_work(window.config, step.dtype, part)
+        flop, moved = ceilings.training_work(window.config, step.dtype, part)
         baseline = baseline or f"{name}, {step.dtype}"
         rows.append(
             dataclasses.replace(

@@ -1,32 +1,22 @@
 """What every test gets."""
 
-import gc
-
 import pytest
 import torch
 
-import on_cpu
+from build_fixtures import compilers, cuda_on_cpu, machine  # noqa: F401
 from fastwave.runtime import library
+
+
+def pytest_collection_modifyitems(items):
+    """Files that build or run long come first: with workers side by side, none is left alone with one at the end."""
+    long_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long_files)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Small products gain nothing from a second thread, and on a busy machine wait for it: 96 s instead of 6."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def cuda_on_cpu(tmp_path_factory):
-    """A folder with a libfastwave_cuda for the CPU."""
-    return on_cpu.build_library(tmp_path_factory.mktemp("library"))
-
-
-@pytest.fixture
-def machine(cuda_on_cpu, monkeypatch):
-    """The cuda backend on the CPU, and what a test may change about its devices."""
-    yield on_cpu.use(cuda_on_cpu, monkeypatch)
-    gc.collect()  # engines go before their library does
-    library._open.cache_clear()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The house stays the house: floors, what an import may load, environment variables, and a README that runs."""
+"""The layout of the package: imports go down, importing loads little, and README and docs run."""
 
 import ast
 import re
@@ -129,6 +129,7 @@ def test_import_loads_no_native_library_no_triton_no_soundfile(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=tmp_path)
 
 
+@pytest.mark.alone
 def test_import_takes_under_300_ms_more_than_torch(tmp_path):
     """Import times of torch and of fastwave on top of it, in one process: the best of three."""
     code = "import time, torch, numpy; begun = time.perf_counter(); import fastwave; print(time.perf_counter() - begun)"
@@ -149,30 +150,60 @@ def test_there_are_three_environment_variables():
     assert [name_of(path) for path in python] == ["runtime/dispatch"]
 
 
-# The README is executed
+@pytest.mark.parametrize(("folder", "other"), [("tests", "bench"), ("bench", "tests")])
+def test_tests_and_benches_import_nothing_of_each_other_but_helpers(folder, other):
+    if not (CHECKOUT / "bench").exists():
+        pytest.skip("no bench/ around these tests")
+    helpers = {path.stem for path in (CHECKOUT / "tests" / "helpers").glob("*.py")}
+    foreign = {path.stem for path in (CHECKOUT / other).rglob("*.py")} - helpers - {"conftest"}
+    for path in (CHECKOUT / folder).rglob("*.py"):
+        assert not foreign & set(modules_named(path)), f"{path.relative_to(CHECKOUT)} imports from {other}/"
 
 
-def readme_blocks(language):
-    path = CHECKOUT / "README.md"
-    if not path.exists():
+def modules_named(path):
+    """What a test file imports, also by pytest.importorskip."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
+            yield ast.literal_eval(node.args[0]).split(".")[0]
+
+
+# README and docs are executed
+
+
+@pytest.fixture
+def pages():
+    """README and the pages of docs/."""
+    if not (CHECKOUT / "README.md").exists():
         pytest.skip("the README is not here: these tests run from another folder")
-    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), flags=re.DOTALL)
+    return [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 
 
-def test_python_blocks_of_the_readme_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    blocks = readme_blocks("python")
-    assert blocks
-    namespace = {}
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), namespace)
+def blocks_of(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)
 
 
-def test_commands_of_the_readme_exist():
+def test_python_blocks_of_every_page_run(pages, tmp_path, monkeypatch):
+    """Those of one page in one namespace, in an empty folder."""
+    assert blocks_of(pages[0], "python")
+    for page in pages:
+        folder = tmp_path / page.stem
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        namespace = {}
+        for block in blocks_of(page, "python"):
+            exec(compile(block, page.name, "exec"), namespace)
+
+
+def test_commands_of_every_page_exist(pages):
     """Every `fastwave ...` line parses; those that need no trained model of yours are run by CI."""
     from fastwave.cli.main import _parser
 
-    lines = [line for block in readme_blocks("bash") for line in block.splitlines() if line.startswith("fastwave ")]
+    blocks = [block for page in pages for block in blocks_of(page, "bash")]
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("fastwave ")]
     assert lines
     for line in lines:
         _parser().parse_args(shlex.split(line.split("#")[0])[1:])

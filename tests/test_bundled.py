@@ -31,6 +31,7 @@ def test_the_bundled_models_are_small_and_whole():
         assert "licence" in (folder / "README.md").read_text()
 
 
+@pytest.mark.alone
 def test_three_seconds_are_made_in_less_time_than_they_play(hello):
     path, seconds = hello
     assert audio.info(path).seconds == 3

@@ -50,6 +50,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interrupt_is_heard_within_a_tenth_of_a_second(tmp_path):
     run = subprocess.run(
@@ -61,6 +62,7 @@ def test_an_interrupt_is_heard_within_a_tenth_of_a_second(tmp_path):
     assert int(made) == 0  # the state is as it was before the call
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interrupted_command_keeps_what_was_made(tmp_path):
     command = [sys.executable, "-m", "fastwave", "generate", "--untrained", "small", "--seconds", "100000"]

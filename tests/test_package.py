@@ -17,6 +17,15 @@ NVCC = shutil.which("nvcc")
 LEFT_BEHIND = (".git", ".venv", "build", "dist", "runs", "*.egg-info", "__pycache__", ".*_cache", "*.so", "*.dylib")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _every_source_is_compiled_once(compilers):
+    """These wheels differ in what is packed, not in what is compiled: each object is compiled for the first one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, launcher in compilers.items():
+            patch.setenv(name, launcher)
+        yield
+
+
 @pytest.fixture(scope="module")
 def checkout():
     """The root of the source tree."""

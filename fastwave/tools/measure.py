@@ -1,18 +1,19 @@
-"""How fast this machine is, how fast a model could be on it, and how fast it is: rows of a throughput report."""
+"""The limit of this machine for one model, and rows of a throughput report: measured rates beside that limit.
+
+The limits of training and of GPUs are in bench/ceilings.py: only benches need them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 import platform
 import statistics
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
@@ -26,32 +27,32 @@ WEIGHT_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "int8": 1}
 
 
 class Limit(Protocol):
-    """What nothing on this machine can pass."""
+    """A rate that no program can exceed on this machine."""
 
     def samples_per_second(self, batch: int = 1, threads: int = 1) -> float:
-        """Over all streams."""
+        """The rate, summed over all streams."""
 
     def explain(self, batch: int = 1) -> str:
-        """What it consists of."""
+        """The bytes or operations that set it, and how many of them the machine manages in a second."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ceiling:
-    """What one core of this machine does at best, for one model and dtype."""
+    """The highest rate of one core of this machine in generating with one model and dtype."""
 
-    weight_bytes: int  # read once a sample (shared by the streams of a batch)
-    flop: int  # a sample and stream
+    weight_bytes: int  # read once for each sample, for all streams of a batch together
+    flop: int  # for each sample of each stream
     bytes_per_second: float
     flop_per_second: float
 
     def samples_per_second(self, batch: int = 1, threads: int = 1) -> float:
-        """The aggregate rate nothing on `threads` such cores can pass."""
+        """The rate that `threads` such cores cannot exceed, summed over all streams."""
         reading = self.weight_bytes / self.bytes_per_second
         computing = batch * self.flop / self.flop_per_second
         return threads * batch / max(reading, computing)
 
     def explain(self, batch: int = 1) -> str:
-        """Which of the two it is."""
+        """Whether reading weights or computing takes longer, with its figures."""
         reading = self.weight_bytes / self.bytes_per_second
         computing = batch * self.flop / self.flop_per_second
         if reading >= computing:
@@ -77,100 +78,6 @@ def ceiling(config: WaveNetConfig, dtype: str, seconds: float = 0.2) -> Ceiling 
     return Ceiling(weight_bytes, config.flop_per_sample, bandwidth, peak)
 
 
-Part = Literal["step", "forward"]  # the whole training step, or the residual stack alone on its way forward
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingCeiling:
-    """What this machine does at best in training one model; of a CPU, one core."""
-
-    flop: int  # a time step of one stream
-    bytes_moved: int  # likewise
-    bytes_per_second: float  # infinite where no bandwidth limits: tiles of a CPU stay in its caches
-    flop_per_second: float
-
-    def samples_per_second(self, batch: int = 1, threads: int = 1) -> float:
-        """The aggregate rate nothing can pass, whatever the batch."""
-        return threads / max(self.flop / self.flop_per_second, self.bytes_moved / self.bytes_per_second)
-
-    def explain(self, batch: int = 1) -> str:
-        """Which of the two it is."""
-        if self.bytes_moved / self.bytes_per_second > self.flop / self.flop_per_second:
-            return f"{self.bytes_moved / 1e3:.1f} kB a sample at {self.bytes_per_second / 1e9:.0f} GB/s"
-        return f"{self.flop / 1e6:.2f} MFLOP a sample at {self.flop_per_second / 1e9:.0f} GFLOP/s"
-
-
-def training_ceiling(
-    config: WaveNetConfig, dtype: str, part: Part = "step", device: str = "cpu", seconds: float = 0.2
-) -> TrainingCeiling | None:
-    """Measured now; `dtype` is that of the products. None where the native library is missing, on a CPU."""
-    flop, moved = training_work(config, dtype, part)
-    if device != "cpu":
-        return TrainingCeiling(flop, moved, copy_bandwidth(device, seconds), product_peak(dtype, device, seconds))
-    if library.missing("cpu"):
-        return None
-    peak = library.multiply_add_peak("float32", seconds=seconds)
-    if dtype == "bfloat16":  # torch's product too: the native loop has no AMX, which does several times as much
-        with contextlib.suppress(BackendUnavailable):
-            peak = max(peak, library.multiply_add_peak("bfloat16", seconds=seconds))
-        peak = max(peak, product_peak(dtype, device, seconds))
-    return TrainingCeiling(flop, moved, math.inf, peak)
-
-
-def training_work(config: WaveNetConfig, dtype: str, part: Part) -> tuple[int, int]:
-    """Operations of a time step, and bytes that layers fused one by one must move for it.
-
-    Of a layer forward: x read and written, z written and read for the skip sum. Back: x, z, dz written and read, dx
-    read and written, the sums' gradient (two gates wide) written and read. The skip sum and its gradient twice each.
-    Every means is counted so, whatever it really moves: it is the useful work.
-    """
-    size = WEIGHT_BYTES[dtype]
-    r, g, s, c = config.residual_channels, config.gate_channels, config.skip_channels, config.condition_channels
-    if part == "step":
-        return 3 * config.flop_per_sample, size * (config.layers * (5 * r + 9 * g + 2 * c) + 4 * s)
-    stack = ("dilated.", "condition.", "residual.", "skip.")
-    weights = sum(math.prod(shape) for name, shape in config.parameter_shapes().items() if name.startswith(stack))
-    return 2 * weights, size * (config.layers * (2 * r + 2 * g + c) + s)
-
-
-def product_peak(dtype: str, device: str, seconds: float = 0.2) -> float:
-    """Operations a second of PyTorch's own product of large square matrices; the best run counts."""
-    side = 1024 if device == "cpu" else 8192
-    left, right = (torch.randn(side, side, device=device, dtype=getattr(torch, dtype)) for _ in range(2))
-    return 2 * side**3 / _best(lambda: left @ right, device, seconds)
-
-
-def copy_bandwidth(device: str, seconds: float = 0.2) -> float:
-    """Bytes a second, read and written, of a copy of 1 GiB in the memory of a GPU; the best run counts."""
-    source = torch.randn(2**28, device=device)
-    target = torch.empty_like(source)
-    return 2 * source.nbytes / _best(lambda: target.copy_(source), device, seconds)
-
-
-def _best(run: Callable[[], object], device: str, seconds: float) -> float:
-    synchronize(device)
-    run()
-    best, end = math.inf, time.perf_counter() + seconds
-    while time.perf_counter() < end or best == math.inf:
-        best = min(best, stopwatch(run, device))
-    return best
-
-
-def stopwatch(run: Callable[[], object], device: str = "cpu") -> float:
-    """Seconds of one run, all work on the device included."""
-    synchronize(device)
-    begun = time.perf_counter()
-    run()
-    synchronize(device)
-    return time.perf_counter() - begun
-
-
-def synchronize(device: str) -> None:
-    """Wait until the device has nothing left to do."""
-    if device != "cpu":
-        torch.cuda.synchronize(device)
-
-
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One line of a report: rates in samples a second over all streams."""
@@ -179,20 +86,20 @@ class Row:
     median: float
     p20: float
     p80: float
-    proof: str  # what was shown equal before the clock ran
+    proof: str  # which equality was checked before anything was timed
     limit: float | None
     limit_reason: str
     batch: int
     threads: int
     dtype: str
     device: str
-    flop_per_second: float | None = None  # achieved, of the useful work
-    bytes_per_second: float | None = None  # likewise
-    baseline: str | None = None  # the row timed in turn with this one
-    times_baseline: float | None = None  # as fast: the median over the rounds
-    peak_memory: int | None = None  # bytes beyond what is held before a step
+    flop_per_second: float | None = None  # achieved; counts useful work only
+    bytes_per_second: float | None = None  # achieved; counts useful work only
+    baseline: str | None = None  # name of the row that was timed in turn with this one
+    times_baseline: float | None = None  # how many times as fast as the baseline: the median over the rounds
+    peak_memory: int | None = None  # bytes that a step needs beyond weights and optimiser state
     share_of_baseline_memory: float | None = None
-    microseconds: float | None = None  # from one sample of a stream to its next, where that is what counts
+    microseconds: float | None = None  # between two samples of one stream, where latency matters
 
     @property
     def times_real_time(self) -> float:
@@ -201,11 +108,11 @@ class Row:
 
     @property
     def share(self) -> float | None:
-        """Of the limit."""
+        """The share of the limit that was reached; None where the limit was not measured."""
         return self.median / self.limit if self.limit else None
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON: without the fields that mean nothing for this row."""
+        """For JSON; optional fields that this row does not have are left out."""
         fields = {
             key: value for key, value in dataclasses.asdict(self).items() if key not in OPTIONAL or value is not None
         }
@@ -295,7 +202,7 @@ def aligned(lines: Sequence[Sequence[str]], left: Sequence[str]) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions, processor and commit: what a number means nothing without."""
+    """Versions, processor and commit; without them a rate cannot be compared with another."""
     return {
         "fastwave": __version__,
         "commit": commit() or "not a checkout",
@@ -308,7 +215,7 @@ def environment() -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """The processor's own name where the system tells it."""
+    """The name that the processor gives itself, where the system shows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,18 +1,18 @@
-"""The GPU rows of the bench, as far as they go without one: their code on CUDA sources that run on the CPU."""
+"""Rows of the bench are proved and have their limits; those of a GPU on CUDA sources that run on the CPU."""
 
 import copy
 
 import pytest
 import torch
 
+import ceilings
+import generation
+import latency
+import proofs
 from fastwave import Engine, WaveNetConfig
 from fastwave.runtime import library
 from fastwave.tools import measure
 from shapes import BASE, CONFIGS
-
-generation = pytest.importorskip("generation", reason="no bench/ around these tests")
-proofs = pytest.importorskip("proofs", reason="no bench/ around these tests")
-latency = pytest.importorskip("latency", reason="no bench/ around these tests")
 
 DEVICE = generation.Device("cpu", "made up", 4e12, {"float32": 6e13, "bfloat16": 8e14}, 132, 228 << 10, 2e9)
 MODELS = {name: WaveNetConfig(**{**BASE, **CONFIGS[name]}) for name in ("categorical", "categorical-linear-ids")}
@@ -20,7 +20,7 @@ MODELS = {name: WaveNetConfig(**{**BASE, **CONFIGS[name]}) for name in ("categor
 
 def in_turn(runs, place, rounds):
     """As the bench's own, without its options."""
-    return [[measure.stopwatch(run, place) for _ in range(rounds)] for run in runs]
+    return [[ceilings.stopwatch(run, place) for _ in range(rounds)] for run in runs]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_streams_draw_noise_of_their_own_and_runs_go_on(engines):
 
 @pytest.mark.parametrize(("rate", "most", "expected"), [(1e4, 10_000, 1000), (1e4, 300, 300), (1.0, 300, 1)])
 def test_a_run_is_as_long_as_it_was_asked_to_be(monkeypatch, rate, most, expected):
-    monkeypatch.setattr(measure, "stopwatch", lambda run, place: run() / rate)
+    monkeypatch.setattr(ceilings, "stopwatch", lambda run, place: run() / rate)
     assert generation.samples_in(0.1, lambda samples: samples, most, "cpu") == expected
 
 

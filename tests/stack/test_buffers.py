@@ -7,14 +7,14 @@ import torch
 
 from fastwave import WaveNet, WaveNetConfig
 from fastwave.stack import buffers
-from fastwave.stack.buffers import LEAST, Recycled
+from fastwave.stack.buffers import SMALLEST, Pool
 
-FLOATS = LEAST // 4
+FLOATS = SMALLEST // 4
 
 
 @pytest.fixture
 def pool():
-    return Recycled()
+    return Pool()
 
 
 def held(pool):
@@ -57,9 +57,9 @@ def test_no_more_is_held_than_was_in_use_at_once(pool):
         pair = [pool.empty((count, FLOATS)), pool.empty((30 - count, FLOATS))]
         del pair
         free, all_of_it = held(pool)
-        assert free == all_of_it <= 30 * LEAST * 9 / 8  # blocks may be larger by an eighth than what they are for
+        assert free == all_of_it <= 30 * SMALLEST * 9 / 8  # blocks may be larger by an eighth than what they are for
     kept = pool.empty((20, FLOATS))
-    assert held(pool)[1] <= 30 * LEAST * 9 / 8
+    assert held(pool)[1] <= 30 * SMALLEST * 9 / 8
     del kept
     pool.release()
     assert held(pool) == (0, 0)
@@ -68,7 +68,7 @@ def test_no_more_is_held_than_was_in_use_at_once(pool):
 def test_a_much_larger_block_is_not_taken_for_a_small_one(pool):
     del (large := [pool.empty((9, FLOATS))])[:]
     small = pool.empty((2, FLOATS))
-    assert not large and held(pool) == (0, 2 * LEAST) and small.numel() == 2 * FLOATS
+    assert not large and held(pool) == (0, 2 * SMALLEST) and small.numel() == 2 * FLOATS
 
 
 def test_small_tensors_are_left_to_the_allocator(pool):
@@ -92,7 +92,7 @@ def test_steps_of_training_take_memory_once_and_learn_as_without(monkeypatch, po
             # twice the same weights: two sets of blocks in use
             (model.loss(each) + model.loss(each.flip(1))).backward()
             optimizer.step()
-            most.append(pool._most)
+            most.append(pool._most_in_use)
         return [p.detach() for p in model.parameters()], most
 
     monkeypatch.setattr(buffers, "empty", pool.empty)
@@ -101,6 +101,6 @@ def test_steps_of_training_take_memory_once_and_learn_as_without(monkeypatch, po
     gc.collect()
     pool.release()
     assert held(pool) == (0, 0), "a tensor is left over"
-    monkeypatch.setattr(buffers, "LEAST", 1 << 60)
+    monkeypatch.setattr(buffers, "SMALLEST", 1 << 60)
     for a, b in zip(weights, train()[0], strict=True):
         assert torch.equal(a, b)

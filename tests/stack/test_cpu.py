@@ -83,19 +83,19 @@ def test_a_future_sample_changes_nothing_before_it():
     assert not torch.equal(before[:, 250], after[:, 250])
 
 
-def test_a_nan_is_passed_on_to_all_that_hears_it():
+def test_a_nan_reaches_every_sample_that_sees_it():
     case = Case(1, 60, 6, 9, 20, 0, 2, (1, 8))
     tensors, grad = inputs(case, torch.float32)
     tensors[0][0, 30, 2] = float("nan")
     for isa in ISAS:
         for products in ("float32", "bfloat16"):
             skip_sum, gradients = by_kernels(Kernels(isa), tensors, grad, case.dilations, products)
-            hears = skip_sum[0].isnan().any(-1).nonzero().flatten().tolist()
-            assert hears == [30, 31, 38, 39], (isa, products)
+            reached = skip_sum[0].isnan().any(-1).nonzero().flatten().tolist()
+            assert reached == [30, 31, 38, 39], (isa, products)
             assert gradients[1].isnan().any()
 
 
-def test_nothing_of_no_steps_or_no_batch():
+def test_no_steps_or_no_batch_give_empty_results_and_zero_gradients():
     case = Case(1, 4, 3, 2, 4, 0, 2, (1, 2))
     tensors, _ = inputs(case, torch.float32)
     for shape in ((1, 0, 3), (0, 4, 3)):

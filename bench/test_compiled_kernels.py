@@ -12,10 +12,10 @@ import pytest
 CODE = """
 import json, sys
 from fastwave.config import WaveNetConfig
-from fastwave.kernels import residual_layer
+from fastwave.kernels import ahead_of_time
 preset, architecture, products = sys.argv[1:]
 config = WaveNetConfig.preset(preset)
-print(json.dumps(residual_layer.compile_ahead(int(architecture), config, products, thorough=False)))
+print(json.dumps(ahead_of_time.compile_ahead(int(architecture), config, products, thorough=False)))
 """
 
 

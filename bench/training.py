@@ -11,14 +11,12 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastwave import WaveNet, WaveNetConfig, conditioning, reference
 from fastwave.distributions import negative_log_likelihood
-from fastwave.model import STACK
 from fastwave.stack import buffers, operator
 from fastwave.stack.head import head_loss
 from fastwave.tools.doctor import example
@@ -26,8 +24,8 @@ from fastwave.tools.doctor import example
 MEANS = {
     "eager": "eager",
     "compiled": "torch.compile",
-    "fused": "fused, gates kept",
-    "recompute": "fused, gates recomputed",
+    "fused": "fused, activations saved",
+    "recompute": "fused, activations recomputed",
 }
 COUNT = 64  # stretches: a mean over all samples hides errors that cancel, and is near by luck
 STRETCHES = f"nats of {COUNT} stretches"
@@ -106,15 +104,16 @@ class Step:
         parts = zip(skip_sum.flatten(0, 1).chunk(COUNT), self.tokens[:, 1:].flatten().chunk(COUNT), strict=True)
         output, head = self.window.config.output, self.model._head()
         even = torch.full((1, skip_sum.shape[0] * skip_sum.shape[1] // COUNT), 1.0, device=skip_sum.device)
-        how = {"backend": FUSED[self.window.device], "products": operator.products_of(skip_sum)}
+        backend, products = FUSED[self.window.device], operator.products_of(skip_sum)
         losses = [
-            head_loss(output, part[None], head, target[None], even / even.numel(), **how) for part, target in parts
+            head_loss(output, part[None], head, target[None], even / even.numel(), backend, products)
+            for part, target in parts
         ]
         return torch.stack(losses)
 
 
 class Stack:
-    """The residual stack alone on its way forward, as in training: what the way back needs is kept."""
+    """The forward pass of the residual stack alone, as in training: what the backward pass needs is saved."""
 
     def __init__(self, step: Step) -> None:
         self.step, config = step, step.window.config
@@ -124,16 +123,18 @@ class Stack:
             prepared = conditioning.prepare(config, *given, *tokens.shape)
             condition = conditioning.vectors(config, parameters, prepared, 0, tokens.shape[1])
             x = reference.front(tokens, parameters["front.weight"])
-        self.named: dict[str, Any] = {name.replace(".", "_"): parameters.get(name) for name in STACK}
-        self.named |= {"x": x.requires_grad_(), "dilations": config.dilations, "condition": condition}
+        self.x, self.weights = x.requires_grad_(), reference.stack_weights(parameters)
+        self.dilations, self.condition = config.dilations, condition
 
     def run(self) -> Tensor:
         """-> skip sum"""
         with self.step.precision():
             if self.step.means == "eager":
-                return reference.residual_stack(**self.named)[0]
+                return reference.residual_stack(self.x, self.weights, self.dilations, self.condition)[0]
             backend, recompute = FUSED[self.step.window.device], self.step.means == "recompute"
-            return operator.residual_stack(**self.named, backend=backend, recompute=recompute)
+            return operator.residual_stack(
+                self.x, self.weights, self.dilations, self.condition, backend=backend, recompute=recompute
+            )
 
     def results(self) -> dict[str, Tensor]:
         """The skip sum, and the gradients of x and of all weights under a drawn gradient of it.
@@ -144,11 +145,11 @@ class Stack:
         skip_sum = self.run()
         generator = torch.Generator().manual_seed(1)
         drawn = torch.randn(skip_sum.shape, generator=generator, dtype=torch.float64)
-        wanted = {name: each for name, each in self.named.items() if name != "dilations" and name != "condition"}
-        wanted = {name: each for name, each in wanted.items() if each is not None and each.numel()}
-        found = torch.autograd.grad(skip_sum, list(wanted.values()), drawn.to(skip_sum))
-        gradients = {f"gradient of {name}": each for name, each in zip(wanted, found, strict=True)}
-        return {"skip sum": skip_sum.detach(), **gradients}
+        tensors = {**self.weights._asdict(), "x": self.x}
+        tensors = {name: each for name, each in tensors.items() if each is not None and each.numel()}
+        gradients = torch.autograd.grad(skip_sum, list(tensors.values()), drawn.to(skip_sum))
+        named = {f"gradient of {name}": each for name, each in zip(tensors, gradients, strict=True)}
+        return {"skip sum": skip_sum.detach(), **named}
 
 
 def exact(window: Window) -> dict[str, Tensor]:

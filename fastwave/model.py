@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +12,10 @@ from . import checkpoint, conditioning, reference
 from .config import WaveNetConfig
 from .errors import InputError
 from .runtime.dispatch import choose
-from .stack import operator
+from .stack import eager, operator
 from .stack.head import head_loss
+from .stack.sizes import StackSizes
 
-STACK = (
-    *("dilated.weight", "dilated.bias", "residual.weight", "residual.bias", "skip.weight", "skip.bias"),
-    "condition.weight",
-)
 HEAD = ("head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias")
 _GATED_POWER = 0.13  # mean of (tanh(a) * sigmoid(b))^2 for unit normal a and b
 
@@ -27,8 +23,11 @@ _GATED_POWER = 0.13  # mean of (tanh(a) * sigmoid(b))^2 for unit normal a and b
 class WaveNet(nn.Module):
     """A WaveNet of a given shape. Parameters are stacked over layers, one tensor a role, as SPEC names them.
 
-    `backend` chooses what computes the residual stack: auto, reference, cpu or triton; auto goes by the device and the
-    dtype of each call. `recompute` keeps the inputs of layers alone for the way back, and not z beside them.
+    `backend` chooses what computes the residual stack and, in `loss`, the head: auto, reference, cpu or triton; auto
+    goes by the device and the dtype of each call. Which heads a backend computes itself stands in `dispatch.HEADS`;
+    the first layer, the conditioning and the head of `forward` are PyTorch's on every backend. `recompute` saves
+    memory: only the input of every layer is saved for the backward pass, and neither z (triton) nor tanh and sigmoid
+    (cpu).
     """
 
     def __init__(self, config: WaveNetConfig, backend: str = "auto", recompute: bool = False) -> None:
@@ -49,7 +48,7 @@ class WaveNet(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Every sum starts near unit variance whatever the widths, depth and taps, and the output near uniform:
-        the stream then neither dies nor grows through L layers, and the first loss is the entropy of a blind guess.
+        activations then neither vanish nor grow through L layers, and the first loss is the entropy of a blind guess.
         """
         config = self.config
         deep = config.layers * config.gate_channels
@@ -58,7 +57,7 @@ class WaveNet(nn.Module):
             "speaker": 1.0,
             "dilated": (config.kernel_size * config.residual_channels) ** -0.5,
             "condition": max(1, config.condition_channels) ** -0.5,
-            "residual": deep**-0.5,  # all layers together add 13% to the power of the stream
+            "residual": deep**-0.5,  # all layers together add 13% to the power of x
             "skip": (_GATED_POWER * deep) ** -0.5,  # the skip sum is one product with L*G inputs
             "head.0": (2 / config.skip_channels) ** 0.5,
             "head.1": 0.1 * config.head_channels**-0.5,
@@ -123,8 +122,8 @@ class WaveNet(nn.Module):
         if weight is None:
             precise = torch.float64 if skip_sum.dtype == torch.float64 else torch.float32
             weight = torch.full(target.shape, 1 / target.numel(), dtype=precise, device=target.device)
-        how = {"backend": self._chosen(skip_sum), "products": operator.products_of(skip_sum)}
-        return head_loss(self.config.output, skip_sum, self._head(), target, weight, **how)
+        backend, products = self._chosen(skip_sum), operator.products_of(skip_sum)
+        return head_loss(self.config.output, skip_sum, self._head(), target, weight, backend, products)
 
     def _skip_sum(self, tokens: Tensor, condition: object, speaker: object, first: int = 0) -> Tensor:
         """The skip sum of every step: [B, T, S]"""
@@ -132,12 +131,10 @@ class WaveNet(nn.Module):
         prepared = conditioning.prepare(self.config, condition, speaker, tokens.shape[0], first + tokens.shape[1])
         c = conditioning.vectors(self.config, parameters, prepared, first, tokens.shape[1])
         x = reference.front(tokens, parameters["front.weight"])
-        named: dict[str, Any] = {name.replace(".", "_"): parameters.get(name) for name in STACK}
-        named |= {"x": x, "dilations": self.config.dilations, "condition": c}
-        chosen = self._chosen(x)
-        if chosen == "reference":
-            return reference.residual_stack(**named)[0]
-        return operator.residual_stack(**named, backend=chosen, recompute=self.recompute)
+        weights, dilations, backend = reference.stack_weights(parameters), self.config.dilations, self._chosen(x)
+        if backend == "reference":
+            return reference.residual_stack(x, weights, dilations, c)[0]
+        return operator.residual_stack(x, weights, dilations, c, backend=backend, recompute=self.recompute)
 
     def _chosen(self, x: Tensor) -> str:
         return choose("training", self.backend, operator.products_of(x), x.device.type).name
@@ -162,6 +159,28 @@ class WaveNet(nn.Module):
     def extra_repr(self) -> str:
         """What `print(model)` says beyond the parameter groups."""
         return f"{self.config.parameter_count:,} parameters, backend={self.backend}"
+
+
+def saved_bytes(config: WaveNetConfig, backend: str, samples: int, recompute: bool = False) -> int:
+    """Bytes that a float32 training step holds between its forward and its backward pass: what the residual stack
+    saves on this backend, and the gradient of the skip sum.
+    """
+    sizes = StackSizes(
+        batch=1,
+        time=samples,
+        residual=config.residual_channels,
+        gate=config.gate_channels,
+        skip=config.skip_channels,
+        condition=config.condition_channels,
+        taps=config.kernel_size,
+        layers=config.layers,
+    )
+    if backend == "reference":
+        saved = eager.saved_by_autograd(sizes, torch.float32)
+    else:
+        saved = operator.kernels(backend).saved(sizes, torch.float32, "float32", recompute)
+    tensors = [*saved, ((samples, config.skip_channels), torch.float32)]
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in tensors)
 
 
 def check_tokens(config: WaveNetConfig, tokens: object) -> Tensor:

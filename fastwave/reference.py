@@ -10,9 +10,22 @@ zeros, the model's own left padding. Whole sequences, chunks and single samples 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class StackWeights(NamedTuple):
+    """The weights of all residual layers, stacked over layers."""
+
+    dilated_weight: Tensor  # [L, K, R, 2G], filter half then gate half
+    dilated_bias: Tensor  # [L, 2G]
+    residual_weight: Tensor  # [L-1, G, R]: the last layer has no residual
+    residual_bias: Tensor  # [L-1, R]
+    skip_weight: Tensor  # [L, G, S]
+    skip_bias: Tensor  # [S], one for all layers
+    condition_weight: Tensor | None = None  # [L, C, 2G]; None of a model without conditioning
 
 
 def wavenet(
@@ -31,24 +44,27 @@ def wavenet(
     -> out [B, T, O], and the history that the next call continues from
     """
     p = parameters
-    skip_sum, kept = (stack or residual_stack)(
-        front(tokens, p["front.weight"], last_tokens),
+    x = front(tokens, p["front.weight"], last_tokens)
+    skip_sum, history = (stack or residual_stack)(x, stack_weights(p), dilations, condition, history)
+    return head(skip_sum, p["head.0.weight"], p["head.0.bias"], p["head.1.weight"], p["head.1.bias"]), history
+
+
+def stack_weights(parameters: Mapping[str, Tensor]) -> StackWeights:
+    """The weights of the residual stack among the parameters of a model."""
+    p = parameters
+    return StackWeights(
         p["dilated.weight"],
         p["dilated.bias"],
         p["residual.weight"],
         p["residual.bias"],
         p["skip.weight"],
         p["skip.bias"],
-        dilations,
-        condition,
         p.get("condition.weight"),
-        history,
     )
-    return head(skip_sum, p["head.0.weight"], p["head.0.bias"], p["head.1.weight"], p["head.1.bias"]), kept
 
 
 def front(tokens: Tensor, weight: Tensor, history: Tensor | None = None) -> Tensor:
-    """The first causal layer: a sum of one embedding a tap. Tokens before the start contribute nothing.
+    """The first causal layer: the sum of one embedding per tap. Tokens before the start contribute nothing.
 
     tokens [B, T] int64 classes, or float for scalar input; weight [K0, A, R], or [K0, 1, R] for scalar input;
     history [B, K0-1], oldest first, or None -> [B, T, R]
@@ -94,40 +110,32 @@ def gate(a: Tensor) -> Tensor:
 
 def residual_stack(
     x: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
+    weights: StackWeights,
     dilations: Sequence[int],
     condition: Tensor | None = None,
-    condition_weight: Tensor | None = None,
     history: Sequence[Tensor] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """All L gated residual layers.
 
-    x [B, T, R]; dilated_weight [L, K, R, 2G], dilated_bias [L, 2G]; residual_weight [L-1, G, R], residual_bias
-    [L-1, R]; skip_weight [L, G, S], skip_bias [S]; condition [B, T, C] with condition_weight [L, C, 2G], or neither;
-    history: L tensors [B, (K-1)*d, R], oldest first, or None
+    x [B, T, R]; condition [B, T, C], or None; history: L tensors [B, (K-1)*d, R], oldest first, or None
     -> skip sum [B, T, S], and the history that the next call continues from
     """
-    layers, taps = dilated_weight.shape[:2]
-    skip_sum = skip_bias.expand(*x.shape[:2], -1)
-    kept = []
+    layers, taps = weights.dilated_weight.shape[:2]
+    skip_sum = weights.skip_bias.expand(*x.shape[:2], -1)
+    next_history = []
     for layer, dilation in zip(range(layers), dilations, strict=True):
         extended = extend(x, (taps - 1) * dilation, None if history is None else history[layer])
-        kept.append(extended[:, x.shape[1] :])
-        a = dilated_bias[layer] + dilated_convolution(extended, dilated_weight[layer], dilation)
+        next_history.append(extended[:, x.shape[1] :])
+        a = weights.dilated_bias[layer] + dilated_convolution(extended, weights.dilated_weight[layer], dilation)
         if condition is not None:
-            if condition_weight is None:
+            if weights.condition_weight is None:
                 raise ValueError("a condition needs its weight")
-            a = a + condition @ condition_weight[layer]
+            a = a + condition @ weights.condition_weight[layer]
         z = gate(a)
-        skip_sum = skip_sum + z @ skip_weight[layer]
+        skip_sum = skip_sum + z @ weights.skip_weight[layer]
         if layer < layers - 1:
-            x = x + z @ residual_weight[layer] + residual_bias[layer]
-    return skip_sum, kept
+            x = x + z @ weights.residual_weight[layer] + weights.residual_bias[layer]
+    return skip_sum, next_history
 
 
 def head(skip_sum: Tensor, weight0: Tensor, bias0: Tensor, weight1: Tensor, bias1: Tensor) -> Tensor:

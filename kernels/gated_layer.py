@@ -72,82 +72,83 @@ def _load(base, row, STRIDE: tl.constexpr, columns, WIDTH: tl.constexpr, inside,
 
 @triton.jit
 def _preactivation(
-    stream, weight, bias, condition, condition_weight, row, first, inside, columns, dilation,
+    layer_input, weight, bias, condition, condition_weight, row, first, inside, columns, dilation,
     TAPS: tl.constexpr, R: tl.constexpr, G: tl.constexpr, C: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK_G: tl.constexpr, CHUNK_R: tl.constexpr, CHUNK_C: tl.constexpr,
 ):  # fmt: skip
     """Filter and gate half of a [BLOCK_T, BLOCK_G]."""
     steps_in = tl.arange(0, BLOCK_T)
     exists = (columns < G)[None, :]
-    filters = tl.zeros([BLOCK_T, BLOCK_G], tl.float32)
-    gates = tl.zeros([BLOCK_T, BLOCK_G], tl.float32)
+    filter_half = tl.zeros([BLOCK_T, BLOCK_G], tl.float32)
+    gate_half = tl.zeros([BLOCK_T, BLOCK_G], tl.float32)
     CHUNKS: tl.constexpr = (R + CHUNK_R - 1) // CHUNK_R
     for step in range(TAPS * CHUNKS):  # one loop over taps and channels, so that loads run ahead across taps too
         tap = step // CHUNKS
         channels = step % CHUNKS * CHUNK_R + tl.arange(0, CHUNK_R)
         shift = (TAPS - 1 - tap) * dilation.to(tl.int64)
         absent = tl.minimum(shift - first, BLOCK_T).to(tl.int32)  # rows before the start: zeros
-        taps = _load(stream, row - shift, R, channels, R, inside & (steps_in >= absent), BLOCK_T)
+        taps = _load(layer_input, row - shift, R, channels, R, inside & (steps_in >= absent), BLOCK_T)
         weights = weight + (tap * R + channels[:, None]) * (2 * G) + columns[None, :]
         mask = (channels < R)[:, None] & exists
-        filters = _multiply(taps, tl.load(weights, mask=mask, other=0.0), filters, PRECISION)
-        gates = _multiply(taps, tl.load(weights + G, mask=mask, other=0.0), gates, PRECISION)
+        filter_half = _multiply(taps, tl.load(weights, mask=mask, other=0.0), filter_half, PRECISION)
+        gate_half = _multiply(taps, tl.load(weights + G, mask=mask, other=0.0), gate_half, PRECISION)
     if C:
         for chunk in range(0, C, CHUNK_C):
             channels = chunk + tl.arange(0, CHUNK_C)
             values = _load(condition, row, C, channels, C, inside, BLOCK_T)
             weights = condition_weight + channels[:, None] * (2 * G) + columns[None, :]
             mask = (channels < C)[:, None] & exists
-            filters = _multiply(values, tl.load(weights, mask=mask, other=0.0), filters, PRECISION)
-            gates = _multiply(values, tl.load(weights + G, mask=mask, other=0.0), gates, PRECISION)
-    filters += tl.load(bias + columns, mask=columns < G, other=0.0)[None, :]
-    gates += tl.load(bias + G + columns, mask=columns < G, other=0.0)[None, :]
-    return filters, gates
+            filter_half = _multiply(values, tl.load(weights, mask=mask, other=0.0), filter_half, PRECISION)
+            gate_half = _multiply(values, tl.load(weights + G, mask=mask, other=0.0), gate_half, PRECISION)
+    filter_half += tl.load(bias + columns, mask=columns < G, other=0.0)[None, :]
+    gate_half += tl.load(bias + G + columns, mask=columns < G, other=0.0)[None, :]
+    return filter_half, gate_half
 
 
 @triton.jit
 def _write_z(
-    gates, stream, weight, bias, condition, condition_weight, row, first, inside, columns, dilation,
-    TAPS: tl.constexpr, R: tl.constexpr, G: tl.constexpr, C: tl.constexpr, GATES_STRIDE: tl.constexpr,
+    z_out, layer_input, weight, bias, condition, condition_weight, row, first, inside, columns, dilation,
+    TAPS: tl.constexpr, R: tl.constexpr, G: tl.constexpr, C: tl.constexpr, Z_STRIDE: tl.constexpr,
     PRECISION: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK_G: tl.constexpr, CHUNK_R: tl.constexpr, CHUNK_C: tl.constexpr,
 ):  # fmt: skip
-    """z [BLOCK_T, BLOCK_G], also written to its place in gates."""
-    filters, openings = _preactivation(
-        stream, weight, bias, condition, condition_weight, row, first, inside, columns, dilation,
+    """z [BLOCK_T, BLOCK_G], also written to its place in z_out."""
+    filter_half, gate_half = _preactivation(
+        layer_input, weight, bias, condition, condition_weight, row, first, inside, columns, dilation,
         TAPS, R, G, C, PRECISION, BLOCK_T, BLOCK_G, CHUNK_R, CHUNK_C,
     )  # fmt: skip
-    z = _tanh(filters) * tl.sigmoid(openings)
-    offsets = tl.arange(0, BLOCK_T)[:, None] * GATES_STRIDE + columns[None, :]
-    _store(gates + row * GATES_STRIDE + offsets, z, inside[:, None] & (columns < G)[None, :])
+    z = _tanh(filter_half) * tl.sigmoid(gate_half)
+    offsets = tl.arange(0, BLOCK_T)[:, None] * Z_STRIDE + columns[None, :]
+    _store(z_out + row * Z_STRIDE + offsets, z, inside[:, None] & (columns < G)[None, :])
     return z
 
 
 @triton.jit(do_not_specialize=["steps", "dilation", "rows_class"])
 def layer_forward(
-    stream, carry, next_stream, next_carry, gates, weight, bias, condition, condition_weight,
+    layer_input, carry, next_input, next_carry, z_out, weight, bias, condition, condition_weight,
     residual_weight, residual_bias, steps, dilation, rows_class,
-    TAPS: tl.constexpr, R: tl.constexpr, G: tl.constexpr, C: tl.constexpr, GATES_STRIDE: tl.constexpr,
+    TAPS: tl.constexpr, R: tl.constexpr, G: tl.constexpr, C: tl.constexpr, Z_STRIDE: tl.constexpr,
     RESIDUAL: tl.constexpr, CARRY: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_G: tl.constexpr, BLOCK_R: tl.constexpr, CHUNK_R: tl.constexpr, CHUNK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
-    """z = gate(taps of stream, condition) into gates; with RESIDUAL, carry + z @ residual_weight + residual_bias.
+    """z = gate(taps of layer_input, condition), to z_out; with RESIDUAL, carry + z @ residual_weight + residual_bias.
 
-    The sum goes to next_stream, whose taps the next layer reads, and with CARRY also unrounded to next_carry.
+    The sum goes to next_input, whose taps the next layer reads, and with CARRY also unrounded to next_carry.
     """
     row, first, inside = _tile(steps, tl.program_id(0), BLOCK_T)
     rows = tl.arange(0, BLOCK_T)[:, None]
     if G <= BLOCK_G:
         z = _write_z(
-            gates, stream, weight, bias, condition, condition_weight, row, first, inside, tl.arange(0, BLOCK_G),
-            dilation, TAPS, R, G, C, GATES_STRIDE, PRECISION, BLOCK_T, BLOCK_G, CHUNK_R, CHUNK_C,
+            z_out, layer_input, weight, bias, condition, condition_weight, row, first, inside,
+            tl.arange(0, BLOCK_G),
+            dilation, TAPS, R, G, C, Z_STRIDE, PRECISION, BLOCK_T, BLOCK_G, CHUNK_R, CHUNK_C,
         )  # fmt: skip
     else:
         for block in range(0, G, BLOCK_G):
             _write_z(
-                gates, stream, weight, bias, condition, condition_weight, row, first, inside,
+                z_out, layer_input, weight, bias, condition, condition_weight, row, first, inside,
                 block + tl.arange(0, BLOCK_G),
-                dilation, TAPS, R, G, C, GATES_STRIDE, PRECISION, BLOCK_T, BLOCK_G, CHUNK_R, CHUNK_C,
+                dilation, TAPS, R, G, C, Z_STRIDE, PRECISION, BLOCK_T, BLOCK_G, CHUNK_R, CHUNK_C,
             )  # fmt: skip
         tl.debug_barrier()  # the product below reads z that other warps of this program have stored
     if RESIDUAL:
@@ -160,27 +161,27 @@ def layer_forward(
                 weights = residual_weight + channels[:, None] * R + outputs[None, :]
                 weights = tl.load(weights, mask=(channels < G)[:, None] & (outputs < R)[None, :], other=0.0)
                 if G > BLOCK_G:  # a row of z wider than a block would not fit the registers: it is read back
-                    z = _load(gates, row, GATES_STRIDE, channels, G, inside, BLOCK_T)
+                    z = _load(z_out, row, Z_STRIDE, channels, G, inside, BLOCK_T)
                 total = _multiply(z, weights, total, PRECISION)
             total += tl.load(residual_bias + outputs, mask=outputs < R, other=0.0)[None, :]
             total += _load(carry, row, R, outputs, R, inside, BLOCK_T).to(tl.float32)
             offsets = row * R + (rows * R + outputs[None, :])
-            _store(next_stream + offsets, total, mask)
+            _store(next_input + offsets, total, mask)
             if CARRY:
                 tl.store(next_carry + offsets, total, mask=mask)
 
 
 @triton.jit(do_not_specialize=["steps", "dilation", "rows_class"])
 def gate_backward(
-    grad, upstream, stream, gates, dpre, weight, bias, condition, condition_weight, residual_weight, skip_weight,
+    grad, upstream, layer_input, z_out, dpre, weight, bias, condition, condition_weight, residual_weight, skip_weight,
     steps, dilation, rows_class,
     TAPS: tl.constexpr, R: tl.constexpr, G: tl.constexpr, S: tl.constexpr, C: tl.constexpr,
-    RESIDUAL: tl.constexpr, WRITE_GATES: tl.constexpr, PRECISION: tl.constexpr,
+    RESIDUAL: tl.constexpr, WRITE_Z: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_G: tl.constexpr, CHUNK_R: tl.constexpr, CHUNK_S: tl.constexpr, CHUNK_C: tl.constexpr, BLOCK_T: tl.constexpr,
 ):  # fmt: skip
     """dpre [rows, 2G], the gradient of the preactivation, from that of the skip sum and, with RESIDUAL, of x[l+1].
 
-    The preactivation is computed again from the taps. With WRITE_GATES z is written too, to gates [rows, G].
+    The preactivation is computed again from the taps. With WRITE_Z z is written too, to z_out [rows, G].
     """
     BLOCKS: tl.constexpr = (G + BLOCK_G - 1) // BLOCK_G
     row, first, inside = _tile(steps, tl.program_id(0) // BLOCKS, BLOCK_T)
@@ -199,18 +200,18 @@ def gate_backward(
             weights = residual_weight + columns[None, :] * R + channels[:, None]
             weights = tl.load(weights, mask=(channels < R)[:, None] & exists, other=0.0)
             dz = _multiply(_load(upstream, row, R, channels, R, inside, BLOCK_T), weights, dz, PRECISION)
-    filters, openings = _preactivation(
-        stream, weight, bias, condition, condition_weight, row, first, inside, columns, dilation,
+    filter_half, gate_half = _preactivation(
+        layer_input, weight, bias, condition, condition_weight, row, first, inside, columns, dilation,
         TAPS, R, G, C, PRECISION, BLOCK_T, BLOCK_G, CHUNK_R, CHUNK_C,
     )  # fmt: skip
-    filters = _tanh(filters)
-    openings = tl.sigmoid(openings)
+    tanh = _tanh(filter_half)
+    sigmoid = tl.sigmoid(gate_half)
     mask = inside[:, None] & exists
     offsets = row * (2 * G) + (rows * (2 * G) + columns[None, :])
-    _store(dpre + offsets, dz * openings * (1 - filters * filters), mask)
-    _store(dpre + offsets + G, dz * filters * openings * (1 - openings), mask)
-    if WRITE_GATES:
-        _store(gates + row * G + (rows * G + columns[None, :]), filters * openings, mask)
+    _store(dpre + offsets, dz * sigmoid * (1 - tanh * tanh), mask)
+    _store(dpre + offsets + G, dz * tanh * sigmoid * (1 - sigmoid), mask)
+    if WRITE_Z:
+        _store(z_out + row * G + (rows * G + columns[None, :]), tanh * sigmoid, mask)
 
 
 @triton.jit(do_not_specialize=["steps", "dilation", "rows_class"])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fastwave import ConfigError, InputError, WaveNet, WaveNetConfig
+from fastwave import ConfigError, InputError, WaveNet, WaveNetConfig, reference
 from fastwave.config import PRESETS
 from fastwave.distributions import negative_log_likelihood
 from shapes import CONFIGS, make_condition, make_model, make_tokens
@@ -56,22 +56,16 @@ def test_a_fresh_model_knows_nothing_and_says_so(name):
 
 
 @pytest.mark.parametrize("depth", [1, 10, 60])
-def test_the_stream_neither_dies_nor_grows_with_depth(depth):
+def test_activations_neither_vanish_nor_grow_with_depth(depth):
     torch.manual_seed(0)
     config = WaveNetConfig(residual_channels=32, skip_channels=32, dilations=(1, 2, 4, 8, 16) * (depth // 5) or (1,))
     model = WaveNet(config)
-    seen = {}
-    original = model.get_parameter("skip.bias")
     tokens = torch.randint(256, (2, 300))
     x = model.get_parameter("front.weight")[0][tokens]
-    from fastwave import reference
-
-    skip, _ = reference.residual_stack(
-        x, *(model.get_parameter(n) for n in ("dilated.weight", "dilated.bias", "residual.weight", "residual.bias")),
-        model.get_parameter("skip.weight"), original, config.dilations,
-    )  # fmt: skip
-    seen["x"], seen["skip"] = x.std().item(), skip[:, 100:].std().item()
-    assert 0.7 < seen["x"] < 1.4 and 0.5 < seen["skip"] < 2.0, seen
+    weights = reference.stack_weights(dict(model.named_parameters()))
+    skip, _ = reference.residual_stack(x, weights, config.dilations)
+    deviations = {"x": x.std().item(), "skip": skip[:, 100:].std().item()}
+    assert 0.7 < deviations["x"] < 1.4 and 0.5 < deviations["skip"] < 2.0, deviations
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -79,10 +73,10 @@ def test_the_stream_neither_dies_nor_grows_with_depth(depth):
 def test_every_dtype_runs_forward_and_backward(name, dtype):
     model = make_model(name, dtype)
     tokens = make_tokens(model.config, 2, 40)
-    given = make_condition(model.config, 2, 40)
-    out = model(tokens, **given)
+    conditioning = make_condition(model.config, 2, 40)
+    out = model(tokens, **conditioning)
     assert out.dtype == dtype and out.shape == (2, 40, model.config.output_channels)
-    loss = model.loss(tokens, **given)
+    loss = model.loss(tokens, **conditioning)
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.numel())

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from fastwave import WaveNet, WaveNetConfig, dilation_cycle, reference
+from fastwave.reference import StackWeights
 from tolerances import EXACT, FLOORS, assert_as_close_as_eager, assert_exact
 
 B, R, G, S, H, A, C = 2, 3, 4, 5, 6, 7, 2
@@ -17,7 +18,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def stack_parameters(layers: int, taps: int = 2, skips: int = S) -> dict[str, torch.Tensor]:
-    """Random weights of a residual stack, by the argument names of `reference.residual_stack`."""
+    """Random weights of a residual stack, by the fields of `StackWeights`."""
     shapes = {
         "dilated_weight": (layers, taps, R, 2 * G),
         "dilated_bias": (layers, 2 * G),
@@ -176,7 +177,7 @@ def literal_stack(x, p, dilations, condition):
 @pytest.mark.parametrize(("taps", "dilations"), [(2, (1, 2, 4)), (3, (1, 3)), (5, (2,)), (2, (7, 1, 5, 1))])
 def test_the_stack_is_specs_formulas_number_by_number(taps, dilations):
     p, x, condition = stack_parameters(len(dilations), taps), random(B, 12, R, seed=9), random(B, 12, C, seed=10)
-    skip_sum, _ = reference.residual_stack(x, **p, dilations=dilations, condition=condition)
+    skip_sum, _ = reference.residual_stack(x, StackWeights(**p), dilations, condition)
     assert_exact(skip_sum, literal_stack(x, p, dilations, condition))
 
 
@@ -184,16 +185,16 @@ def test_without_condition_the_stack_is_that_of_a_zero_condition():
     p, x = stack_parameters(3), random(B, 12, R, seed=9)
     expected = literal_stack(x, p, (1, 2, 4), torch.zeros(B, 12, C).double())
     del p["condition_weight"]
-    assert_exact(reference.residual_stack(x, **p, dilations=(1, 2, 4))[0], expected)
+    assert_exact(reference.residual_stack(x, StackWeights(**p), (1, 2, 4))[0], expected)
 
 
 def test_one_layer_has_no_residual_weight_and_still_a_skip():
     p, x = stack_parameters(1), random(B, 9, R, seed=9)
     assert p["residual_weight"].shape == (0, G, R)
     condition = random(B, 9, C, seed=10)
-    skip_sum, kept = reference.residual_stack(x, **p, dilations=(3,), condition=condition)
+    skip_sum, next_history = reference.residual_stack(x, StackWeights(**p), (3,), condition=condition)
     assert_exact(skip_sum, literal_stack(x, p, (3,), condition))
-    assert torch.equal(kept[0], x[:, -3:])
+    assert torch.equal(next_history[0], x[:, -3:])
 
 
 def test_the_head_is_relu_linear_relu_linear():
@@ -209,11 +210,9 @@ def test_float64_gradients_of_the_stack_match_finite_differences():
     inputs = [tensor.requires_grad_() for tensor in (x, condition, *history, *p.values())]
 
     def stack(x, condition, first, second, *weights):
-        named = dict(zip(p, weights, strict=True))
-        skip_sum, kept = reference.residual_stack(
-            x, **named, dilations=dilations, condition=condition, history=[first, second]
-        )
-        return skip_sum, *kept
+        history = [first, second]
+        skip_sum, next_history = reference.residual_stack(x, StackWeights(*weights), dilations, condition, history)
+        return skip_sum, *next_history
 
     assert torch.autograd.gradcheck(stack, inputs)
 
@@ -286,7 +285,7 @@ def test_an_output_sees_its_conditioning_up_to_its_own_step():
     # the condition enters after a layer's taps, so the first layer's and the front's reach is not added
     p, dilations = stack_parameters(3, taps=3), (5, 2, 3)
     condition = random(1, 40, C, seed=10).requires_grad_()
-    reference.residual_stack(random(1, 40, R), **p, dilations=dilations, condition=condition)[0][0, 30].sum().backward()
+    reference.residual_stack(random(1, 40, R), StackWeights(**p), dilations, condition)[0][0, 30].sum().backward()
     seen = condition.grad[0].abs().sum(dim=-1).nonzero()[:, 0]
     reached = {0} | {2 * 3 - 3 * i for i in range(3)} | {3 * i + 2 * j for i in range(3) for j in range(3)}
     assert seen.tolist() == sorted(30 - back for back in reached)
@@ -308,7 +307,7 @@ def test_valid_convolutions_with_sliced_skips_compute_the_same_numbers():
         skips = skips + (z @ p["skip_weight"][layer])[:, -(40 - lost) :]
         if layer < len(dilations) - 1:
             narrow = narrow[:, -z.shape[1] :] + z @ p["residual_weight"][layer] + p["residual_bias"][layer]
-    assert_exact(reference.residual_stack(x, **p, dilations=dilations)[0][:, lost:], skips)
+    assert_exact(reference.residual_stack(x, StackWeights(**p), dilations)[0][:, lost:], skips)
 
 
 def test_scaled_residuals_and_running_skip_scales_fold_into_the_weights():
@@ -316,14 +315,14 @@ def test_scaled_residuals_and_running_skip_scales_fold_into_the_weights():
     p, x = stack_parameters(len(dilations)), random(B, 20, R, seed=9)
     del p["condition_weight"]
     # given the variant: x' = scale * (x + W z + b) in every layer, skip' = skip_scale * (skip + V z)
-    stream, skip = x, p["skip_bias"].expand(B, 20, S)
+    layer_input, skip = x, p["skip_bias"].expand(B, 20, S)
     for layer, dilation in enumerate(dilations):
-        extended = reference.extend(stream, dilation, None)
+        extended = reference.extend(layer_input, dilation, None)
         a = reference.dilated_convolution(extended, p["dilated_weight"][layer], dilation) + p["dilated_bias"][layer]
         z = reference.gate(a)
         skip = skip_scale * (skip + z @ p["skip_weight"][layer])
         if layer < len(dilations) - 1:
-            stream = scale * (stream + z @ p["residual_weight"][layer] + p["residual_bias"][layer])
+            layer_input = scale * (layer_input + z @ p["residual_weight"][layer] + p["residual_bias"][layer])
     # when its scales are folded as SPEC says, with layer l at scale^l
     power = scale ** torch.arange(len(dilations), dtype=torch.float64)
     left = skip_scale ** torch.arange(len(dilations), 0, -1, dtype=torch.float64)
@@ -333,7 +332,7 @@ def test_scaled_residuals_and_running_skip_scales_fold_into_the_weights():
     p["skip_weight"] = p["skip_weight"] * left[:, None, None]
     p["skip_bias"] = p["skip_bias"] * left[0]
     # then the plain model is the variant
-    assert_exact(reference.residual_stack(x, **p, dilations=dilations)[0], skip)
+    assert_exact(reference.residual_stack(x, StackWeights(**p), dilations)[0], skip)
 
 
 # The answer does not depend on how you asked
@@ -344,14 +343,14 @@ def test_scaled_residuals_and_running_skip_scales_fold_into_the_weights():
 def test_a_sequence_in_any_chunks_equals_one_pass(taps, dilations, chunks):
     p, condition = stack_parameters(len(dilations), taps), random(B, 30, C, seed=10)
     x = random(B, 30, R, seed=9)
-    whole, kept = reference.residual_stack(x, **p, dilations=dilations, condition=condition)
+    whole, last_history = reference.residual_stack(x, StackWeights(**p), dilations, condition)
     history, parts = None, []
     for part, c in zip(x.split(chunks, dim=1), condition.split(chunks, dim=1), strict=True):
-        skip_sum, history = reference.residual_stack(part, **p, dilations=dilations, condition=c, history=history)
+        skip_sum, history = reference.residual_stack(part, StackWeights(**p), dilations, c, history)
         assert [list(slots.shape) for slots in history] == [[B, (taps - 1) * dilation, R] for dilation in dilations]
         parts.append(skip_sum)
     assert_exact(torch.cat(parts, dim=1), whole)
-    for continued, expected in zip(history, kept, strict=True):
+    for continued, expected in zip(history, last_history, strict=True):
         assert_exact(continued, expected)
 
 
@@ -369,8 +368,8 @@ def test_the_front_in_chunks_equals_one_pass(taps, scalar):
 
 def test_rows_of_a_batch_do_not_see_each_other():
     p, x, condition = stack_parameters(3), random(5, 20, R, seed=9), random(5, 20, C, seed=10)
-    together, _ = reference.residual_stack(x, **p, dilations=(1, 2, 4), condition=condition)
+    together, _ = reference.residual_stack(x, StackWeights(**p), (1, 2, 4), condition=condition)
     for row in range(5):
         row_x, row_c = x[row : row + 1], condition[row : row + 1]
-        alone, _ = reference.residual_stack(row_x, **p, dilations=(1, 2, 4), condition=row_c)
+        alone, _ = reference.residual_stack(row_x, StackWeights(**p), (1, 2, 4), condition=row_c)
         assert_exact(alone, together[row : row + 1])

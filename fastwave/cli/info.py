@@ -21,7 +21,7 @@ def add(verbs: Verbs) -> None:
 def info(options: argparse.Namespace) -> int:
     """What a model is and what it costs."""
     from ..runtime import library
-    from ..runtime.dispatch import choose
+    from ..runtime.dispatch import choose, head_computed_by
     from ..tools import measure
 
     model, config = load_model(options)
@@ -47,6 +47,8 @@ def info(options: argparse.Namespace) -> int:
         ("memory", f"{config.parameter_count * 4 / 1e6:.2f} MB of float32 weights, {state * 4 / 1e6:.2f} MB a stream"),
         ("training memory", f"about {memory} of float32 activations per 1,000 samples"),
         ("training backend", f"{training.name} ({training.why})"),
+        ("training head", f"the head of a {config.output} output is computed by "
+                          f"{head_computed_by(training.name, config.output)}"),
         ("generation backend", f"{generation.name} ({generation.why})"),
     ]  # fmt: skip
     for dtype in ("float32", "bfloat16"):
@@ -92,13 +94,10 @@ def _cuda_kernel(model: WaveNet, dtype: str) -> str:
 
 
 def _training_bytes(config: WaveNetConfig, backend: str, recompute: bool = False) -> int:
-    """float32 activations kept for the way back, for 1,000 samples: of a layer x, and tanh, sigmoid and z by autograd,
-    tanh and sigmoid by the kernels on the CPU, z by those of Triton, nothing with recompute; then the gradient of the
-    skip sum.
-    """
-    kept = 3 if backend == "reference" else 0 if recompute else 2 if backend == "cpu" else 1
-    layer = config.residual_channels + kept * config.gate_channels
-    return 4 * 1000 * (config.layers * layer + config.skip_channels)
+    """Of float32 activations saved for the backward pass, for 1,000 samples."""
+    from ..model import saved_bytes
+
+    return saved_bytes(config, backend, 1000, recompute)
 
 
 def _shorten(dilations: Sequence[int]) -> str:

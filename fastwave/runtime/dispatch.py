@@ -62,6 +62,20 @@ DTYPES: dict[Role, dict[str, tuple[str, ...]]] = {
 UNPROVEN = dict.fromkeys(("cuda", "triton"), "not yet run on a GPU: ask for it by name")
 DEVICES = {"triton": "cuda", "cpu": "cpu"}  # where the tensors of training must be
 
+# What computes the head and its loss in training: by backend, by output, by dtype of the head's weights.
+_PYTORCH = {"float32": "PyTorch", "bfloat16": "PyTorch"}
+HEADS: dict[str, dict[str, dict[str, str]]] = {
+    "triton": dict.fromkeys(("categorical", "mixture-of-logistics", "gaussian"), _PYTORCH),
+    "cpu": {
+        "categorical": {"float32": "C++", "bfloat16": "PyTorch"},
+        "mixture-of-logistics": _PYTORCH,
+        "gaussian": _PYTORCH,
+    },
+    "reference": dict.fromkeys(
+        ("categorical", "mixture-of-logistics", "gaussian"), _PYTORCH | {"float64": "PyTorch", "float16": "PyTorch"}
+    ),
+}
+
 
 def _why_not(role: Role, name: str, dtype: str | None = None, device: str | None = None) -> str:
     reason = _missing(role, name)
@@ -121,6 +135,16 @@ def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str
             return Choice(candidate, "; ".join(["auto took the fastest available", *passed_over]))
         passed_over.append(f"{candidate}: {reason}")
     raise AssertionError("the reference is always available")
+
+
+def head_computed_by(backend: str, output: str, dtype: str = "float32") -> str:
+    """C++ or PyTorch: what computes the head and its loss in training, the same on every machine."""
+    by_dtype = HEADS.get(backend, {}).get(output, {})
+    if dtype not in by_dtype:
+        able = [name for name, outputs in HEADS.items() if dtype in outputs.get(output, {})]
+        cure = f"Use backend={able[-1]!r}." if able else "No backend does."
+        raise BackendUnavailable(f"{backend}: it computes no head of a {output} output in {dtype}. {cure}")
+    return by_dtype[dtype]
 
 
 # What torch.compiler.assume_constant_result does, without importing the compiler, which takes a second.

@@ -136,7 +136,7 @@ class _Stack(ctypes.Structure):
         *((name, c_int64) for name in ("batch", "time", "residual", "gate", "skip", "condition", "taps", "layers")),
         ("dilations", c_void_p),
         *((name, c_void_p) for name in STACK_WEIGHTS),
-        *((name, c_void_p) for name in ("input", "conditioning", "streams", "gates")),
+        *((name, c_void_p) for name in ("input", "conditioning", "layer_inputs", "tanh_sigmoid")),
     ]
 
 

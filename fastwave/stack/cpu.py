@@ -1,96 +1,95 @@
-"""The residual stack in C++ (csrc/cpu/residual_layer.cpp), forward and backward."""
+"""The residual stack in C++ (csrc/cpu), forward and backward."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
+from ..reference import StackWeights
 from ..runtime import library
 from . import buffers
+from .sizes import Saved, StackSizes
 
-# What is kept for backward, by the type of products: streams, and gates, between -1 and 1, where 32767 is 1 of integers
-STORED = {"float32": (torch.float32, torch.float32), "bfloat16": (torch.bfloat16, torch.int16)}
+# What layer_inputs and tanh_sigmoid are saved in, by the dtype of products. Both factors lie between -1 and 1: as
+# integers of 16 bits, 32767 is 1.
+SAVED_DTYPES = {"float32": (torch.float32, torch.float32), "bfloat16": (torch.bfloat16, torch.int16)}
+
+
+def saved(sizes: StackSizes, dtype: torch.dtype, products: str, recompute: bool) -> Saved:
+    """Shape and dtype of what `forward` saves: layer_inputs, and tanh_sigmoid unless `recompute`.
+
+    Without tanh_sigmoid a step at `ref` takes 5% longer, and half the memory.
+    """
+    inputs_dtype, tanh_sigmoid_dtype = SAVED_DTYPES[products]
+    steps = (sizes.layers, sizes.batch, sizes.time)
+    tanh_sigmoid_shape = (0,) if recompute else (*steps, 2, sizes.gate)
+    return ((*steps, sizes.residual), inputs_dtype), (tanh_sigmoid_shape, tanh_sigmoid_dtype)
 
 
 def forward(
     x: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
+    weights: StackWeights,
     condition: Tensor | None,
-    condition_weight: Tensor | None,
     dilations: Sequence[int],
     products: str,
     recompute: bool,
     instruction_set: str | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Arguments as `reference.residual_stack` has them -> skip sum [B, T, S]; and for backward the streams
-    [L, B, T, R] and the gates [L, B, T, tanh | sigmoid, G], the latter empty with `recompute`. Without them a step at
-    `ref` takes 5% longer, and half the memory.
+    """Arguments as `reference.residual_stack` has them -> skip sum [B, T, S], layer_inputs [L, B, T, R] and
+    tanh_sigmoid [L, B, T, tanh | sigmoid, G], empty with `recompute`.
     """
-    weights = (dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias, condition_weight)
     stack = _Stack(x.shape[:2], weights, condition, dilations, products, instruction_set)
-    stream_kind, gate_kind = STORED[products]
-    skip_sum = buffers.empty((*x.shape[:2], skip_bias.shape[0]))
-    streams = buffers.empty((len(dilations), *x.shape), stream_kind)
-    gates = buffers.empty((0,) if recompute else (len(dilations), *x.shape[:2], 2, skip_weight.shape[1]), gate_kind)
-    held = _plain(x)
+    skip_sum = buffers.empty((*x.shape[:2], stack.sizes.skip))
+    layer_inputs, tanh_sigmoid = (
+        buffers.empty(shape, dtype) for shape, dtype in saved(stack.sizes, x.dtype, products, recompute)
+    )
+    first_input = _float32(x)
     if x.numel():
         stack.native.forward(
             skip_sum.data_ptr(),
             **stack.pointers,
-            input=held.data_ptr(),
-            streams=streams.data_ptr(),
-            gates=_pointer(gates),
+            input=first_input.data_ptr(),
+            layer_inputs=layer_inputs.data_ptr(),
+            tanh_sigmoid=_pointer(tanh_sigmoid),
         )
-    return skip_sum.to(x.dtype), streams, gates
+    return skip_sum.to(x.dtype), layer_inputs, tanh_sigmoid
 
 
 def backward(
     grad: Tensor,
-    streams: Tensor,
-    gates: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
+    layer_inputs: Tensor,
+    tanh_sigmoid: Tensor,
+    weights: StackWeights,
     condition: Tensor | None,
-    condition_weight: Tensor | None,
     dilations: Sequence[int],
     products: str,
-    wanted: Sequence[bool],
+    needed: Collection[str],
     instruction_set: str | None = None,
-) -> tuple[Tensor, ...]:
-    """From the gradient of the skip sum -> those of x and of the eight tensors, in the order of the arguments; empty
-    where not wanted.
-    """
-    weights = (dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias, condition_weight)
+) -> dict[str, Tensor]:
+    """From the gradient of the skip sum -> those of x, the weights and the condition that `needed` names."""
     stack = _Stack(grad.shape[:2], weights, condition, dilations, products, instruction_set)
-    held = _plain(grad)
-    inputs = (dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias)
-    x_grad = buffers.empty(streams.shape[1:])
-    made = [x_grad] + [
-        torch.zeros(0 if tensor is None or not asked else tensor.shape)
-        for tensor, asked in zip((*inputs, condition, condition_weight), wanted[1:], strict=True)
-    ]
-    if streams.numel():
-        fields = (*library.STACK_WEIGHTS[:6], "conditioning", library.STACK_WEIGHTS[6])
+    skip_gradient = _float32(grad)
+    tensors = {**weights._asdict(), "condition": condition}
+    present = {name: tensor for name, tensor in tensors.items() if tensor is not None and name in needed}
+    gradients = {name: torch.zeros(tensor.shape) for name, tensor in present.items()}
+    x_gradient = buffers.empty(layer_inputs.shape[1:])
+    if layer_inputs.numel():
+        destinations = {_FIELDS[name]: _pointer(gradients.get(name)) for name in tensors}
         stack.native.backward(
-            held.data_ptr(),
-            {"input": x_grad.data_ptr(), **{name: _pointer(g) for name, g in zip(fields, made[1:], strict=True)}},
+            skip_gradient.data_ptr(),
+            {"input": x_gradient.data_ptr(), **destinations},
             **stack.pointers,
-            streams=streams.data_ptr(),
-            gates=_pointer(gates),
+            layer_inputs=layer_inputs.data_ptr(),
+            tanh_sigmoid=_pointer(tanh_sigmoid),
         )
-    kinds = (grad, *inputs, condition, condition_weight)
-    return tuple(g if tensor is None else g.to(tensor.dtype) for g, tensor in zip(made, kinds, strict=True))
+    rounded = {name: gradient.to(present[name].dtype) for name, gradient in gradients.items()}
+    return {"x": x_gradient.to(grad.dtype), **rounded} if "x" in needed else rounded
+
+
+# The native fields that hold a tensor or its gradient.
+_FIELDS = {**dict(zip(StackWeights._fields, library.STACK_WEIGHTS, strict=True)), "condition": "conditioning"}
 
 
 class _Stack:
@@ -98,36 +97,26 @@ class _Stack:
 
     def __init__(
         self,
-        shape: Sequence[int],
-        weights: Sequence[Tensor | None],
+        batch_and_time: Sequence[int],
+        weights: StackWeights,
         condition: Tensor | None,
         dilations: Sequence[int],
         products: str,
         instruction_set: str | None,
     ) -> None:
-        self._held = [
-            None if tensor is None or (condition is None and i == 6) else _plain(tensor)
-            for i, tensor in enumerate(weights)
-        ]
-        self._condition = None if condition is None else _plain(condition)
-        self.pointers = {name: _pointer(t) for name, t in zip(library.STACK_WEIGHTS, self._held, strict=True)}
-        self.pointers["conditioning"] = _pointer(self._condition)
-        dilated, skip = weights[0], weights[4]
-        assert dilated is not None and skip is not None
-        sizes = {
-            "batch": shape[0],
-            "time": shape[1],
-            "residual": dilated.shape[2],
-            "gate": skip.shape[1],
-            "skip": skip.shape[2],
-            "condition": 0 if condition is None else condition.shape[2],
-            "taps": dilated.shape[1],
-            "layers": dilated.shape[0],
-        }
-        self.native = library.ResidualStack(sizes, dilations, products, torch.get_num_threads(), instruction_set)
+        if condition is None:
+            weights = weights._replace(condition_weight=None)
+        self.sizes = StackSizes.of(batch_and_time, weights)
+        tensors = {**weights._asdict(), "condition": condition}
+        self._tensors = {name: None if each is None else _float32(each) for name, each in tensors.items()}
+        self.pointers = {_FIELDS[name]: _pointer(tensor) for name, tensor in self._tensors.items()}
+        self.native = library.ResidualStack(
+            self.sizes._asdict(), dilations, products, torch.get_num_threads(), instruction_set
+        )
 
 
-def _plain(tensor: Tensor) -> Tensor:
+def _float32(tensor: Tensor) -> Tensor:
+    """Contiguous, as the native code reads it."""
     return tensor.detach().float().contiguous()
 
 

@@ -1,8 +1,12 @@
-"""The head and the loss together, some rows at a time: outputs of a whole batch are never there at once.
+"""The head and the loss together, some rows at a time, so that the outputs of a whole batch never exist at once.
 
 Equivalent to `(weight * negative_log_likelihood(output, reference.head(skip_sum, ...), target)).sum()`. The gradients
-are made on the way there, so that four tensors as wide as the head need not be kept for the way back. In C++ where the
-residual stack is, if it can: a categorical output in float32.
+are computed in the forward pass, so that four tensors as wide as the head need not be saved for the backward pass.
+
+`dispatch.HEADS` is the table of which backend computes which head itself: C++ a categorical one in float32, PyTorch all
+others, on every backend and every machine, and `fastwave info` says so for a model. A head that the table lacks is
+refused, because a named backend never falls back; heads of PyTorch are in the table because "cpu" must train every
+output, with the residual stack in C++.
 """
 
 from __future__ import annotations
@@ -15,9 +19,11 @@ from torch import Tensor
 
 from .. import reference
 from ..distributions import negative_log_likelihood
+from ..runtime.dispatch import head_computed_by
 from . import head_cpu
+from .operator import dtype_name
 
-ROWS = {"cpu": 512}  # half a megabyte a tensor at width 256: all of a chunk stay in the second-level cache
+ROWS = {"cpu": 512}  # half a megabyte a tensor at width 256: all of a piece stay in the second-level cache
 MOST_ROWS = 16_384  # elsewhere
 
 
@@ -33,23 +39,27 @@ def head_loss(
     """skip_sum [B, T, S]; head as the last arguments of `reference.head`; target [B, T]; weight [B, T]; backend and
     products as the residual stack has them -> scalar
     """
-    keep = torch.is_grad_enabled()  # inside, it never is
-    single = all(each.dtype == torch.float32 for each in (skip_sum, *head, weight))
-    native = products if backend == "cpu" and output == "categorical" and single else None
-    total: Tensor = _HeadLoss.apply(output, keep, native, skip_sum, *head, target, weight)  # type: ignore[no-untyped-call]
+    with_gradients = torch.is_grad_enabled()  # inside, it never is
+    computed_by = head_computed_by(backend, output, dtype_name(skip_sum.dtype))
+    native_products = products if computed_by == "C++" else None
+    total: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
+        output, with_gradients, native_products, skip_sum, *head, target, weight
+    )
     return total
 
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, output: str, keep: bool, native: str | None, skip_sum: Tensor, *rest: Tensor) -> Tensor:
-        *head, target, weight = rest
-        wanted = [keep and asked for asked in ctx.needs_input_grad[3 : 4 + len(head)]]
+    def forward(
+        ctx: Any, output: str, with_gradients: bool, native_products: str | None, skip_sum: Tensor, *tensors: Tensor
+    ) -> Tensor:
+        *head, target, weight = tensors
+        needed = [with_gradients and needs_grad for needs_grad in ctx.needs_input_grad[3 : 4 + len(head)]]
         flat, targets, weights = skip_sum.detach().flatten(0, 1), target.flatten(), weight.flatten()
-        if native is None:
-            total, gradients = _in_pieces(output, flat, head, targets, weights, wanted)
+        if native_products is None:
+            total, gradients = _in_pieces(output, flat, head, targets, weights, needed)
         else:
-            total, gradients = head_cpu.loss(flat, head, targets, weights, native, wanted)
+            total, gradients = head_cpu.loss(flat, head, targets, weights, native_products, needed)
         ctx.shape = skip_sum.shape
         ctx.save_for_backward(*gradients)
         return total
@@ -58,34 +68,34 @@ class _HeadLoss(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         one = grad.device.type == "cpu" and float(grad) == 1  # the usual case needs no copy
-        made = [each if each is None or one else each * grad.to(each.dtype) for each in ctx.saved_tensors]
-        skip_gradient = None if made[0] is None else made[0].view(ctx.shape)
-        return None, None, None, skip_gradient, *made[1:], None, None
+        scaled = [each if each is None or one else each * grad.to(each.dtype) for each in ctx.saved_tensors]
+        skip_gradient = None if scaled[0] is None else scaled[0].view(ctx.shape)
+        return None, None, None, skip_gradient, *scaled[1:], None, None
 
 
 def _in_pieces(
-    output: str, flat: Tensor, head: Sequence[Tensor], targets: Tensor, weights: Tensor, wanted: Sequence[bool]
+    output: str, flat: Tensor, head: Sequence[Tensor], targets: Tensor, weights: Tensor, needed: Sequence[bool]
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """The loss, and the gradients of the skip sum [N, S] and the head where wanted, by PyTorch."""
+    """The loss, and the gradients of the skip sum [N, S] and the head where needed, by PyTorch."""
     rows = ROWS.get(flat.device.type, MOST_ROWS)
     total = torch.zeros((), dtype=torch.float64 if flat.dtype == torch.float64 else torch.float32, device=flat.device)
-    parameters = [p.detach().requires_grad_(asked) for p, asked in zip(head, wanted[1:], strict=True)]
-    gradients = [torch.zeros_like(p) if asked else None for p, asked in zip(head, wanted[1:], strict=True)]
-    skip_gradient = torch.empty_like(flat) if wanted[0] else None
+    parameters = [p.detach().requires_grad_(is_needed) for p, is_needed in zip(head, needed[1:], strict=True)]
+    gradients = [torch.zeros_like(p) if p.requires_grad else None for p in parameters]
+    skip_gradient = torch.empty_like(flat) if needed[0] else None
     for first in range(0, flat.shape[0], rows):
-        here = slice(first, first + rows)
-        with torch.set_grad_enabled(any(wanted)):
-            part = flat[here].requires_grad_(wanted[0])
-            out = reference.head(part, *parameters)
-            nats = (negative_log_likelihood(output, out, targets[here]) * weights[here]).sum()
+        piece = slice(first, first + rows)
+        with torch.set_grad_enabled(any(needed)):
+            skip_piece = flat[piece].requires_grad_(needed[0])
+            out = reference.head(skip_piece, *parameters)
+            nats = (negative_log_likelihood(output, out, targets[piece]) * weights[piece]).sum()
         total += nats.detach()
-        asked = [each for each in (part, *parameters) if each.requires_grad]
-        if not asked:
+        leaves = [each for each in (skip_piece, *parameters) if each.requires_grad]
+        if not leaves:
             continue
-        made = iter(torch.autograd.grad(nats, asked))
+        of_piece = iter(torch.autograd.grad(nats, leaves))
         if skip_gradient is not None:
-            skip_gradient[here] = next(made)
+            skip_gradient[piece] = next(of_piece)
         for gradient in gradients:
             if gradient is not None:
-                gradient += next(made)
+                gradient += next(of_piece)
     return total, [skip_gradient, *gradients]

@@ -1,4 +1,4 @@
-"""The head and its categorical loss in C++ (csrc/cpu/head_loss.cpp), with all gradients."""
+"""The head and its categorical loss in C++ (csrc/cpu), with all gradients."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..runtime import library
 from . import buffers
 
@@ -17,25 +18,30 @@ def loss(
     target: Tensor,
     weight: Tensor,
     products: str,
-    wanted: Sequence[bool],
+    needed: Sequence[bool],
     instruction_set: str | None = None,
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """skip_sum [N, S], head as the last arguments of `reference.head`, target [N], weight [N], all float32 but the
-    target -> the weighted sum of nats, and the gradients of the skip sum and the head where wanted.
+    """skip_sum [N, S] and head, as the last arguments of `reference.head`, float32; target [N], weight [N]
+    -> the weighted sum of nats, and the gradients of the skip sum and the head where needed.
     """
     inputs = [each.detach().contiguous() for each in (skip_sum, *head)]
-    rows = {"targets": target.contiguous(), "weights": weight.detach().contiguous()}
-    made = [buffers.empty(each.shape) if asked else None for each, asked in zip(inputs, wanted, strict=True)]
+    for tensor in inputs:
+        if tensor.dtype != torch.float32:
+            raise InputError(f"the head in C++ takes a skip sum and weights of float32, got {tensor.dtype}.")
+    rows = {"targets": target.contiguous(), "weights": weight.detach().float().contiguous()}
+    gradients = [
+        buffers.empty(each.shape) if is_needed else None for each, is_needed in zip(inputs, needed, strict=True)
+    ]
     if not skip_sum.numel():
-        return torch.zeros(()), [each if each is None else each.zero_() for each in made]
+        return torch.zeros(()), [each if each is None else each.zero_() for each in gradients]
     names = ("skip_sum", *library.HEAD_WEIGHTS)
     nats = library.head_loss(
         {"rows": len(skip_sum), "skip": head[0].shape[0], "head": head[0].shape[1], "outputs": head[2].shape[1]},
-        {name: None if each is None else each.data_ptr() for name, each in zip(names, made, strict=True)},
+        {name: None if each is None else each.data_ptr() for name, each in zip(names, gradients, strict=True)},
         products,
         torch.get_num_threads(),
         instruction_set,
         **{name: each.data_ptr() for name, each in zip(names, inputs, strict=True)},
         **{name: each.data_ptr() for name, each in rows.items()},
     )
-    return torch.tensor(nats, dtype=torch.float32), made
+    return torch.tensor(nats, dtype=torch.float32), gradients

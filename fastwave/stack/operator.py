@@ -1,7 +1,13 @@
 """`fastwave::residual_stack`: all residual layers as one operator with a backward of its own, on any training backend.
 
-Equivalent to `reference.residual_stack` without history. Where autograd keeps four tensors a layer, it keeps the input
-of each layer, and z too unless `recompute`.
+Equivalent to `reference.residual_stack` without history. Autograd would save four tensors a layer for the backward
+pass. The operator saves the input of each layer, and the backend's activations beside it unless `recompute`: z in
+Triton, tanh and sigmoid in C++, nothing in plain PyTorch. Each backend is a module with three functions:
+
+forward(x, weights, condition, dilations, products, recompute) -> skip sum, layer_inputs, activations
+backward(grad, layer_inputs, activations, weights, condition, dilations, products, needed)
+    -> the gradients of the tensors that `needed` names, by those names
+saved(sizes, dtype, products, recompute) -> shape and dtype of layer_inputs and of activations; dtype is that of x
 """
 
 from __future__ import annotations
@@ -14,21 +20,18 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..reference import StackWeights
+from .sizes import StackSizes
 
-DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64"}
+DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64", torch.float16: "float16"}
+TENSORS = ("x", *StackWeights._fields[:-1], "condition", "condition_weight")  # in the order of the operator's schema
 
 
 def residual_stack(
     x: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
+    weights: StackWeights,
     dilations: Sequence[int],
     condition: Tensor | None = None,
-    condition_weight: Tensor | None = None,
     *,
     backend: str,
     recompute: bool = False,
@@ -37,159 +40,165 @@ def residual_stack(
 
     Products are of the dtype of x, or of bfloat16 under autocast to it; sums are float32 at least.
     """
-    _check(x, dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias, dilations)
-    _check_condition(x, dilated_weight, condition, condition_weight)
+    _check(x, weights, dilations)
+    _check_condition(x, weights, condition)
+    condition_weight = weights.condition_weight
     if condition is None:
         condition_weight = None
     elif condition.dtype != x.dtype:  # features may come as they were stored
         condition = condition.to(x.dtype)
     skip_sum: Tensor = torch.ops.fastwave.residual_stack(
-        x, dilated_weight, dilated_bias, residual_weight, residual_bias, skip_weight, skip_bias,
-        condition, condition_weight, list(dilations), backend, products_of(x), recompute,
-    )[0]  # fmt: skip
+        x, *weights[:-1], condition, condition_weight, list(dilations), backend, products_of(x), recompute
+    )[0]
     return skip_sum
 
 
 def products_of(x: Tensor) -> str:
     """The type of the multiplicands for this x, here and now: autocast and torch's switch for tf32 have a say."""
-    kind = x.device.type
-    if x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
-        return DTYPES.get(torch.get_autocast_dtype(kind), str(torch.get_autocast_dtype(kind)))
-    if x.dtype == torch.float32 and kind == "cuda" and torch.backends.cuda.matmul.allow_tf32:
+    device = x.device.type
+    if x.dtype == torch.float32 and torch.is_autocast_enabled(device):
+        return dtype_name(torch.get_autocast_dtype(device))
+    if x.dtype == torch.float32 and device == "cuda" and torch.backends.cuda.matmul.allow_tf32:
         return "tf32"
-    return DTYPES.get(x.dtype, str(x.dtype))
+    return dtype_name(x.dtype)
 
 
-def _kernels(backend: str) -> ModuleType:
+def dtype_name(dtype: torch.dtype) -> str:
+    """Its name in the tables of `runtime.dispatch`."""
+    return DTYPES.get(dtype, str(dtype))
+
+
+def kernels(backend: str) -> ModuleType:
+    """The module of a backend, with the functions that the top of this file lists."""
     if backend == "cpu":
-        from . import cpu as kernels
+        from . import cpu as module
     elif backend == "triton":
-        from ..kernels import residual_layer as kernels  # type: ignore[no-redef]
+        from ..kernels import residual_stack as module  # type: ignore[no-redef]
     elif backend == "reference":
-        from . import eager as kernels  # type: ignore[no-redef]
+        from . import eager as module  # type: ignore[no-redef]
     else:
         raise InputError(f"backend {backend!r} has no residual stack; choose reference, cpu or triton.")
-    return kernels
+    return module
 
 
-_TENSORS = (
-    "Tensor dilated_weight, Tensor dilated_bias, Tensor residual_weight, Tensor residual_bias, Tensor skip_weight, "
-    "Tensor skip_bias, Tensor? condition, Tensor? condition_weight, int[] dilations, str backend, str products"
-)
+_OPTIONAL = ("condition", "condition_weight")
+_TENSORS = ", ".join(f"Tensor{'?' if name in _OPTIONAL else ''} {name}" for name in TENSORS[1:])
+_OPTIONS = "int[] dilations, str backend, str products"
+
+
+def _weights_and_condition(tensors: Sequence[Any]) -> tuple[StackWeights, Tensor | None]:
+    """From the tensors of the schema that follow x."""
+    *always, condition, condition_weight = tensors
+    return StackWeights._make([*always, condition_weight]), condition
 
 
 @torch.library.custom_op(
     "fastwave::residual_stack",
     mutates_args=(),
-    schema=f"(Tensor x, {_TENSORS}, bool recompute) -> (Tensor, Tensor, Tensor)",
+    schema=f"(Tensor x, {_TENSORS}, {_OPTIONS}, bool recompute) -> (Tensor, Tensor, Tensor)",
 )
-def _forward(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """-> skip sum, and what backward reads: the streams and, unless `recompute`, the gates."""
-    *tensors, dilations, backend, products, recompute = given
-    made: tuple[Tensor, Tensor, Tensor] = _kernels(backend).forward(*tensors, dilations, products, recompute)
-    return made
+def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """-> skip sum, layer_inputs, activations"""
+    x, *tensors, dilations, backend, products, recompute = arguments
+    weights, condition = _weights_and_condition(tensors)
+    skip_sum, layer_inputs, activations = kernels(backend).forward(
+        x, weights, condition, dilations, products, recompute
+    )
+    return skip_sum, layer_inputs, activations
 
 
 @_forward.register_fake
-def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
-    x, _, _, _, _, skip_weight, *_, backend, products, recompute = given
-    batch, steps, _ = x.shape
-    layers, gate, skip = skip_weight.shape
-    kept = torch.bfloat16 if products == "bfloat16" else x.dtype
-    gates: dict[str, tuple[tuple[int, ...], torch.dtype]] = {  # z, or tanh and sigmoid, of which it is the product
-        "reference": ((layers, batch, steps, gate), kept),
-        "triton": ((batch, steps, layers * gate), kept),
-        "cpu": ((layers, batch, steps, 2, gate), torch.int16 if kept == torch.bfloat16 else kept),
-    }
-    shape, kind = gates[backend]
-    return (
-        x.new_empty(batch, steps, skip),
-        x.new_empty(layers, *x.shape, dtype=kept),
-        x.new_empty(0 if recompute else shape, dtype=kind),
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    x, *tensors, _, backend, products, recompute = arguments
+    sizes = StackSizes.of(x.shape[:2], _weights_and_condition(tensors)[0])
+    layer_inputs, activations = (
+        x.new_empty(shape, dtype=dtype) for shape, dtype in kernels(backend).saved(sizes, x.dtype, products, recompute)
     )
+    return x.new_empty(sizes.batch, sizes.time, sizes.skip), layer_inputs, activations
 
 
 @torch.library.custom_op(
     "fastwave::residual_stack_backward",
     mutates_args=(),
-    schema=f"(Tensor grad, Tensor streams, Tensor gates, {_TENSORS}, bool[] wanted) -> Tensor[]",
+    schema=f"(Tensor grad, Tensor layer_inputs, Tensor activations, {_TENSORS}, {_OPTIONS}, bool[] needed) -> Tensor[]",
 )
-def _backward(*given: Any) -> list[Tensor]:
-    """-> nine gradients, of x and of the eight tensors in their order; empty where not wanted."""
-    *tensors, dilations, backend, products, wanted = given
-    return list(_kernels(backend).backward(*tensors, dilations, products, wanted))
+def _backward(*arguments: Any) -> list[Tensor]:
+    """-> the gradients of TENSORS in their order; empty where not needed."""
+    grad, layer_inputs, activations, *tensors, dilations, backend, products, needed = arguments
+    weights, condition = _weights_and_condition(tensors)
+    names = {name for name, is_needed in zip(TENSORS, needed, strict=True) if is_needed}
+    gradients = kernels(backend).backward(
+        grad, layer_inputs, activations, weights, condition, dilations, products, names
+    )
+    return [gradients[name] if name in gradients else grad.new_empty(0) for name in TENSORS]
 
 
 @_backward.register_fake
-def _(*given: Any) -> list[Tensor]:
-    grad, streams, _, *tensors, _, _, _, wanted = given
-    x = grad.new_empty(streams.shape[1:])
+def _(*arguments: Any) -> list[Tensor]:
+    grad, layer_inputs, _, *tensors, _, _, _, needed = arguments
+    x = grad.new_empty(layer_inputs.shape[1:])
     return [
-        torch.empty_like(tensor) if asked and tensor is not None else grad.new_empty(0)
-        for tensor, asked in zip((x, *tensors), wanted, strict=True)
+        torch.empty_like(tensor) if is_needed and tensor is not None else grad.new_empty(0)
+        for tensor, is_needed in zip((x, *tensors), needed, strict=True)
     ]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    _, *tensors, dilations, backend, products, _ = inputs
-    ctx.how = (dilations, backend, products)
-    ctx.save_for_backward(output[1], output[2], *tensors)
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    _, *tensors, ctx.dilations, ctx.backend, ctx.products, _ = inputs
+    _, layer_inputs, activations = output
+    ctx.save_for_backward(layer_inputs, activations, *tensors)
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    wanted = list(ctx.needs_input_grad[:9])
+    no_gradients = (None,) * 4  # of the arguments that are no tensors
+    needed = list(ctx.needs_input_grad[: len(TENSORS)])
     if grad is None:
-        return (None,) * 13
-    made = torch.ops.fastwave.residual_stack_backward(grad, *ctx.saved_tensors, *ctx.how, wanted)
-    return (*(each if asked else None for each, asked in zip(made, wanted, strict=True)), None, None, None, None)
+        return (None,) * len(TENSORS) + no_gradients
+    gradients = torch.ops.fastwave.residual_stack_backward(
+        grad, *ctx.saved_tensors, ctx.dilations, ctx.backend, ctx.products, needed
+    )
+    return (*(each if is_needed else None for each, is_needed in zip(gradients, needed, strict=True)), *no_gradients)
 
 
-_forward.register_autograd(_differentiate, setup_context=_keep)
+_forward.register_autograd(_differentiate, setup_context=_save_for_backward)
 
 
-def _check(
-    x: Tensor,
-    dilated_weight: Tensor,
-    dilated_bias: Tensor,
-    residual_weight: Tensor,
-    residual_bias: Tensor,
-    skip_weight: Tensor,
-    skip_bias: Tensor,
-    dilations: Sequence[int],
-) -> None:
+def _check(x: Tensor, weights: StackWeights, dilations: Sequence[int]) -> None:
+    dilated_weight = weights.dilated_weight
     if dilated_weight.dim() != 4 or dilated_weight.shape[1] < 2 or dilated_weight.shape[3] % 2:
         raise InputError(f"dilated_weight must be [L, K, R, 2G] with K >= 2, got {list(dilated_weight.shape)}.")
-    layers, _, r, sums = dilated_weight.shape
-    skip = skip_weight.shape[-1]
+    layers, _, residual, both_halves = dilated_weight.shape
+    gate, skip = both_halves // 2, weights.skip_weight.shape[-1]
     expected = {
-        "x": (x, (*x.shape[:2], r)),
-        "dilated_bias": (dilated_bias, (layers, sums)),
-        "residual_weight": (residual_weight, (layers - 1, sums // 2, r)),
-        "residual_bias": (residual_bias, (layers - 1, r)),
-        "skip_weight": (skip_weight, (layers, sums // 2, skip)),
-        "skip_bias": (skip_bias, (skip,)),
+        "dilated_bias": (layers, both_halves),
+        "residual_weight": (layers - 1, gate, residual),
+        "residual_bias": (layers - 1, residual),
+        "skip_weight": (layers, gate, skip),
+        "skip_bias": (skip,),
+        "dilated_weight": dilated_weight.shape,
     }
-    for name, (tensor, shape) in expected.items():
-        _same(name, tensor, shape, x)
-    _same("dilated_weight", dilated_weight, dilated_weight.shape, x)
+    _check_tensor("x", x, (*x.shape[:2], residual), x)
+    for name, shape in expected.items():
+        _check_tensor(name, getattr(weights, name), shape, x)
     if len(dilations) != layers or any(dilation < 1 for dilation in dilations):
         raise InputError(f"dilations must be {layers} positive integers, one a layer, got {list(dilations)}.")
 
 
-def _check_condition(x: Tensor, dilated_weight: Tensor, condition: Tensor | None, weight: Tensor | None) -> None:
+def _check_condition(x: Tensor, weights: StackWeights, condition: Tensor | None) -> None:
+    weight = weights.condition_weight
     if condition is None:
         return
     if weight is None:
         raise InputError("a condition needs condition_weight, [L, C, 2G].")
     if condition.dim() != 3:
         raise InputError(f"condition must be [B, T, C], got {list(condition.shape)}.")
-    layers, sums = dilated_weight.shape[0], dilated_weight.shape[3]
-    _same("condition", condition, (*x.shape[:2], weight.shape[1]), x)
-    _same("condition_weight", weight, (layers, condition.shape[2], sums), x)
+    layers, both_halves = weights.dilated_weight.shape[0], weights.dilated_weight.shape[3]
+    _check_tensor("condition", condition, (*x.shape[:2], weight.shape[1]), x)
+    _check_tensor("condition_weight", weight, (layers, condition.shape[2], both_halves), x)
 
 
-def _same(name: str, tensor: Tensor, shape: Sequence[int], x: Tensor) -> None:
+def _check_tensor(name: str, tensor: Tensor, shape: Sequence[int], x: Tensor) -> None:
     if tensor.dim() != len(shape) or tuple(tensor.shape) != tuple(shape):
         raise InputError(f"{name} must be {list(shape)}, got {list(tensor.shape)}.")
     if tensor.device != x.device:

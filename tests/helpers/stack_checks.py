@@ -8,7 +8,10 @@ import math
 import torch
 
 from fastwave import reference
+from fastwave.reference import StackWeights
 from fastwave.stack import buffers
+from fastwave.stack.operator import TENSORS
+from fastwave.stack.sizes import StackSizes
 from tolerances import assert_as_close_as_eager
 
 # dtype of x and the weights, dtype of the products; the last is a training step under autocast
@@ -51,7 +54,7 @@ def preset_case(preset, steps: int) -> Case:
 
 
 def inputs(case: Case, dtype: torch.dtype, device: str = "cpu") -> tuple[list[torch.Tensor | None], torch.Tensor]:
-    """The nine tensors in the order of `forward`, and a gradient of the skip sum."""
+    """The nine tensors in the order of TENSORS, and a gradient of the skip sum."""
     generator = torch.Generator().manual_seed(7)
 
     def draw(*shape, scale=1.0):
@@ -73,20 +76,41 @@ def inputs(case: Case, dtype: torch.dtype, device: str = "cpu") -> tuple[list[to
     return tensors, draw(B, T, S)
 
 
+def split(tensors):
+    """The nine tensors -> x, the weights, the condition, as `forward` takes them."""
+    x, *always, condition, condition_weight = tensors
+    return x, StackWeights(*always, condition_weight), condition
+
+
 def by_autograd(tensors, grad, dilations, autocast=False):
     """Skip sum and the gradients of all nine by the reference; None for an absent one."""
     leaves = [None if each is None else each.detach().clone().requires_grad_() for each in tensors]
     with torch.autocast(grad.device.type, dtype=torch.bfloat16, enabled=autocast):
-        skip_sum, _ = reference.residual_stack(*leaves[:7], dilations, *leaves[7:])
+        x, weights, condition = split(leaves)
+        skip_sum, _ = reference.residual_stack(x, weights, dilations, condition)
     present = [leaf for leaf in leaves if leaf is not None and leaf.numel()]
-    found = iter(torch.autograd.grad(skip_sum, present, grad.to(skip_sum.dtype)))
-    return skip_sum.detach(), [None if leaf is None or not leaf.numel() else next(found) for leaf in leaves]
+    gradients = iter(torch.autograd.grad(skip_sum, present, grad.to(skip_sum.dtype)))
+    return skip_sum.detach(), [None if leaf is None or not leaf.numel() else next(gradients) for leaf in leaves]
 
 
-def by_kernels(kernels, tensors, grad, dilations, products, recompute=False, wanted=(True,) * 9):
-    """The same by the kernels."""
-    skip_sum, streams, gates = kernels.forward(*tensors, dilations, products, recompute)
-    return skip_sum, kernels.backward(grad, streams, gates, *tensors[1:], dilations, products, wanted)
+def by_kernels(kernels, tensors, grad, dilations, products, recompute=False, needed=TENSORS):
+    """The same by the kernels; empty for an absent one and for one not needed."""
+    x, weights, condition = split(tensors)
+    skip_sum, *saved = kernels.forward(x, weights, condition, dilations, products, recompute)
+    gradients = kernels.backward(grad, *saved, weights, condition, dilations, products, needed)
+    return skip_sum, [gradients[name] if name in gradients else grad.new_empty(0) for name in TENSORS]
+
+
+def check_saved(kernels, case: Case, mode: str, recompute: bool) -> None:
+    """Fail unless `forward` saves what `saved` says, in shape and dtype."""
+    dtype, products = MODES[mode]
+    x, weights, condition = split(inputs(case, dtype)[0])
+    _, *tensors = kernels.forward(x, weights, condition, case.dilations, products, recompute)
+    sizes = StackSizes.of(x.shape[:2], weights)
+    assert sizes == (case.B, case.T, case.R, case.G, case.S, case.C, case.K, len(case.dilations))
+    assert [(tuple(each.shape), each.dtype) for each in tensors] == list(
+        kernels.saved(sizes, dtype, products, recompute)
+    )
 
 
 def judge(kernels, case: Case, mode: str, recompute: bool = False, device: str = "cpu") -> None:
@@ -99,7 +123,7 @@ def judge(kernels, case: Case, mode: str, recompute: bool = False, device: str =
     eager, eager_gradients = by_autograd(tensors, grad, case.dilations, mode == "autocast")
     assert_as_close_as_eager(skip_sum, eager.to(dtype), exact)
     for name, actual, near, measure, like in zip(
-        kernels.NAMES, gradients, eager_gradients, exact_gradients, tensors, strict=True
+        TENSORS, gradients, eager_gradients, exact_gradients, tensors, strict=True
     ):
         if measure is None:
             assert not actual.numel(), name
@@ -117,4 +141,4 @@ def fill_with_nan(monkeypatch) -> None:
         return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
 
     monkeypatch.setattr(torch, "empty", filled)
-    monkeypatch.setattr(buffers, "LEAST", math.inf)  # no memory from elsewhere
+    monkeypatch.setattr(buffers, "SMALLEST", math.inf)  # no memory from elsewhere

@@ -7,7 +7,7 @@ from fastwave import InputError
 from fastwave.config import PRESETS, WaveNetConfig
 from fastwave.runtime import library
 from fastwave.stack import cpu as cpu_stack
-from stack_checks import CASES, MODES, Case, by_kernels, fill_with_nan, inputs, judge, preset_case
+from stack_checks import CASES, MODES, Case, by_kernels, fill_with_nan, inputs, judge, preset_case, split
 
 ISAS = library.cpu_features().instruction_sets
 MORE = {  # beyond what an interpreter has time for: tiles of 192 and 96 rows, and parts of several tiles
@@ -19,8 +19,6 @@ MORE = {  # beyond what an interpreter has time for: tiles of 192 and 96 rows, a
 
 class Kernels:
     """cpu_stack with products on one instruction set."""
-
-    NAMES = ("x", *library.STACK_WEIGHTS[:6], "condition", "condition_weight")
 
     def __init__(self, isa):
         self.isa = isa
@@ -78,26 +76,26 @@ def test_inputs_need_not_be_contiguous(isa, products):
 def test_a_future_sample_changes_nothing_before_it():
     case = Case(1, 400, 6, 9, 20, 0, 2, (1, 8, 300))
     tensors, _ = inputs(case, torch.float32)
-    before, *_ = Kernels(None).forward(*tensors, case.dilations, "float32", True)
+    before, *_ = Kernels(None).forward(*split(tensors), case.dilations, "float32", True)
     tensors[0][0, 250:] += 1
-    after, *_ = Kernels(None).forward(*tensors, case.dilations, "float32", True)
+    after, *_ = Kernels(None).forward(*split(tensors), case.dilations, "float32", True)
     assert torch.equal(before[:, :250], after[:, :250])
     assert not torch.equal(before[:, 250], after[:, 250])
 
 
-def test_a_nan_is_passed_on_to_all_that_hears_it():
+def test_a_nan_reaches_every_sample_that_sees_it():
     case = Case(1, 60, 6, 9, 20, 0, 2, (1, 8))
     tensors, grad = inputs(case, torch.float32)
     tensors[0][0, 30, 2] = float("nan")
     for isa in ISAS:
         for products in ("float32", "bfloat16"):
             skip_sum, gradients = by_kernels(Kernels(isa), tensors, grad, case.dilations, products)
-            hears = skip_sum[0].isnan().any(-1).nonzero().flatten().tolist()
-            assert hears == [30, 31, 38, 39], (isa, products)
+            reached = skip_sum[0].isnan().any(-1).nonzero().flatten().tolist()
+            assert reached == [30, 31, 38, 39], (isa, products)
             assert gradients[1].isnan().any()
 
 
-def test_nothing_of_no_steps_or_no_batch():
+def test_no_steps_or_no_batch_give_empty_results_and_zero_gradients():
     case = Case(1, 4, 3, 2, 4, 0, 2, (1, 2))
     tensors, _ = inputs(case, torch.float32)
     for shape in ((1, 0, 3), (0, 4, 3)):
@@ -110,6 +108,6 @@ def test_nothing_of_no_steps_or_no_batch():
 def test_the_library_refuses_what_makes_no_sense():
     sizes = dict.fromkeys(("batch", "time", "residual", "gate", "skip", "layers"), 1) | {"condition": 0, "taps": 2}
     with pytest.raises(InputError, match="taps is 1, it must be 2"):
-        library.ResidualStack({**sizes, "taps": 1}, [1], "float32", 1, None).forward(8, input=8, streams=8)
+        library.ResidualStack({**sizes, "taps": 1}, [1], "float32", 1, None).forward(8, input=8, layer_inputs=8)
     with pytest.raises(InputError, match="'float64' is not known"):
         library.ResidualStack(sizes, [1], "float64", 1, None)

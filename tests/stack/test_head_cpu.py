@@ -44,8 +44,8 @@ def by_autograd(tensors, target, weight):
     return loss.detach(), torch.autograd.grad(loss, leaves)
 
 
-def by_kernels(tensors, target, weight, isa, products="float32", wanted=(True,) * 5):
-    return head_cpu.loss(tensors[0], tensors[1:], target, weight, products, wanted, isa)
+def by_kernels(tensors, target, weight, isa, products="float32", needed=(True,) * 5):
+    return head_cpu.loss(tensors[0], tensors[1:], target, weight, products, needed, isa)
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -54,9 +54,9 @@ def test_loss_and_every_gradient_are_as_close_as_eager(isa, name):
     tensors, target, weight = draw(*SIZES[name])
     exact_loss, exact = by_autograd([each.double() for each in tensors], target, weight.double())
     eager_loss, eager = by_autograd(tensors, target, weight)
-    loss, made = by_kernels(tensors, target, weight, isa)
+    loss, gradients = by_kernels(tensors, target, weight, isa)
     assert_as_close_as_eager(loss, eager_loss, exact_loss)
-    for each, a, b, c in zip(NAMES, made, eager, exact, strict=True):
+    for each, a, b, c in zip(NAMES, gradients, eager, exact, strict=True):
         assert_as_close_as_eager(a, b, c, f"gradient of {each}")
 
 
@@ -66,9 +66,9 @@ def test_bfloat16_products_are_as_close_as_under_autocast(isa):
     exact_loss, exact = by_autograd([each.double() for each in tensors], target, weight.double())
     with torch.autocast("cpu", dtype=torch.bfloat16):
         eager_loss, eager = by_autograd(tensors, target, weight)
-    loss, made = by_kernels(tensors, target, weight, isa, "bfloat16")
+    loss, gradients = by_kernels(tensors, target, weight, isa, "bfloat16")
     assert_as_close_as_eager(loss, eager_loss, exact_loss)
-    for a, b, c in zip(made, eager, exact, strict=True):
+    for a, b, c in zip(gradients, eager, exact, strict=True):
         assert_as_close_as_eager(a, b, c)
 
 
@@ -76,15 +76,15 @@ def test_bfloat16_products_are_as_close_as_under_autocast(isa):
 @pytest.mark.parametrize("isa", ISAS)
 def test_any_number_of_threads_and_any_choice_of_gradients_give_the_same_bits(isa, products):
     tensors, target, weight = draw(5000, 20, 17, 30)
-    loss, made = by_kernels(tensors, target, weight, isa, products)
+    loss, gradients = by_kernels(tensors, target, weight, isa, products)
     try:
         for threads in (2, 3):
             torch.set_num_threads(threads)
             for left_out in range(6):
-                wanted = [left_out != i for i in range(5)]
-                again_loss, again = by_kernels(tensors, target, weight, isa, products, wanted)
+                needed = [left_out != i for i in range(5)]
+                again_loss, again = by_kernels(tensors, target, weight, isa, products, needed)
                 assert torch.equal(loss, again_loss)
-                assert all(b is None if i == left_out else torch.equal(made[i], b) for i, b in enumerate(again))
+                assert all(b is None if i == left_out else torch.equal(gradients[i], b) for i, b in enumerate(again))
     finally:
         torch.set_num_threads(1)
 
@@ -95,7 +95,7 @@ def test_without_gradients_the_loss_is_the_same_and_inputs_need_not_be_contiguou
     strided = [each.t().contiguous().t() if each.dim() == 2 else each.repeat_interleave(2)[::2] for each in tensors]
     every_other = [each.repeat_interleave(2)[::2] for each in (target, weight)]
     loss, _ = by_kernels(tensors, target, weight, isa)
-    alone, none = by_kernels(strided, *every_other, isa, wanted=(False,) * 5)
+    alone, none = by_kernels(strided, *every_other, isa, needed=(False,) * 5)
     assert torch.equal(loss, alone) and none == [None] * 5
 
 
@@ -105,8 +105,8 @@ def test_a_nan_reaches_the_loss_and_the_gradients(isa, products):
     for where in range(5):
         tensors, target, weight = draw(20, 5, 6, 7)
         tensors[where].view(-1)[1] = float("nan")
-        loss, made = by_kernels(tensors, target, weight, isa, products)
-        assert loss.isnan() and made[1].isnan().any() and made[3].isnan().any(), NAMES[where]
+        loss, gradients = by_kernels(tensors, target, weight, isa, products)
+        assert loss.isnan() and gradients[1].isnan().any() and gradients[3].isnan().any(), NAMES[where]
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -115,16 +115,16 @@ def test_logits_far_apart_do_not_overflow(isa):
     tensors[3] *= 1000
     exact_loss, exact = by_autograd([each.double() for each in tensors], target, weight.double())
     eager_loss, eager = by_autograd(tensors, target, weight)
-    loss, made = by_kernels(tensors, target, weight, isa)
+    loss, gradients = by_kernels(tensors, target, weight, isa)
     assert_as_close_as_eager(loss, eager_loss, exact_loss)
-    for a, b, c in zip(made, eager, exact, strict=True):
+    for a, b, c in zip(gradients, eager, exact, strict=True):
         assert_as_close_as_eager(a, b, c)
 
 
 def test_no_rows_are_no_loss():
     tensors, target, weight = draw(1, 5, 6, 7)
-    loss, made = by_kernels([tensors[0][:0], *tensors[1:]], target[:0], weight[:0], None)
-    assert loss == 0 and not any(each.any() for each in made)
+    loss, gradients = by_kernels([tensors[0][:0], *tensors[1:]], target[:0], weight[:0], None)
+    assert loss == 0 and not any(each.any() for each in gradients)
 
 
 def test_a_target_that_is_no_class_is_refused():
@@ -141,8 +141,8 @@ def test_a_model_on_the_cpu_backend_takes_it_and_learns_the_same(monkeypatch, au
     )
     tokens = torch.randint(256, (2, 90), generator=torch.Generator().manual_seed(2))
     calls = []
-    plain = head_cpu.loss
-    monkeypatch.setattr(head_cpu, "loss", lambda *given: calls.append(given[4]) or plain(*given))
+    original = head_cpu.loss
+    monkeypatch.setattr(head_cpu, "loss", lambda *arguments: calls.append(arguments[4]) or original(*arguments))
 
     def gradients(backend, dtype):
         model = WaveNet(config, backend=backend)

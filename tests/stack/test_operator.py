@@ -6,10 +6,9 @@ import torch.distributed as distributed
 from torch.utils.checkpoint import checkpoint
 
 from fastwave import BackendUnavailable, InputError, WaveNet
-from fastwave.distributions import negative_log_likelihood
-from fastwave.stack import operator
+from fastwave.stack import eager, operator
 from shapes import CONFIGS, make_condition, make_model, make_tokens
-from stack_checks import Case, by_autograd, inputs
+from stack_checks import MODES, Case, by_autograd, check_saved, inputs, split
 from tolerances import assert_as_close_as_eager, assert_exact
 
 BACKENDS = ("reference", "cpu")
@@ -19,13 +18,14 @@ ONE = Case(1, 4, 3, 2, 4, 0, 2, (7,))
 
 
 def call(tensors, dilations, backend, recompute=False):
-    return operator.residual_stack(*tensors[:7], dilations, *tensors[7:], backend=backend, recompute=recompute)
+    x, weights, condition = split(tensors)
+    return operator.residual_stack(x, weights, dilations, condition, backend=backend, recompute=recompute)
 
 
-def leaves(tensors, wanted=(True,) * 9):
+def leaves(tensors, needed=(True,) * 9):
     return [
-        None if each is None else each.detach().clone().requires_grad_(asked)
-        for each, asked in zip(tensors, wanted, strict=True)
+        None if each is None else each.detach().clone().requires_grad_(is_needed)
+        for each, is_needed in zip(tensors, needed, strict=True)
     ]
 
 
@@ -36,9 +36,9 @@ def test_gradcheck_in_float64(case, recompute):
     tensors, _ = inputs(small, torch.float64)
     present = [index for index, each in enumerate(tensors) if each is not None and each.numel()]
 
-    def function(*given):
+    def function(*arguments):
         whole = list(tensors)
-        for index, each in zip(present, given, strict=True):
+        for index, each in zip(present, arguments, strict=True):
             whole[index] = each
         return call(whole, small.dilations, "reference", recompute)
 
@@ -50,11 +50,11 @@ def test_gradcheck_in_float64(case, recompute):
 def test_the_written_out_backward_is_that_of_autograd(case, recompute):
     tensors, grad = inputs(case, torch.float64)
     skip_sum, gradients = by_autograd(tensors, grad, case.dilations)
-    own = leaves(tensors)
-    out = call(own, case.dilations, "reference", recompute)
+    inputs_of_operator = leaves(tensors)
+    out = call(inputs_of_operator, case.dilations, "reference", recompute)
     out.backward(grad)
     assert_exact(out.detach(), skip_sum)
-    for leaf, expected in zip(own, gradients, strict=True):
+    for leaf, expected in zip(inputs_of_operator, gradients, strict=True):
         if expected is not None:
             assert_exact(leaf.grad, expected)
 
@@ -68,17 +68,55 @@ def test_opcheck(case, recompute, backend):
     products = str(dtype).removeprefix("torch.")
     arguments = (*leaves(tensors), list(case.dilations), backend, products, recompute)
     torch.library.opcheck(torch.ops.fastwave.residual_stack, arguments)
-    _, streams, gates = torch.ops.fastwave.residual_stack(*arguments)
+    _, *saved = torch.ops.fastwave.residual_stack(*arguments)
+    layer_inputs, activations = (each.detach() for each in saved)
     grad = torch.randn(2, 19, 6, dtype=dtype)
-    wanted = [True, False] * 4 + [True]
+    needed = [True, False] * 4 + [True]
     torch.library.opcheck(
         torch.ops.fastwave.residual_stack_backward,
-        (grad, streams.detach(), gates.detach(), *tensors[1:], list(case.dilations), backend, products, wanted),
+        (grad, layer_inputs, activations, *tensors[1:], list(case.dilations), backend, products, needed),
     )
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_only_the_gradients_asked_for_are_made(backend):
+def test_each_backend_saves_what_it_says(backend, mode, recompute):
+    check_saved(operator.kernels(backend), CASE, mode, recompute)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_under_autocast_the_fake_operator_returns_what_the_real_one_does(backend, recompute):
+    tensors, _ = inputs(CASE, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        products = operator.products_of(tensors[0])
+        options = (list(CASE.dilations), backend, products, recompute)
+        real = torch.ops.fastwave.residual_stack(*tensors, *options)
+        fake = torch.ops.fastwave.residual_stack(*(each.to("meta") for each in tensors), *options)
+    assert [(each.shape, each.dtype) for each in fake] == [(each.shape, each.dtype) for each in real]
+
+
+def test_plain_pytorch_saves_layer_inputs_alone():
+    tensors, _ = inputs(CASE, torch.float64)
+    x, weights, condition = split(tensors)
+    _, layer_inputs, activations = eager.forward(x, weights, condition, CASE.dilations, "float64", False)
+    assert layer_inputs.shape == (3, *x.shape) and torch.equal(layer_inputs[0], x) and not activations.numel()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_gradient_that_is_not_needed_is_not_returned(backend):
+    tensors, grad = inputs(CASE, torch.float32)
+    x, weights, condition = split(tensors)
+    kernels = operator.kernels(backend)
+    _, *saved = kernels.forward(x, weights, condition, CASE.dilations, "float32", False)
+    for needed in (set(), {"x"}, {"condition", "skip_bias"}, set(operator.TENSORS)):
+        gradients = kernels.backward(grad, *saved, weights, condition, CASE.dilations, "float32", needed)
+        assert set(gradients) == needed
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_only_the_gradients_that_are_needed_are_returned(backend):
     tensors, grad = inputs(CASE, torch.float32)
     everything = leaves(tensors)
     call(everything, CASE.dilations, backend).backward(grad)
@@ -97,9 +135,9 @@ def test_the_same_weights_may_be_used_twice(backend):
     other = torch.randn_like(tensors[0])
     twice, once = leaves(tensors), []
     for x in (tensors[0], other):
-        own = leaves([x, *tensors[1:]])
-        call(own, PLAIN.dilations, backend).backward(grad)
-        once.append(own)
+        copies = leaves([x, *tensors[1:]])
+        call(copies, PLAIN.dilations, backend).backward(grad)
+        once.append(copies)
     both = call(twice, PLAIN.dilations, backend) + call([other, *twice[1:]], PLAIN.dilations, backend)
     both.backward(grad)
     for index in range(1, 7):
@@ -111,7 +149,7 @@ def test_activation_checkpointing_gives_the_same_gradients(backend):
     tensors, grad = inputs(CASE, torch.float32)
     plain, checked = leaves(tensors), leaves(tensors)
     call(plain, CASE.dilations, backend).backward(grad)
-    out = checkpoint(lambda *given: call(given, CASE.dilations, backend), *checked, use_reentrant=False)
+    out = checkpoint(lambda *arguments: call(arguments, CASE.dilations, backend), *checked, use_reentrant=False)
     out.backward(grad)
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(plain, checked, strict=True))
 
@@ -121,8 +159,8 @@ def test_it_compiles_in_one_graph(backend):
     tensors, grad = inputs(CASE, torch.float32)
     plain, compiled = leaves(tensors), leaves(tensors)
 
-    def function(*given):
-        return torch.relu(call(given, CASE.dilations, backend))
+    def function(*arguments):
+        return torch.relu(call(arguments, CASE.dilations, backend))
 
     expected = function(*plain)
     expected.backward(grad)
@@ -133,19 +171,19 @@ def test_it_compiles_in_one_graph(backend):
         torch.testing.assert_close(b.grad, a.grad)
 
 
-def test_autocast_chooses_bfloat16_products_and_leaves_the_stream_in_float32():
+def test_autocast_chooses_bfloat16_products_and_leaves_x_in_float32():
     tensors, grad = inputs(CASE, torch.float32)
-    own = leaves(tensors)
+    copies = leaves(tensors)
     with torch.autocast("cpu", torch.bfloat16):
         assert operator.products_of(tensors[0]) == "bfloat16"
-        low = call(own, CASE.dilations, "cpu")
+        low = call(copies, CASE.dilations, "cpu")
     low.backward(grad)
-    assert low.dtype == torch.float32 and own[0].grad.dtype == torch.float32
+    assert low.dtype == torch.float32 and copies[0].grad.dtype == torch.float32
     exact, gradients = by_autograd([each.double() for each in tensors], grad.double(), CASE.dilations)
     eager, eager_gradients = by_autograd(tensors, grad, CASE.dilations, autocast=True)
-    assert not torch.equal(low, call(own, CASE.dilations, "cpu"))
+    assert not torch.equal(low, call(copies, CASE.dilations, "cpu"))
     assert (low.detach() - exact).abs().max() <= 2 * (eager - exact).abs().max()
-    for leaf, near, measure in zip(own, eager_gradients, gradients, strict=True):
+    for leaf, near, measure in zip(copies, eager_gradients, gradients, strict=True):
         limit = 2 * (near.double() - measure).abs().max() + 2**-7 * measure.abs().max()
         assert (leaf.grad.double() - measure).abs().max() <= limit
 
@@ -198,13 +236,15 @@ def test_a_model_on_the_kernels_is_the_reference_model(name, recompute):
     exact = WaveNet(model.config, backend="reference").double()
     fused.load_state_dict(model.state_dict())
     exact.load_state_dict(model.state_dict())
-    tokens, given = make_tokens(model.config, 2, 90), make_condition(model.config, 2, 90)
-    doubles = {key: v.double() if v.is_floating_point() else v for key, v in given.items()}
+    tokens, conditioning = make_tokens(model.config, 2, 90), make_condition(model.config, 2, 90)
+    doubles = {key: v.double() if v.is_floating_point() else v for key, v in conditioning.items()}
     precise = tokens.double() if model.config.scalar_input else tokens
     assert_as_close_as_eager(
-        fused(tokens, **given).detach(), model(tokens, **given).detach(), exact(precise, **doubles).detach()
+        fused(tokens, **conditioning).detach(),
+        model(tokens, **conditioning).detach(),
+        exact(precise, **doubles).detach(),
     )
-    losses = [m.loss(t, **g) for m, t, g in ((fused, tokens, given), (model, tokens, given), (exact, precise, doubles))]
+    losses = [each.loss(tokens, **conditioning) for each in (fused, model)] + [exact.loss(precise, **doubles)]
     for loss in losses:
         loss.backward()
     assert_as_close_as_eager(*(loss.detach() for loss in losses))
@@ -216,13 +256,13 @@ def test_a_model_on_the_kernels_is_the_reference_model(name, recompute):
 
 def nodes(node):
     """The names of all that autograd will do."""
-    found, waiting = set(), [node]
+    reached, waiting = set(), [node]
     while waiting:
         following = waiting.pop()
-        if following is not None and following not in found:
-            found.add(following)
+        if following is not None and following not in reached:
+            reached.add(following)
             waiting += [each for each, _ in following.next_functions]
-    return " ".join(each.name() for each in found)
+    return " ".join(each.name() for each in reached)
 
 
 @pytest.mark.parametrize(("dtype", "fused"), [(torch.float32, True), (torch.bfloat16, True), (torch.float64, False)])
@@ -248,10 +288,10 @@ def test_results_are_the_same_bits_on_any_number_of_threads(products):
         for threads in (1, 2, 3, 7, 1):
             torch.set_num_threads(threads)
             with torch.autocast("cpu", torch.bfloat16, enabled=products == "bfloat16"):
-                own = leaves(tensors)
-                out = call(own, case.dilations, "cpu")
+                copies = leaves(tensors)
+                out = call(copies, case.dilations, "cpu")
             out.backward(grad)
-            results.append([out.detach(), *(leaf.grad for leaf in own)])
+            results.append([out.detach(), *(leaf.grad for leaf in copies)])
     finally:
         torch.set_num_threads(1)
     for result in results[1:]:
@@ -271,34 +311,3 @@ def test_a_data_parallel_wrapper_trains_it(tmp_path):
             torch.testing.assert_close(b.grad, a.grad)
     finally:
         distributed.destroy_process_group()
-
-
-# The head and the loss together
-
-
-@pytest.mark.parametrize("name", ["categorical", "mixture", "gaussian"])
-def test_the_loss_in_pieces_is_the_loss_of_the_whole(name, monkeypatch):
-    monkeypatch.setattr("fastwave.stack.head.ROWS", {"cpu": 7})
-    model = make_model(name, torch.float64)
-    tokens = make_tokens(model.config, 2, 41)
-    tokens = tokens.double() if model.config.scalar_input else tokens
-    out = model(tokens)
-    nats = negative_log_likelihood(model.config.output, out[:, :-1], tokens[:, 1:])
-    weight = torch.rand(2, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    for expected, loss in (
-        (nats.mean(), model.loss(tokens)),
-        ((nats[:, -30:] * weight).sum() * 3, model.loss(tokens, weight=weight) * 3),
-    ):
-        wanted = torch.autograd.grad(expected, list(model.parameters()), retain_graph=True)
-        made = torch.autograd.grad(loss, list(model.parameters()), retain_graph=True)
-        again = torch.autograd.grad(loss, list(model.parameters()))
-        assert_exact(loss.detach(), expected.detach())
-        for a, b, c in zip(made, wanted, again, strict=True):
-            assert_exact(a, b)
-            assert torch.equal(a, c)
-
-
-def test_a_weight_of_the_wrong_length_is_refused():
-    model = make_model("categorical")
-    with pytest.raises(InputError, match="more than"):
-        model.loss(make_tokens(model.config, 1, 9), weight=torch.ones(1, 9))

@@ -22,11 +22,11 @@ KERNELS = {"layer_forward", "gate_backward", "transposed_product", "weight_gradi
 CODE = """
 import json, sys
 from fastwave.config import WaveNetConfig
-from fastwave.kernels import residual_layer
+from fastwave.kernels import ahead_of_time
 architecture, products, *presets = sys.argv[1:]
 for name in presets:
     config = WaveNetConfig.preset(name)
-    print(json.dumps(residual_layer.compile_ahead(int(architecture), config, products, thorough=False)))
+    print(json.dumps(ahead_of_time.compile_ahead(int(architecture), config, products, thorough=False)))
 """
 
 

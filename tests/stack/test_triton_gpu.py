@@ -1,4 +1,4 @@
-"""The Triton kernels on a GPU: what the interpreter cannot show. Real presets, tuned tiles, streams, devices."""
+"""The Triton kernels on a GPU: what the interpreter cannot show. Real presets, tuned tiles, CUDA streams, devices."""
 
 import dataclasses
 import importlib.util
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastwave.config import PRESETS, WaveNetConfig
-from stack_checks import CASES, MODES, by_kernels, fill_with_nan, inputs, judge, preset_case
+from stack_checks import CASES, MODES, by_kernels, fill_with_nan, inputs, judge, preset_case, split
 
 if importlib.util.find_spec("triton") is None:
     pytest.skip("Triton is not installed", allow_module_level=True)
@@ -23,10 +23,10 @@ BOTH = [mode for mode in MODES if mode != "autocast"]
 
 @pytest.fixture(scope="module")
 def kernels():
-    from fastwave.kernels import gated_layer, residual_layer
+    from fastwave.kernels import gated_layer, residual_stack
 
     assert not gated_layer.INTERPRETED
-    return residual_layer
+    return residual_stack
 
 
 @pytest.fixture(autouse=True)
@@ -89,20 +89,20 @@ def test_the_tuning_run_and_ten_runs_after_it_agree_bit_for_bit(kernels, mode):
         assert all(torch.equal(a, b) for a, b in zip(first[1], again[1], strict=True))
 
 
-def test_the_current_stream_is_the_one_that_runs(kernels):
-    """Inputs made late on a stream of their own: kernels on any other stream would read them too early."""
+def test_the_kernels_run_on_the_current_cuda_stream(kernels):
+    """The inputs are written late, on another CUDA stream: kernels on the default one would read them too early."""
     case = real_case("ref")
     tensors, grad = inputs(case, torch.float32, "cuda")
     expected = by_kernels(kernels, tensors, grad, case.dilations, "float32")
     torch.cuda.synchronize()
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
+    cuda_stream = torch.cuda.Stream()
+    with torch.cuda.stream(cuda_stream):
         torch.cuda._sleep(200_000_000)  # 0.1 s
         late = [None if each is None else each.clone() for each in tensors]
-        found = by_kernels(kernels, late, grad.clone(), case.dilations, "float32")
-    stream.synchronize()
-    assert torch.equal(found[0], expected[0])
-    assert all(torch.equal(a, b) for a, b in zip(found[1], expected[1], strict=True))
+        late_results = by_kernels(kernels, late, grad.clone(), case.dilations, "float32")
+    cuda_stream.synchronize()
+    assert torch.equal(late_results[0], expected[0])
+    assert all(torch.equal(a, b) for a, b in zip(late_results[1], expected[1], strict=True))
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU or none")
@@ -113,14 +113,14 @@ def test_a_second_device_is_used_where_the_tensors_lie(kernels):
 
 
 def test_rows_times_channels_may_pass_2_to_the_31(kernels):
-    """gates [B, T, L*G] of 2.2e9 elements: an int32 row offset would wrap."""
+    """z [B, T, L*G] of 2.2e9 elements: an int32 row offset would wrap."""
     if torch.cuda.mem_get_info()[0] < 40 * 2**30:
         pytest.skip("needs 40 GiB of free GPU memory")
     case = dataclasses.replace(real_case("ref"), B=1, T=1_700_000)
     tensors, _ = inputs(dataclasses.replace(case, T=4096), torch.bfloat16, "cuda")
     long = [tensors[0].repeat(1, case.T // 4096 + 1, 1)[:, : case.T], *tensors[1:]]
-    skip_sum, _, _ = kernels.forward(*long, case.dilations, "bfloat16", False)
+    skip_sum, _, _ = kernels.forward(*split(long), case.dilations, "bfloat16", False)
     tail = [long[0][:, -4096:], *tensors[1:]]
-    expected, _, _ = kernels.forward(*tail, case.dilations, "bfloat16", False)
+    expected, _, _ = kernels.forward(*split(tail), case.dilations, "bfloat16", False)
     warm = 2047  # the receptive field: from here on both have seen the same past
     assert torch.equal(skip_sum[:, -4096 + warm :], expected[:, warm:])

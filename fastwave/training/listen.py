@@ -12,7 +12,8 @@ import torch
 from ..data.shards import Data
 from ..data.windows import Place
 from ..files import replacing
-from ..generation.generate import Result, generate
+from ..generation.generate import generate
+from ..generation.result import Result
 from ..model import WaveNet
 from ..sound import audio
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -179,10 +179,9 @@ class Engine:
         if noise is not None and not bool(((noise >= 0) & (noise < 1)).all()):
             raise InputError("noise must lie in [0, 1).")
         prepared = self._prepare_for(state, condition, speaker, samples)
-        with state.advancing(in_place) as work:
-            drawn = self._driver.run(work, samples, prepared, seed, noise, sampling)
-        state.remember_check()
-        return drawn
+        return self._advance(
+            state, in_place, lambda work: self._driver.run(work, samples, prepared, seed, noise, sampling)
+        )
 
     def feed(
         self,
@@ -201,10 +200,7 @@ class Engine:
         self._check_state(state)
         tokens = self._tokens(tokens, state.batch)
         prepared = self._prepare_for(state, condition, speaker, tokens.shape[1])
-        with state.advancing(in_place) as work:
-            outputs = self._driver.feed(work, tokens, prepared)
-        state.remember_check()
-        return outputs
+        return self._advance(state, in_place, lambda work: self._driver.feed(work, tokens, prepared))
 
     def load_state(self, path: str | os.PathLike[str]) -> State:
         """The state that `State.save` wrote. A file of other weights, another backend or dtype is refused."""
@@ -226,6 +222,22 @@ class Engine:
         if fault:
             raise CheckpointError(f"{source} is damaged: {fault}.")
         return state
+
+    def _advance(self, state: State, in_place: bool, step: Callable[[State], Tensor]) -> Tensor:
+        """What `step` makes of a state that it moves on: of a copy, which becomes the state when all went well; or of
+        the state itself, which is unusable when something did not.
+        """
+        if in_place:
+            try:
+                return step(state)
+            except BaseException as error:
+                state.spoil(error)
+                raise
+        work = state.copy()
+        result = step(work)
+        state.become(work)
+        state.remember_check()
+        return result
 
     # Checks
 
@@ -281,6 +293,8 @@ class Engine:
 
     def _prepare_for(self, state: State, condition: object, speaker: object, count: int) -> Condition:
         """Conditioning for the next samples of every stream; only frames must reach as far as these do."""
+        if condition is None and speaker is None and not self.config.condition_channels:
+            return Condition(state.batch)
         end = int(state.time.max()) + count if self.config.local_channels else count
         return self.prepare(condition, speaker, state.batch, end)
 

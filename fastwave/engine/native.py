@@ -34,6 +34,7 @@ class NativeEngine:
         # The silence and the prime are heard in one parallel pass of the reference, in float32 for every dtype.
         self._reference = ReferenceEngine(config, parameters, "float32")
         self.like = self._reference.like
+        self._scalar = config.scalar_input
         self.token_dtype = self._reference.token_dtype
         self._padded_residual, padded_gate = (
             -(-n // PAD) * PAD for n in (config.residual_channels, config.gate_channels)
@@ -62,8 +63,8 @@ class NativeEngine:
         self, state: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, sampling: Sampling
     ) -> Tensor:
         """Draw samples of every stream: [B, samples]. The state moves in place; after a failure it is unusable."""
-        scalar = self.config.scalar_input
-        name, dtype = ("drawn_values", torch.float32) if scalar else ("drawn_classes", torch.int64)
+        name, dtype = ("drawn_values", torch.float32) if self._scalar else ("drawn_classes", torch.int64)
+        batch, device = state.batch, self.like.device
         settings: Fields = {
             "seed": seed,
             "temperature": sampling.temperature,
@@ -72,7 +73,7 @@ class NativeEngine:
         }
 
         def fields_of_call(first: int, count: int) -> tuple[Tensor, Fields]:
-            drawn = torch.empty(state.batch, count, dtype=dtype, device=self.like.device)
+            drawn = torch.empty(batch, count, dtype=dtype, device=device)
             fields = {**settings, name: drawn}
             if noise is not None:
                 fields["noise"] = noise[:, first : first + count].to(self.like).contiguous()
@@ -82,7 +83,7 @@ class NativeEngine:
 
     def feed(self, state: State, tokens: Tensor, condition: Condition) -> Tensor:
         """tokens [B, n] -> what the model predicted for each, [B, n, O]. The state moves as in `run`."""
-        name = "given_values" if self.config.scalar_input else "given_classes"
+        name = "given_values" if self._scalar else "given_classes"
 
         def fields_of_call(first: int, count: int) -> tuple[Tensor, Fields]:
             outputs = self.like.new_empty(state.batch, count, self.config.output_channels)
@@ -104,28 +105,30 @@ class NativeEngine:
         """
         if not samples:
             return fields_of_call(0, 0)[0]
-        parts = []
+        parts, batch = [], state.batch
         block = self._projector.block or samples
         for begin in range(0, samples, block):
             end = min(samples, begin + block)
             projected = self._projector.fields(state, condition, end - begin)
             first = begin
             while first < end:
-                count = min(end - first, max(1, int(CALL_SECONDS * self._rate / state.batch)))
+                count = min(end - first, max(1, int(CALL_SECONDS * self._rate / batch)))
                 part, fields = fields_of_call(first, count)
                 begun = time.perf_counter()
-                self._call(state, count, {**fields, **projected})
-                self._rate = count * state.batch / (time.perf_counter() - begun)
+                self._call(state, streams=batch, samples=count, **fields, **projected)
+                self._rate = count * batch / (time.perf_counter() - begun)
                 parts.append(part)
                 first += count
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    def _call(self, state: State, count: int, fields: Fields) -> None:
+    def _call(self, state: State, **fields: Any) -> None:
         """One native run over the state's own tensors, in place."""
-        fields |= {"times": state.time, "ids": state.streams, "memory": state.memory[0]}
-        fields["last_values" if self.config.scalar_input else "last_classes"] = state.tokens
-        plain = {name: value.data_ptr() if isinstance(value, Tensor) else value for name, value in fields.items()}
-        self._run_native(streams=state.batch, samples=count, **plain)
+        fields["times"], fields["ids"], fields["memory"] = state.time, state.streams, state.memory[0]
+        fields["last_values" if self._scalar else "last_classes"] = state.tokens
+        for name, value in fields.items():
+            if isinstance(value, Tensor):
+                fields[name] = value.data_ptr()
+        self._run_native(**fields)
 
     def _run_native(self, **fields: Any) -> None:
         """One fw_run_t."""

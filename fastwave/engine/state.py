@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -89,24 +88,12 @@ class State:
 
     # For engines
 
-    @contextlib.contextmanager
-    def advancing(self, in_place: bool) -> Iterator[State]:
-        """The state that a run works on. It is a copy, whose contents are taken over when all went well; or, in place,
-        this state itself, which is unusable after a failure.
-        """
-        if not in_place:
-            work = self.copy()
-            yield work
-            self.become(work)
-            return
-        try:
-            yield self
-        except BaseException as error:
-            self.fault = (
-                f"a run in place stopped half-way ({type(error).__name__}) and left it partially updated. "
-                "Start again, or from a copy that was made before"
-            )
-            raise
+    def spoil(self, error: BaseException) -> None:
+        """A run in place has failed: from here on every use is refused."""
+        self.fault = (
+            f"a run in place stopped half-way ({type(error).__name__}) and left it partially updated. "
+            "Start again, or from a copy that was made before"
+        )
 
     def remember_check(self) -> None:
         """Every tensor has been found good by an engine, or was written by one."""
@@ -116,15 +103,15 @@ class State:
 
     def is_checked(self) -> bool:
         """Whether all tensors are those of the last check, and torch has not changed them since."""
-        tensors = self.tensors()
-        return (
-            self._checked is not None
-            and len(tensors) == len(self._checked)
-            and all(
-                now is then and now._version == version
-                for now, (then, version) in zip(tensors, self._checked, strict=True)
-            )
-        )
+        if self.fault or self._checked is None:
+            return False
+        tensors = (self.time, self.streams, self.tokens, *self.memory)
+        if len(tensors) != len(self._checked):
+            return False
+        for now, (then, version) in zip(tensors, self._checked):  # noqa: B905: as long as each other
+            if now is not then or now._version != version:
+                return False
+        return True
 
     def _from_tensors(self, tensors: list[Tensor]) -> State:
         time, streams, tokens, *memory = tensors

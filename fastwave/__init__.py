@@ -18,7 +18,9 @@ from .errors import (
     StagnationWarning,
     TrainingError,
 )
-from .generation.generate import Result, generate, score, stream
+from .generation.generate import generate, stream
+from .generation.result import Result
+from .generation.score import score
 from .model import WaveNet
 from .philox import noise
 from .runtime.dispatch import backends

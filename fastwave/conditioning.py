@@ -43,6 +43,8 @@ class Condition:
         speaker = self.speaker
         if speaker is not None:
             speaker = speaker.to(like) if speaker.is_floating_point() else speaker.to(like.device)
+        if frames is self.frames and speaker is self.speaker:
+            return self
         return Condition(self.batch, frames, speaker)
 
 

@@ -6,6 +6,7 @@ in bfloat16. Draws are float32 on the host, in the exact order SPEC fixes, becau
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -21,8 +22,40 @@ HALF_BIN = 1.0 / LEVELS
 # beyond these a scale changes little but for overflow.
 LOG_SCALE_FLOOR = -12.0
 LOG_SCALE_CEILING = 12.0
-Options = tuple[float, int | None, float | None]  # temperature, top_k, top_p
 DRAWS = {"categorical": 1, "mixture-of-logistics": 2, "gaussian": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the next sample is drawn from an output: checked when it is made, and unchanged from then on.
+
+    A temperature below 1 favours what is likely, and 0 takes the likeliest; top_k keeps the k likeliest classes, top_p
+    the fewest that hold that share of the probability.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        temperature, top_k, top_p = self.temperature, self.top_k, self.top_p
+        number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+        if not (number and math.isfinite(temperature) and temperature >= 0):
+            raise InputError(f"temperature must be a finite number >= 0, got {temperature!r}.")
+        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
+            raise InputError(f"top_k must be an integer >= 1 or None, got {top_k!r}.")
+        if top_p is not None and not (isinstance(top_p, (int, float)) and 0 < top_p <= 1):
+            raise InputError(f"top_p must lie in (0, 1] or be None, got {top_p!r}.")
+
+    def check(self, output: str) -> None:
+        """Refuse what means nothing for this output: a continuous one has no classes to choose among."""
+        if output != "categorical" and (self.top_k is not None or self.top_p is not None):
+            raise InputError(
+                f"top_k and top_p choose among classes; a {output} output has none. Use temperature instead."
+            )
+
+
+PLAIN = Sampling()  # every sample as likely as the output says
 
 
 def negative_log_likelihood(output: str, out: Tensor, target: Tensor) -> Tensor:
@@ -63,53 +96,31 @@ def _gaussian_nll(out: Tensor, target: Tensor) -> Tensor:
     return 0.5 * math.log(2 * math.pi) + log_scale + 0.5 * ((target - mean) * torch.exp(-log_scale)) ** 2
 
 
-def check_options(output: str, temperature: float, top_k: int | None, top_p: float | None) -> None:
-    """Refuse sampling options that mean nothing for this output."""
-    number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-    if not (number and math.isfinite(temperature) and temperature >= 0):
-        raise InputError(f"temperature must be a finite number >= 0, got {temperature!r}.")
-    if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1):
-        raise InputError(f"top_k must be an integer >= 1 or None, got {top_k!r}.")
-    if top_p is not None and not (isinstance(top_p, (int, float)) and 0 < top_p <= 1):
-        raise InputError(f"top_p must lie in (0, 1] or be None, got {top_p!r}.")
-    if output != "categorical" and (top_k is not None or top_p is not None):
-        raise InputError(f"top_k and top_p choose among classes; a {output} output has none. Use temperature instead.")
-
-
-def sample(
-    output: str,
-    out: Tensor,
-    uniforms: Tensor,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-) -> Tensor:
+def sample(output: str, out: Tensor, uniforms: Tensor, sampling: Sampling = PLAIN) -> Tensor:
     """out [N, O], uniforms [N, draws] -> [N]: int64 classes, or the float32 waveform"""
     values = out.detach().float().cpu().numpy()
     drawn = uniforms.detach().float().cpu().numpy()
     if output == "categorical":
-        chosen = _sample_categorical(values, drawn[:, 0], temperature, top_k, top_p)
+        chosen = _sample_categorical(values, drawn[:, 0], sampling)
     elif output == "mixture-of-logistics":
-        chosen = _sample_mixture(values, drawn, temperature)
+        chosen = _sample_mixture(values, drawn, sampling.temperature)
     else:
-        chosen = _sample_gaussian(values, drawn, temperature)
+        chosen = _sample_gaussian(values, drawn, sampling.temperature)
     return torch.from_numpy(chosen).to(out.device)
 
 
-def _sample_categorical(
-    logits: np.ndarray, uniform: np.ndarray, temperature: float, top_k: int | None, top_p: float | None
-) -> np.ndarray:
-    if np.float32(temperature) == 0:
+def _sample_categorical(logits: np.ndarray, uniform: np.ndarray, sampling: Sampling) -> np.ndarray:
+    if np.float32(sampling.temperature) == 0:
         return np.asarray(logits.argmax(axis=-1))  # numpy takes the lowest index on a tie
     with np.errstate(over="ignore"):  # a tiny temperature sends all but the likeliest to -infinity, as it should
-        weights = np.exp((logits - logits.max(axis=-1, keepdims=True)) / np.float32(temperature))
-    if top_k is not None and top_k < weights.shape[-1]:
-        weights = _keep_first(weights, np.full(weights.shape[:1], top_k))
-    if top_p is not None and top_p < 1:
+        weights = np.exp((logits - logits.max(axis=-1, keepdims=True)) / np.float32(sampling.temperature))
+    if sampling.top_k is not None and sampling.top_k < weights.shape[-1]:
+        weights = _keep_first(weights, np.full(weights.shape[:1], sampling.top_k))
+    if sampling.top_p is not None and sampling.top_p < 1:
         descending = -np.sort(-weights, axis=-1)
         running = np.cumsum(descending, axis=-1, dtype=np.float32)
         total = np.cumsum(weights, axis=-1, dtype=np.float32)[:, -1:]  # in class order, as the draw itself adds up
-        needed = (running < np.float32(top_p) * total).sum(axis=-1) + 1
+        needed = (running < np.float32(sampling.top_p) * total).sum(axis=-1) + 1
         weights = _keep_first(weights, needed)
     return inverse_cdf(weights, uniform)
 

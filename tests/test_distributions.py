@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from fastwave import InputError
-from fastwave.distributions import LEVELS, LOG_SCALE_FLOOR, check_options, inverse_cdf, negative_log_likelihood, sample
+from fastwave.distributions import LEVELS, LOG_SCALE_FLOOR, Sampling, inverse_cdf, negative_log_likelihood, sample
 from fastwave.philox import noise
 from tolerances import EXACT, assert_exact
 
@@ -208,7 +208,7 @@ def class_probabilities(logits: torch.Tensor, temperature: float = 1.0, top_k: i
 def test_a_million_classes_follow_their_probabilities(name):
     probabilities = class_probabilities(LOGITS, **OPTIONS[name])
     uniforms = noise(11, 0, 0, DRAWN)
-    chosen = sample(CATEGORICAL, LOGITS.expand(DRAWN, -1), uniforms, **OPTIONS[name])
+    chosen = sample(CATEGORICAL, LOGITS.expand(DRAWN, -1), uniforms, Sampling(**OPTIONS[name]))
     counts = np.bincount(chosen.numpy(), minlength=len(LOGITS))
     possible = probabilities > 0
     assert counts[~possible].sum() == 0
@@ -237,7 +237,7 @@ def test_a_million_samples_follow_their_distribution(output, temperature):
     # The clamp of u to [1e-5, 1-1e-5] moves a mass of 2e-5, a fiftieth of what this test can see; the scales are so
     # small that the clamp to [-1, 1] moves none.
     out, widest = SOUND[output]
-    drawn = sample(output, out.expand(DRAWN, -1), noise(12, 0, 0, DRAWN, draws=2), temperature)
+    drawn = sample(output, out.expand(DRAWN, -1), noise(12, 0, 0, DRAWN, draws=2), Sampling(temperature))
     assert drawn.dtype == torch.float32
     assert drawn.abs().max() < 0.3 + 12 * widest * temperature
     values = drawn.double().numpy()
@@ -327,14 +327,14 @@ def test_impossible_classes_are_never_drawn():
     logits[[3, 40]] = torch.tensor([1.0, 2.0])
     uniforms = torch.cat([torch.tensor([[0.0], [LARGEST_UNIFORM]]), noise(6, 0, 0, 500)])
     for options in ({}, {"top_k": 5}, {"top_p": 0.999}, {"temperature": 1e-3}, {"temperature": 100.0}):
-        chosen = sample(CATEGORICAL, logits.expand(502, -1), uniforms, **options)
+        chosen = sample(CATEGORICAL, logits.expand(502, -1), uniforms, Sampling(**options))
         assert set(chosen.tolist()) <= {3, 40}
 
 
 def classes_drawn(logits: list[float], **options: float) -> set[int]:
     """Every class that some uniform of a fine grid reaches."""
     uniforms = torch.arange(4096)[:, None] / 4096
-    return set(sample(CATEGORICAL, torch.tensor(logits).expand(4096, -1), uniforms, **options).tolist())
+    return set(sample(CATEGORICAL, torch.tensor(logits).expand(4096, -1), uniforms, Sampling(**options)).tolist())
 
 
 def log(probabilities: list[float]) -> list[float]:
@@ -370,14 +370,14 @@ def test_top_p_sees_what_top_k_has_left():
 def test_temperature_zero_takes_the_lowest_of_the_largest():
     logits = torch.tensor([[1.0, 3.0, 3.0, 2.0], [-math.inf, -5.0, -math.inf, -5.0], [0.0, 0.0, 0.0, 0.0]])
     for uniform in (0.0, 0.5, LARGEST_UNIFORM):
-        chosen = sample(CATEGORICAL, logits, torch.full((3, 1), uniform), temperature=0, top_k=3, top_p=0.5)
+        chosen = sample(CATEGORICAL, logits, torch.full((3, 1), uniform), Sampling(0, 3, 0.5))
         assert chosen.tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-12, 1e-30, 1e-39, 1e-45, 1e-300])
 def test_the_colder_the_closer_to_the_largest(temperature):
     logits = torch.tensor([0.5, 0.9, 1.0, 0.8])  # at 1e-3 the next class has e^-100 of the largest's probability
-    chosen = sample(CATEGORICAL, logits.expand(100, -1), noise(0, 0, 0, 100), temperature)
+    chosen = sample(CATEGORICAL, logits.expand(100, -1), noise(0, 0, 0, 100), Sampling(temperature))
     assert (chosen == 2).all()
 
 
@@ -385,10 +385,12 @@ def test_the_colder_the_closer_to_the_largest(temperature):
 def test_a_draw_depends_on_its_own_row_and_uniforms_alone(output, width):
     out, uniforms = random(33, width).float(), noise(8, 0, 0, 33, draws=2)
     options = {"top_k": 9, "top_p": 0.9} if output == CATEGORICAL else {}
-    together = sample(output, out, uniforms, 0.8, **options)
-    alone = torch.cat([sample(output, out[i : i + 1], uniforms[i : i + 1], 0.8, **options) for i in range(33)])
+    together = sample(output, out, uniforms, Sampling(0.8, **options))
+    alone = torch.cat(
+        [sample(output, out[i : i + 1], uniforms[i : i + 1], Sampling(0.8, **options)) for i in range(33)]
+    )
     assert torch.equal(alone, together)
-    assert torch.equal(sample(output, out.flip(0), uniforms.flip(0), 0.8, **options).flip(0), together)
+    assert torch.equal(sample(output, out.flip(0), uniforms.flip(0), Sampling(0.8, **options)).flip(0), together)
 
 
 def test_draws_of_low_precision_outputs_are_those_of_the_same_values_in_float32():
@@ -416,9 +418,9 @@ def test_draws_of_low_precision_outputs_are_those_of_the_same_values_in_float32(
 )
 def test_options_without_meaning_are_refused(output, options, message):
     with pytest.raises(InputError, match=message):
-        check_options(output, *options)
+        Sampling(*options).check(output)
 
 
 def test_options_with_meaning_pass():
-    check_options(CATEGORICAL, 0, 1, 1.0)
-    check_options(MIXTURE, 2.5, None, None)
+    Sampling(0, 1, 1.0).check(CATEGORICAL)
+    Sampling(2.5, None, None).check(MIXTURE)

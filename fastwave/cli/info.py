@@ -81,14 +81,13 @@ def _features(config: WaveNetConfig) -> str:
 
 def _cuda_kernel(model: WaveNet, dtype: str) -> str:
     """Which kernel generates with this model on the GPU here, and why."""
-    from ..engine.cuda import CudaEngine
+    from ..engine.engine import Engine
     from ..runtime.dispatch import backends
 
     reason = next(each.reason for each in backends() if (each.role, each.name) == ("generation", "cuda"))
     if reason:
         return f"none here: {reason}"
-    parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-    plan = CudaEngine(model.config, parameters, dtype).plan(1)
+    plan = Engine(model, "cuda", dtype).plan(1)
     size = f"{plan.blocks_per_cluster} blocks of " if plan.blocks_per_cluster else ""
     return f"{plan.kernel} ({plan.reason}), {size}{plan.shared / 1024:.0f} KB for {plan.streams_per_block} streams"
 

@@ -18,7 +18,7 @@ def add(verbs: Verbs) -> None:
 
 def score(options: argparse.Namespace) -> int:
     """Bits a sample for each file."""
-    from ..generation.generate import score as run
+    from ..generation.score import score as run
 
     model, config = load_model(options)
     for path in options.files:

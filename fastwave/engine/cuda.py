@@ -14,11 +14,11 @@ from .native import NativeEngine, sizes_of
 
 def device_of(parameters: dict[str, Tensor]) -> torch.device:
     """Where an engine of these parameters lives: on their own device if that is a GPU, else on the current one."""
-    own = next(iter(parameters.values())).device
-    return own if own.type == "cuda" else torch.device("cuda", torch.cuda.current_device())
+    device = next(iter(parameters.values())).device
+    return device if device.type == "cuda" else torch.device("cuda", torch.cuda.current_device())
 
 
-def stream_of(device: torch.device) -> int:
+def cuda_stream_of(device: torch.device) -> int:
     """The CUDA stream that torch's own work on this device is queued on now."""
     return int(torch.cuda.current_stream(device).cuda_stream)
 
@@ -42,4 +42,4 @@ class CudaEngine(NativeEngine):
     def _run_native(self, **fields: Any) -> None:
         size = self._engine.plan(fields["streams"]).workspace
         workspace = torch.empty(size, dtype=torch.uint8, device=self._device)
-        self._engine.run(workspace.data_ptr(), stream_of(self._device), **fields)
+        self._engine.run(workspace.data_ptr(), cuda_stream_of(self._device), **fields)

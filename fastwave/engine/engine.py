@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -16,11 +16,13 @@ from torch import Tensor
 
 from .. import conditioning
 from ..checkpoint import read_tensors
+from ..codec import Codec
 from ..conditioning import Condition
 from ..config import WaveNetConfig
-from ..distributions import DRAWS, check_options
+from ..distributions import DRAWS, Sampling
 from ..errors import CheckpointError, InputError
 from ..model import WaveNet, check_tokens
+from ..runtime import library
 from ..runtime.dispatch import choose
 from .cpu import CpuEngine
 from .cuda import CudaEngine
@@ -33,7 +35,10 @@ class Engine:
 
     `start` makes a state, `run` draws samples from it, `feed` gives it known ones. On the CPU `threads` share the
     streams of a batch (default: all cores); samples do not depend on it. `instruction_set` forces one of
-    `library.cpu_features()`. With CUDA, states and samples are on the model's GPU, or on torch's current one.
+    `library.cpu_features()`. With CUDA, states and samples are on the model's GPU, or on torch's current one, and
+    `kernel` forces one of `library.KERNELS`; `plan` says which runs.
+
+    An engine keeps the `Generator` protocol: `fastwave.generate` and `fastwave.stream` take it in place of a model.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Engine:
         dtype: str = "float32",
         threads: int | None = None,
         instruction_set: str | None = None,
+        kernel: str = "auto",
     ) -> None:
         if not isinstance(model, WaveNet):
             raise InputError(f"Engine needs a WaveNet, got {type(model).__name__}.")
@@ -50,6 +56,8 @@ class Engine:
             raise InputError(f"threads must be an integer >= 1 or None, got {threads!r}.")
         self.choice = choose("generation", backend, dtype)
         self.backend = self.choice.name
+        if kernel != "auto" and self.backend != "cuda":
+            raise InputError(f"kernel={kernel!r} chooses a CUDA kernel, but this engine runs on {self.backend}.")
         self.config: WaveNetConfig = model.config
         self.dtype = dtype
         self._parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
@@ -58,14 +66,47 @@ class Engine:
         if self.backend == "cpu":
             self._driver = CpuEngine(self.config, self._parameters, dtype, threads, instruction_set)
         elif self.backend == "cuda":
-            self._driver = CudaEngine(self.config, self._parameters, dtype)
+            self._driver = CudaEngine(self.config, self._parameters, dtype, kernel)
         else:
             self._driver = ReferenceEngine(self.config, self._parameters, dtype)
         self._parameters = {}
         self._device = self._driver.like.device
 
+    @property
+    def codec(self) -> Codec:
+        """What the tokens of `run` mean."""
+        return self.config.codec_object
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second; 0 for text."""
+        return self.config.sample_rate
+
+    def plan(self, batch: int) -> library.CudaPlan:
+        """How so many streams are launched on a GPU: the kernel and why it is that one, blocks, memory."""
+        if not isinstance(self._driver, CudaEngine):
+            raise InputError(f"only the cuda backend plans launches; this engine runs on {self.backend}.")
+        return self._driver.plan(batch)
+
+    def check_sampling(self, sampling: Sampling) -> None:
+        """Refuse what means nothing for the output of this model."""
+        sampling.check(self.config.output)
+
+    def read_condition(self, condition: object) -> object:
+        """Frames from the path of a recording or array, made as the model's features say; anything else as it is."""
+        return conditioning.read(self.config, condition)
+
+    def length_of(self, condition: object) -> int | None:
+        """How many samples frames [F, C] or [B, F, C] last; None where there are none."""
+        frames = condition.frames if isinstance(condition, Condition) else condition
+        shape: tuple[int, ...] = getattr(frames, "shape", ())
+        return int(shape[-2]) * self.config.hop if self.config.local_channels and len(shape) > 1 else None
+
     def prepare(self, condition: object, speaker: object, batch: int, samples: int) -> Condition:
-        """Check and convert conditioning for samples 0 .. samples-1 once, to be given as condition= many times."""
+        """Check and convert conditioning for samples 0 .. samples-1 once, to be given as condition= many times.
+
+        The frames are not copied where they already have the right type and place: leave them unchanged from then on.
+        """
         prepared = conditioning.prepare(self.config, condition, speaker, batch, samples)
         return prepared.to(self._driver.like)
 
@@ -96,9 +137,9 @@ class Engine:
             prime = self._tokens(prime, batch)
             length = prime.shape[1]
             past = torch.cat([past, prime], dim=1)[:, -field:]
-        given = self.prepare(condition, speaker, batch, length)
-        alike = prime is None and given.frames is None and given.speaker is None
-        memory = self._driver.begin(past[:1] if alike else past, length, given.rows([0]) if alike else given)
+        prepared = self.prepare(condition, speaker, batch, length)
+        alike = prime is None and prepared.frames is None and prepared.speaker is None
+        memory = self._driver.begin(past[:1] if alike else past, length, prepared.rows([0]) if alike else prepared)
         return State(
             torch.full((batch,), length, dtype=torch.int64, device=self._device),
             torch.tensor(names, dtype=torch.int64, device=self._device),
@@ -119,13 +160,18 @@ class Engine:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        in_place: bool = False,
     ) -> Tensor:
         """Draw the next samples of every stream and move the state on: [B, samples].
 
         One call equals any split into calls, bit for bit. `noise` [B, samples, draws] replaces the uniforms of
         `seed`. When an error is raised the state stays as it was.
+
+        For that the state is copied, which costs as much as some samples. `in_place` saves the copy, for small chunks
+        of a stream that is played as it is made: then a run that fails leaves the state unusable, and it says so.
         """
-        check_options(self.config.output, temperature, top_k, top_p)
+        sampling = Sampling(temperature, top_k, top_p)
+        sampling.check(self.config.output)
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
             raise InputError(f"seed must be an integer 0..2^64-1, got {seed!r}.")
         if isinstance(samples, bool) or not isinstance(samples, int) or samples < 0:
@@ -136,19 +182,29 @@ class Engine:
             raise InputError(f"noise must have shape {[state.batch, samples, draws]}, got {list(noise.shape)}.")
         if noise is not None and not bool(((noise >= 0) & (noise < 1)).all()):
             raise InputError("noise must lie in [0, 1).")
-        given = self.prepare(condition, speaker, state.batch, self._end(state, samples))
-        return self._driver.run(state, samples, given, seed, noise, (temperature, top_k, top_p))
+        prepared = self._prepare_for(state, condition, speaker, samples)
+        return self._advance(
+            state, in_place, lambda work: self._driver.run(work, samples, prepared, seed, noise, sampling)
+        )
 
-    def feed(self, state: State, tokens: Tensor, *, condition: object = None, speaker: object = None) -> Tensor:
+    def feed(
+        self,
+        state: State,
+        tokens: Tensor,
+        *,
+        condition: object = None,
+        speaker: object = None,
+        in_place: bool = False,
+    ) -> Tensor:
         """Give the next samples of every stream instead of drawing them (teacher forcing), and move the state on.
 
-        tokens [B, n] -> outputs [B, n, O]; outputs[:, i] is what the model predicted for tokens[:, i].
+        tokens [B, n] -> outputs [B, n, O]; outputs[:, i] is what the model predicted for tokens[:, i]. `in_place` as
+        for `run`.
         """
         self._check_state(state)
         tokens = self._tokens(tokens, state.batch)
-        count = tokens.shape[1]
-        given = self.prepare(condition, speaker, state.batch, self._end(state, count))
-        return self._driver.feed(state, tokens, given)
+        prepared = self._prepare_for(state, condition, speaker, tokens.shape[1])
+        return self._advance(state, in_place, lambda work: self._driver.feed(work, tokens, prepared))
 
     def load_state(self, path: str | os.PathLike[str]) -> State:
         """The state that `State.save` wrote. A file of other weights, another backend or dtype is refused."""
@@ -171,6 +227,22 @@ class Engine:
             raise CheckpointError(f"{source} is damaged: {fault}.")
         return state
 
+    def _advance(self, state: State, in_place: bool, step: Callable[[State], Tensor]) -> Tensor:
+        """What `step` makes of a state that it moves on: of a copy, which becomes the state when all went well; or of
+        the state itself, which is unusable when something did not.
+        """
+        if in_place:
+            try:
+                return step(state)
+            except BaseException as error:
+                state.spoil(error)
+                raise
+        work = state.copy()
+        result = step(work)
+        state.become(work)
+        state.remember_check()
+        return result
+
     # Checks
 
     def _digest(self) -> str:
@@ -191,9 +263,15 @@ class Engine:
     def _check_state(self, state: State) -> None:
         if not isinstance(state, State) or state.fingerprint != self.fingerprint:
             raise InputError("this state is not of this engine: weights, backend or dtype differ. Use Engine.start.")
+        if state.is_checked():
+            return
         fault = self._fault_of(state)
         if fault:
             raise InputError(f"this state cannot be run: {fault}. States come from Engine.start, take, join and put.")
+        for name in ("time", "streams", "tokens"):  # a native engine reads and writes rows that lie one after the other
+            setattr(state, name, getattr(state, name).contiguous())
+        state.memory = [tensor.contiguous() for tensor in state.memory]
+        state.remember_check()
 
     def _fault_of(self, state: State) -> str:
         """What is impossible about a state, or nothing. A native engine would read past tensors of a wrong shape."""
@@ -207,6 +285,8 @@ class Engine:
         for (name, shape), dtype, tensor in zip(names.items(), types, tensors, strict=True):
             if tensor.shape != shape or tensor.dtype != dtype:
                 return f"{name} is {list(tensor.shape)} of {tensor.dtype}, not {list(shape)} of {dtype}"
+            if tensor.device != self._device:
+                return f"{name} is on {tensor.device}, not on {self._device}"
         if bool((state.time < 0).any() or (state.streams < 0).any() or (state.streams >= 2**32).any()):
             return "a time or a stream number is out of range"
         try:
@@ -215,8 +295,12 @@ class Engine:
             return str(error)
         return ""
 
-    def _end(self, state: State, count: int) -> int:
-        return int(state.time.max()) + count
+    def _prepare_for(self, state: State, condition: object, speaker: object, count: int) -> Condition:
+        """Conditioning for the next samples of every stream; only frames must reach as far as these do."""
+        if condition is None and speaker is None and not self.config.condition_channels:
+            return Condition(state.batch)
+        end = int(state.time.max()) + count if self.config.local_channels else count
+        return self.prepare(condition, speaker, state.batch, end)
 
     def _state_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import conditioning, reference
 from ..conditioning import Condition
 from ..config import WaveNetConfig
-from ..distributions import DRAWS, Options, sample
+from ..distributions import DRAWS, Sampling, sample
 from ..errors import GenerationError
 from ..philox import noise as philox_uniforms
 from .state import State
@@ -45,15 +45,15 @@ class ReferenceEngine:
         return [torch.cat(layer) for layer in zip(*kept, strict=True)]
 
     def run(
-        self, state: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, options: Options
+        self, state: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, sampling: Sampling
     ) -> Tensor:
-        """Draw samples of every stream, and move the state on only when all went well."""
+        """Draw samples of every stream: [B, samples], and move the state on."""
         rows, chosen = [], []
         with quiet_torch():
             for row in range(state.batch):
                 stream = state.take([row])
-                drawn = None if noise is None else noise[row]
-                chosen.append(self._run_stream(stream, samples, condition.rows([row]), seed, drawn, options))
+                uniforms = None if noise is None else noise[row]
+                chosen.append(self._run_stream(stream, samples, condition.rows([row]), seed, uniforms, sampling))
                 rows.append(stream)
         state.become(rows[0].join(*rows[1:]))
         return torch.cat(chosen)
@@ -80,26 +80,26 @@ class ReferenceEngine:
         stretches = [
             conditioning.vectors(self.config, self.parameters, condition, at, GRID) for at in range(begin, end, GRID)
         ]
-        known = [stretch for stretch in stretches if stretch is not None]
-        return torch.cat(known, dim=1)[:, first - begin : first - begin + count] if known else None
+        present = [stretch for stretch in stretches if stretch is not None]
+        return torch.cat(present, dim=1)[:, first - begin : first - begin + count] if present else None
 
     def _run_stream(
-        self, stream: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, options: Options
+        self, stream: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, sampling: Sampling
     ) -> Tensor:
         output, draws = self.config.output, DRAWS[self.config.output]
         chosen = []
         for begin in range(0, samples, BLOCK):
             count, first = min(BLOCK, samples - begin), int(stream.time)
             if noise is None:
-                drawn = philox_uniforms(seed, int(stream.streams), first, count, draws)
+                uniforms = philox_uniforms(seed, int(stream.streams), first, count, draws)
             else:
-                drawn = noise[begin : begin + count]
+                uniforms = noise[begin : begin + count]
             c = self.vectors(condition, first - 1, count)
             for step in range(count):
                 # gathered, not sliced: with the strides of a slice torch takes another product, with other last bits
                 now = None if c is None else c[:, [step]]
                 out = self._step(stream, stream.tokens[:, -1:], now)
-                token = sample(output, out[:, 0], drawn[step : step + 1], *options)
+                token = sample(output, out[:, 0], uniforms[step : step + 1], sampling)
                 stream.tokens = torch.cat([stream.tokens[:, 1:], token[:, None].to(self.token_dtype)], dim=1)
                 chosen.append(token)
         if not chosen:

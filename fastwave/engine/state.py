@@ -13,6 +13,8 @@ from torch import Tensor
 from ..checkpoint import write_tensors
 from ..errors import CheckpointError, InputError
 
+CONTENTS = ("time", "streams", "tokens", "memory", "fingerprint", "fault")
+
 
 @dataclasses.dataclass
 class State:
@@ -28,6 +30,10 @@ class State:
     tokens: Tensor
     memory: list[Tensor]
     fingerprint: str  # of the weights, backend and dtype it belongs to
+    fault: str = ""  # why it must not be used any more; empty while it may be
+    # What an engine keeps with the state and can always make again: it is neither copied nor saved nor compared.
+    _checked: list[tuple[Tensor, int]] | None = dataclasses.field(default=None, init=False, repr=False, compare=False)
+    projections: object = dataclasses.field(default=None, init=False, repr=False, compare=False)
 
     @property
     def batch(self) -> int:
@@ -36,7 +42,7 @@ class State:
 
     def copy(self) -> State:
         """An independent state: fork one past into many continuations."""
-        return self.take(range(self.batch))
+        return self._from_tensors([tensor.clone(memory_format=torch.contiguous_format) for tensor in self.tensors()])
 
     def take(self, rows: Sequence[int]) -> State:
         """The given rows as a new state. A row may be left out (its stream has ended) or repeated (forked)."""
@@ -62,8 +68,8 @@ class State:
 
     def become(self, other: State) -> None:
         """Take over all of another state's contents."""
-        for field in dataclasses.fields(self):
-            setattr(self, field.name, getattr(other, field.name))
+        for name in CONTENTS:
+            setattr(self, name, getattr(other, name))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a file that `Engine.load_state` reads, for the same model, backend and dtype."""
@@ -75,8 +81,37 @@ class State:
             raise CheckpointError(f"cannot save the state to {path}: {error.strerror or error}.") from error
 
     def tensors(self) -> list[Tensor]:
-        """time, streams, tokens, then the memory."""
+        """time, streams, tokens, then the memory. A state with a fault refuses here, whatever it is wanted for."""
+        if self.fault:
+            raise InputError(f"this state cannot be used any more: {self.fault}.")
         return [self.time, self.streams, self.tokens, *self.memory]
+
+    # For engines
+
+    def spoil(self, error: BaseException) -> None:
+        """A run in place has failed: from here on every use is refused."""
+        self.fault = (
+            f"a run in place stopped half-way ({type(error).__name__}) and left it partially updated. "
+            "Start again, or from a copy that was made before"
+        )
+
+    def remember_check(self) -> None:
+        """Every tensor has been found good by an engine, or was written by one."""
+        tensors = self.tensors()
+        inference = any(tensor.is_inference() for tensor in tensors)  # these do not count their changes
+        self._checked = None if inference else [(tensor, tensor._version) for tensor in tensors]
+
+    def is_checked(self) -> bool:
+        """Whether all tensors are those of the last check, and torch has not changed them since."""
+        if self.fault or self._checked is None:
+            return False
+        tensors = (self.time, self.streams, self.tokens, *self.memory)
+        if len(tensors) != len(self._checked):
+            return False
+        for now, (then, version) in zip(tensors, self._checked):  # noqa: B905: as long as each other
+            if now is not then or now._version != version:
+                return False
+        return True
 
     def _from_tensors(self, tensors: list[Tensor]) -> State:
         time, streams, tokens, *memory = tensors

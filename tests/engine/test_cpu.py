@@ -15,65 +15,29 @@ import pytest
 import scipy.stats
 import torch
 
-from fastwave import Engine, GenerationError, InputError, WaveNet, WaveNetConfig, dilation_cycle, noise
+from engine_trials import (
+    EPSILON,
+    ODD_SIZES,
+    choices_near,
+    lively,
+    make_trial,
+    odd_model,
+    sum_rounding,
+    to_bfloat16,
+    unmoved,
+)  # fmt: skip
+from fastwave import Engine, GenerationError, InputError, dilation_cycle, noise
 from fastwave.config import PRESETS
-from fastwave.distributions import sample
-from fastwave.engine.reference import quiet_torch
+from fastwave.distributions import Sampling, sample
 from fastwave.runtime import library
 from shapes import CONFIGS, make_condition, make_model, make_tokens, row_of
 from tolerances import assert_as_close_as_eager
 
 INSTRUCTION_SETS = library.cpu_features().instruction_sets
-EPSILON = 2.0**-23
-
-
-def lively(seed=0, **fields):
-    """A model whose every weight matters, as those of shapes.make_model, of any config."""
-    torch.manual_seed(seed)
-    model = WaveNet(WaveNetConfig(**fields), backend="reference")
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-        model.get_parameter("head.1.weight").mul_(10)
-    return model
 
 
 # Teacher forcing. The past is random and longer than the receptive field: in silence every slot of a ring is alike, and
 # one read from the wrong place would not be seen.
-
-
-@dataclasses.dataclass
-class Trial:
-    model: WaveNet
-    prime: torch.Tensor
-    tokens: torch.Tensor
-    given: dict
-    exact: torch.Tensor
-    eager: torch.Tensor
-
-    def outputs(self, backend, **options):
-        engine = Engine(self.model, backend, **options)
-        state = engine.start(len(self.prime), prime=self.prime, **self.given)
-        return engine.feed(state, self.tokens, **self.given)
-
-    def check(self, **options):
-        assert_as_close_as_eager(self.outputs("cpu", **options), self.eager, self.exact)
-
-
-def make_trial(model, batch, steps):
-    config = model.config
-    past = config.receptive_field + 3
-    known = make_tokens(config, batch, past + steps)
-    given = make_condition(config, batch, past + steps)
-    exact_model = copy.deepcopy(model).double()
-    with quiet_torch():  # no silence before it: the past is long enough
-        exact = exact_model(known.double() if config.scalar_input else known, **given)[:, past - 1 : -1]
-    # a rectifier of one channel is often shut for good, and then any fault behind it is invisible
-    assert exact.std(dim=1).max() > 0.05 * exact.abs().max()
-    trial = Trial(model, known[:, :past], known[:, past:], given, exact, exact)
-    trial.eager = trial.outputs("reference")
-    return trial
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -90,26 +54,9 @@ def test_outputs_of_every_preset_after_a_random_past_match_float64(preset):
     trial.check()
 
 
-ODD_SIZES = [
-    # R, G, S, H, K, K0, A, dilations, conditioning
-    (1, 3, 17, 100, 2, 1, 256, (3, 7, 1, 12), {}),
-    (3, 17, 100, 1, 3, 2, 2, (3, 7, 1, 12), {"condition_channels": 3, "hop": 5}),
-    (17, 100, 1, 3, 5, 3, 1000, (5,), {"condition_channels": 3, "hop": 7, "upsampling": "linear"}),
-    (100, 1, 3, 17, 2, 2, 11, (1, 12), {"condition_channels": 2, "speaker_channels": 2}),
-    (100, 100, 100, 100, 3, 1, 100, (3, 7), {"condition_channels": 5, "speaker_channels": 2, "speakers": 3, "hop": 4}),
-    (1, 1, 1, 1, 5, 1, 2, (1, 1, 1), {"condition_channels": 1, "hop": 6, "upsampling": "learned",
-                                      "upsample_scales": (3, 2)}),
-    (32, 16, 48, 64, 2, 3, 129, (9, 2, 30), {}),
-]  # fmt: skip
-
-
 @pytest.mark.parametrize("sizes", ODD_SIZES, ids=lambda sizes: "-".join(map(str, sizes[:7])))
 def test_odd_sizes_after_a_random_past_match_float64(sizes):
-    r, g, s, h, taps, front, classes, dilations, given = sizes
-    model = lively(
-        residual_channels=r, gate_channels=g, skip_channels=s, head_channels=h, kernel_size=taps, front_kernel=front,
-        classes=classes, dilations=dilations, seed=2, **given,
-    )  # fmt: skip
+    model = odd_model(sizes)
     for batch in (1, 3, 16):
         trial = make_trial(model, batch, 20)
         for instruction_set in INSTRUCTION_SETS:
@@ -142,10 +89,6 @@ def panel_trial(classes):
 
 
 # Fewer bits. The competitor is the reference in float32 with weights of as many bits, rounded in the plain way.
-
-
-def to_bfloat16(weight):
-    return weight.bfloat16().float()
 
 
 def to_int8(weight):
@@ -187,49 +130,6 @@ def test_int8_outputs_are_those_of_rounded_weights():
 
 
 # Free running
-
-
-def choices_near(logits, u, slack, temperature=1.0, top_k=None, top_p=None):
-    """The classes that a draw may choose whose logits are right to slack[0] and whose sums to slack[1] of the total."""
-    logits = np.asarray(logits, dtype=np.float64)
-    if np.float32(temperature) == 0:
-        return set(np.flatnonzero(logits >= logits.max() - 2 * slack[0]).tolist())
-    weights = np.exp((logits - logits.max()) / np.float32(temperature))
-    rounding = min(1.0, 2 * slack[0] / float(np.float32(temperature)) + slack[1])
-    order = np.argsort(-weights, kind="stable")
-    cut = len(weights) if top_k is None else min(top_k, len(weights))
-    cuts = {cut}
-    if top_p is not None and top_p < 1:
-        running = np.cumsum(weights[order[:cut]])
-        total = running[-1]
-        cuts = {
-            min(int((running < (float(np.float32(top_p)) + move) * total).sum()) + 1, cut)
-            for move in (-rounding, 0, rounding)
-        }
-    near = set()
-    for kept in cuts:
-        last = weights[order[kept - 1]]
-        sure = weights > last * (1 + rounding)
-        doubtful = np.flatnonzero(~sure & (weights >= last * (1 - rounding)))  # among equals any may have been kept
-        options = [order[:kept]] if kept == len(weights) or len(doubtful) > 2 else []
-        if not options:
-            sure = np.flatnonzero(sure)
-            options = [np.append(sure, one) for one in doubtful] + [np.append(sure, doubtful)]
-        for members in options:
-            chosen = np.zeros_like(weights)
-            chosen[members] = weights[members]
-            running = np.cumsum(chosen)
-            at, margin = u * running[-1], rounding * running[-1]
-            high = running >= at - margin
-            low = running - chosen <= at + margin
-            near |= set(np.flatnonzero(high & low & (chosen > 0)).tolist())
-    return near
-
-
-def sum_rounding(classes):
-    """Of a running sum: each of its additions rounds by half an epsilon at most, in either direction at random, and
-    four standard deviations; and two units for each weight's exponential."""
-    return (4 * math.sqrt(classes / 12) + 2) * EPSILON
 
 
 def test_the_check_of_near_draws_is_sharp():
@@ -296,7 +196,9 @@ def test_draws_from_known_outputs_are_those_of_the_reference(classes, options):
     ours = engine.run(engine.start(streams), count, seed=8, **options)
 
     uniforms = torch.stack([noise(8, stream, 0, count) for stream in range(streams)]).flatten(0, 1)
-    theirs = sample("categorical", logits.expand(len(uniforms), -1), uniforms, **options).reshape(streams, count)
+    theirs = sample("categorical", logits.expand(len(uniforms), -1), uniforms, Sampling(**options)).reshape(
+        streams, count
+    )
     different = (ours != theirs).nonzero().tolist()
     assert len(different) <= 3  # 16,000 draws of which each meets 256 boundaries within 1e-6 or so
     for stream, at in different:
@@ -317,7 +219,7 @@ def test_drawn_values_follow_from_the_engines_own_outputs(name, temperature):
     out = engine.feed(state, drawn).flatten(0, 1)
     uniforms = torch.cat([noise(3, stream, 0, count, 2) for stream in range(2)])
     output = engine.config.output
-    theirs = sample(output, out, uniforms, temperature)
+    theirs = sample(output, out, uniforms, Sampling(temperature))
     away = (drawn.flatten() - theirs).abs()
     spread = out.chunk(3, dim=-1)[2].max(dim=-1).values.clamp(-12, 12).exp() if name == "mixture" else out[:, 1].exp()
     bound = 16 * EPSILON * (out.abs().max(dim=-1).values + temperature * spread * 12)  # |logit(1e-5)| < 12
@@ -592,13 +494,6 @@ def test_states_of_a_wrong_shape_or_type_are_refused(tmp_path):
         [sys.executable, "-c", WRONG_STATES], capture_output=True, text=True, timeout=120, cwd=tmp_path
     )
     assert (run.returncode, run.stdout) == (0, "done\n"), run.stderr
-
-
-def unmoved(state, before):
-    """The state is what it was, to the last bit."""
-    pairs = zip([state.time, state.streams, state.tokens, *state.memory],
-                [before.time, before.streams, before.tokens, *before.memory], strict=True)  # fmt: skip
-    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_the_largest_number_of_classes_is_drawn_from():

@@ -3,29 +3,35 @@ path from Python to the kernel, and then, where there is one, on a GPU."""
 
 import copy
 import dataclasses
-import functools
 import gc
 import math
 
 import pytest
 import torch
 
+from engine_trials import (
+    ODD_SIZES,
+    choices_near,
+    lively,
+    make_trial,
+    odd_model,
+    sum_rounding,
+    to_bfloat16,
+    unmoved,
+)  # fmt: skip
 from fastwave import BackendUnavailable, Engine, GenerationError, InputError, NativeError, generate, noise
 from fastwave.config import PRESETS
-from fastwave.distributions import sample
-from fastwave.engine.cuda import CudaEngine
+from fastwave.distributions import Sampling, sample
 from fastwave.runtime import library
 from shapes import CONFIGS, make_condition, make_model, make_tokens, row_of
-from test_cpu_engine import ODD_SIZES, choices_near, lively, make_trial, sum_rounding, to_bfloat16, unmoved
 from tolerances import assert_as_close_as_eager
 
 SCHEDULES = 8
 
 
-@pytest.fixture(autouse=True)
-def _general_kernel(monkeypatch):
-    """The one for every model; test_cuda_cluster.py has the other, and the rule that chooses."""
-    monkeypatch.setattr("fastwave.engine.engine.CudaEngine", functools.partial(CudaEngine, kernel="general"))
+def general(model, dtype="float32"):
+    """An engine on the kernel for every model; test_cuda_cluster.py has the other, and the rule that chooses."""
+    return Engine(model, "cuda", dtype, kernel="general")
 
 
 CATEGORICAL = [name for name in CONFIGS if name.startswith(("categorical", "bytes", "one-layer"))]
@@ -34,15 +40,7 @@ CATEGORICAL = [name for name in CONFIGS if name.startswith(("categorical", "byte
 def check_outputs(model, batch, steps, **options):
     """Teacher forcing after a random past, within the tolerance of float64."""
     trial = make_trial(model, batch, steps)
-    assert_as_close_as_eager(trial.outputs("cuda", **options).cpu(), trial.eager, trial.exact)
-
-
-def odd_model(sizes):
-    r, g, s, h, taps, front, classes, dilations, given = sizes
-    return lively(
-        residual_channels=r, gate_channels=g, skip_channels=s, head_channels=h, kernel_size=taps, front_kernel=front,
-        classes=classes, dilations=dilations, seed=2, **given,
-    )  # fmt: skip
+    assert_as_close_as_eager(trial.outputs("cuda", kernel="general", **options).cpu(), trial.eager, trial.exact)
 
 
 # On the CPU
@@ -75,7 +73,7 @@ def test_a_planted_fault_in_the_weights_is_seen(machine):
     with torch.no_grad():
         trial.model.get_parameter("dilated.weight")[2, 0, 1, 3] += 1e-3
     with pytest.raises(AssertionError, match="float32: error"):
-        assert_as_close_as_eager(trial.outputs("cuda"), trial.eager, trial.exact)
+        assert_as_close_as_eager(trial.outputs("cuda", kernel="general"), trial.eager, trial.exact)
 
 
 @pytest.mark.slow
@@ -112,7 +110,7 @@ def test_bfloat16_outputs_are_those_of_rounded_weights(machine):
 def test_free_running_tokens_are_the_references_under_every_schedule(machine, name, options):
     model, count = make_model(name), 25
     given = make_condition(model.config, 5, count)
-    reference, ours = Engine(model, "reference"), Engine(model, "cuda")
+    reference, ours = Engine(model, "reference"), general(model)
     expected = reference.run(reference.start(5, **given), count, seed=3, **options, **given)
     assert options.get("temperature") == 0 or len(expected.unique()) > 3  # alive
     start = ours.start(5, **given)
@@ -128,7 +126,7 @@ def test_free_running_tokens_are_the_references_under_every_schedule(machine, na
 def test_free_running_waveforms_follow_the_reference_under_every_schedule(machine, name):
     model = make_model(name)
     given = make_condition(model.config, 3, 30)
-    reference, ours = Engine(model, "reference"), Engine(model, "cuda")
+    reference, ours = Engine(model, "reference"), general(model)
     expected = reference.run(reference.start(3, **given), 30, seed=5, **given)
     first = None
     for seed in range(SCHEDULES):
@@ -166,11 +164,13 @@ def test_draws_from_known_outputs_are_those_of_the_reference(machine, classes, o
         model.get_parameter("head.1.weight").zero_()
         model.get_parameter("head.1.bias").copy_(logits)
     streams, count = 16, 50
-    engine = Engine(model, "cuda")
+    engine = general(model)
     ours = engine.run(engine.start(streams), count, seed=8, **options)
 
     uniforms = torch.stack([noise(8, stream, 0, count) for stream in range(streams)]).flatten(0, 1)
-    theirs = sample("categorical", logits.expand(len(uniforms), -1), uniforms, **options).reshape(streams, count)
+    theirs = sample("categorical", logits.expand(len(uniforms), -1), uniforms, Sampling(**options)).reshape(
+        streams, count
+    )
     different = (ours != theirs).nonzero().tolist()
     assert len(different) <= 2
     for stream, at in different:
@@ -198,13 +198,13 @@ def test_a_stream_is_the_same_in_a_batch_of_any_size_and_in_any_memory(machine, 
         residual_channels=20, skip_channels=40, dilations=(1, 2, 5), classes=150, condition_channels=2, hop=9
     )
     given = make_condition(model.config, 9, 30)
-    engine = Engine(model, "cuda", dtype=dtype)
+    engine = general(model, dtype)
     whole = engine.run(engine.start(9, **given), 30, seed=1, **given)
     for limit in (227 << 10, 1 << 10):  # in shared memory, and in the workspace
         for multiprocessors, per_block in ((9, 1), (5, 2), (3, 4), (1, 8)):
             machine.set(multiprocessors=multiprocessors, shared_limit=limit)
-            other = Engine(model, "cuda", dtype=dtype)
-            plan = other._driver.plan(9)
+            other = general(model, dtype)
+            plan = other.plan(9)
             assert plan.streams_per_block == (per_block if limit > 1 << 10 else 1)
             assert (plan.shared > 0) == (limit > 1 << 10)
             assert torch.equal(other.run(other.start(9, **given), 30, seed=1, **given), whole)
@@ -218,7 +218,7 @@ def test_a_stream_is_the_same_in_a_batch_of_any_size_and_in_any_memory(machine, 
 def test_one_run_equals_its_parts_and_states_can_be_kept(machine, tmp_path, monkeypatch):
     model = make_model("categorical-linear-ids")
     given = make_condition(model.config, 2, 60)
-    engine = Engine(model, "cuda")
+    engine = general(model)
     start = engine.start(2, **given)
     expected = engine.run(start.copy(), 60, seed=6, **given)
     state = start.copy()
@@ -233,7 +233,7 @@ def test_one_run_equals_its_parts_and_states_can_be_kept(machine, tmp_path, monk
 
 @pytest.mark.slow
 def test_given_noise_is_taken_in_place_of_the_seeds(machine):
-    engine = Engine(make_model("mixture"), "cuda")
+    engine = general(make_model("mixture"))
     drawn = torch.stack([noise(3, stream, 0, 20, 2) for stream in range(2)])
     assert torch.equal(engine.run(engine.start(2), 20, noise=drawn), engine.run(engine.start(2), 20, seed=3))
 
@@ -253,7 +253,7 @@ def test_a_broken_embedding_is_named_with_its_sample_and_stream(machine, value):
     model = make_model("categorical")
     with torch.no_grad():
         model.get_parameter("front.weight")[0, 9] = value
-    engine = Engine(model, "cuda")
+    engine = general(model)
     state = engine.start(3)
     tokens = make_tokens(model.config, 3, 20).clamp(max=8)
     before = state.copy()
@@ -269,8 +269,8 @@ def test_a_broken_embedding_is_named_with_its_sample_and_stream(machine, value):
 def test_device_and_stream_are_the_ones_that_were_asked_for(machine, monkeypatch):
     model = make_model("categorical")
     monkeypatch.setattr("fastwave.engine.cuda.device_of", lambda parameters: torch.device("cpu", 1))
-    monkeypatch.setattr("fastwave.engine.cuda.stream_of", lambda device: 4096 + device.index)
-    engine = Engine(model, "cuda")
+    monkeypatch.setattr("fastwave.engine.cuda.cuda_stream_of", lambda device: 4096 + device.index)
+    engine = general(model)
     engine.run(engine.start(), 5)
     assert machine.last_launch()[:2] == (1, 4097)
     del engine
@@ -280,7 +280,7 @@ def test_device_and_stream_are_the_ones_that_were_asked_for(machine, monkeypatch
 
 @pytest.mark.slow
 def test_a_stream_under_capture_is_refused(machine):
-    engine = Engine(make_model("categorical"), "cuda")
+    engine = general(make_model("categorical"))
     state = engine.start()
     machine.set(capturing=True)
     launches = machine.last_launch()[2]
@@ -300,7 +300,7 @@ def test_a_stream_under_capture_is_refused(machine):
 def test_a_machine_without_a_device_is_refused_with_the_cure(machine, settings, message):
     machine.set(**settings)
     with pytest.raises(BackendUnavailable, match=message):
-        Engine(make_model("categorical"), "cuda")
+        general(make_model("categorical"))
     engine = Engine(make_model("categorical"))
     assert engine.backend == "cpu" and "cuda: " in engine.choice.why
 
@@ -333,7 +333,7 @@ def test_what_fails_while_an_engine_is_made_says_so(machine, monkeypatch, functi
     machine.answer(function, error)
     try:
         with pytest.raises(raised, match=message):
-            Engine(make_model("categorical"), "cuda")
+            general(make_model("categorical"))
     finally:
         machine.answer(function, 0)
     assert machine.last_launch()[3] == 0
@@ -342,7 +342,7 @@ def test_what_fails_while_an_engine_is_made_says_so(machine, monkeypatch, functi
 @pytest.mark.slow
 @pytest.mark.parametrize("function", ["cudaLaunchKernelEx", "cudaStreamSynchronize", "cudaMemsetAsync"])
 def test_a_run_that_the_device_fails_leaves_the_state(machine, function):
-    engine = Engine(make_model("categorical"), "cuda")
+    engine = general(make_model("categorical"))
     state = engine.start()
     before = state.copy()
     machine.answer(function, 719)
@@ -360,9 +360,9 @@ def test_a_run_that_the_device_fails_leaves_the_state(machine, function):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_has_room_for_its_streams_in_shared_memory(machine, preset, shared_limit):
     machine.set(multiprocessors=132, shared_limit=shared_limit)
-    driver = Engine(lively(**PRESETS[preset]), "cuda", "bfloat16")._driver
+    engine = general(lively(**PRESETS[preset]), "bfloat16")
     for streams, per_block in ((1, 1), (132, 1), (133, 2), (265, 4), (529, 8), (8192, 8)):
-        plan = driver.plan(streams)
+        plan = engine.plan(streams)
         assert (plan.streams_per_block, plan.blocks) == (per_block, -(-streams // per_block))
         assert 0 < plan.shared <= shared_limit and plan.workspace == 256
 
@@ -395,7 +395,7 @@ def test_odd_sizes_on_a_gpu_match_float64(gpu, sizes):
 def test_free_running_tokens_on_a_gpu_are_the_references(gpu, name, options):
     model = make_model(name)
     given = make_condition(model.config, 5, 100)
-    reference, ours = Engine(model, "reference"), Engine(model, "cuda")
+    reference, ours = Engine(model, "reference"), general(model)
     expected = reference.run(reference.start(5, **given), 100, seed=3, **options, **given)
     assert torch.equal(ours.run(ours.start(5, **given), 100, seed=3, **options, **given).cpu(), expected)
 
@@ -403,7 +403,7 @@ def test_free_running_tokens_on_a_gpu_are_the_references(gpu, name, options):
 @pytest.mark.gpu
 def test_a_stream_on_a_gpu_is_the_same_in_a_batch_of_any_size(gpu):
     model = lively(residual_channels=20, skip_channels=40, dilations=(1, 2, 5), classes=150)
-    engine = Engine(model, "cuda", "bfloat16")
+    engine = general(model, "bfloat16")
     whole = engine.run(engine.start(1200), 50, seed=1)
     for row in (0, 577, 1199):
         assert torch.equal(engine.run(engine.start(1, streams=[row]), 50, seed=1)[0], whole[row])
@@ -411,13 +411,13 @@ def test_a_stream_on_a_gpu_is_the_same_in_a_batch_of_any_size(gpu):
 
 @pytest.mark.gpu
 def test_runs_on_another_stream_wait_for_it_and_captures_are_refused(gpu):
-    engine = Engine(make_model("categorical"), "cuda")
+    engine = general(make_model("categorical"))
     expected = engine.run(engine.start(2), 50, seed=1)
     with torch.cuda.stream(torch.cuda.Stream()):
         assert torch.equal(engine.run(engine.start(2), 50, seed=1), expected)
     memory = torch.zeros(engine._driver.memory_shapes(1)[0], device="cuda")
     ones = torch.ones(1, engine.config.front_kernel, dtype=torch.int64, device="cuda")
-    workspace = torch.zeros(engine._driver.plan(1).workspace, dtype=torch.uint8, device="cuda")
+    workspace = torch.zeros(engine.plan(1).workspace, dtype=torch.uint8, device="cuda")
     fields = {"times": ones, "ids": ones, "memory": memory, "last_classes": ones}
     fields = {name: tensor.data_ptr() for name, tensor in fields.items()}
     fields |= {"streams": 1, "samples": 1, "temperature": 1.0, "top_p": 1.0}
@@ -430,7 +430,7 @@ def test_a_second_gpu_generates_as_the_first(gpu):
     if torch.cuda.device_count() < 2:
         pytest.skip("one GPU here")
     model = make_model("categorical")
-    outs = [Engine(copy.deepcopy(model).to(f"cuda:{index}"), "cuda") for index in (0, 1)]
+    outs = [general(copy.deepcopy(model).to(f"cuda:{index}")) for index in (0, 1)]
     first, second = (engine.run(engine.start(2), 50, seed=1) for engine in outs)
     assert second.device.index == 1 and torch.equal(first.cpu(), second.cpu())
 
@@ -443,4 +443,4 @@ def test_without_a_gpu_the_refusal_names_the_reason_and_the_cure():
     if not reason and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(BackendUnavailable, match=r"cuda: .*Use backend='cpu'"):
-        Engine(make_model("categorical"), "cuda")
+        general(make_model("categorical"))

@@ -49,8 +49,8 @@ def test_calls_longer_than_a_block_equal_their_parts(monkeypatch):
     model = make_model("categorical-linear-ids")
     given = make_condition(model.config, 1, 150)
     for backend, setting, value in (
-        ("reference", "reference_engine.BLOCK", 7),
-        ("cpu", "native_engine.CALL_SECONDS", 1e-9),
+        ("reference", "engine.reference.BLOCK", 7),
+        ("cpu", "engine.native.CALL_SECONDS", 1e-9),
     ):
         engine = Engine(model, backend=backend)
         whole = engine.run(engine.start(1, **given), 150, **given)

@@ -1,8 +1,6 @@
 """generate, stream and score: the same samples however they are asked for, nothing lost on the way."""
 
-import importlib
 import math
-import sys
 import warnings
 
 import numpy as np
@@ -138,7 +136,7 @@ def test_what_was_made_is_kept_when_generation_is_interrupted(tmp_path, monkeypa
 
 
 def test_save_every_leaves_a_whole_file_at_each_stage(tmp_path, monkeypatch):
-    from fastwave.generation.generate import Result
+    from fastwave.generation.result import Result
 
     lengths, save = [], Result.save
     monkeypatch.setattr(Result, "save", lambda self, path: (lengths.append(self.lengths), save(self, path))[1])
@@ -149,7 +147,7 @@ def test_save_every_leaves_a_whole_file_at_each_stage(tmp_path, monkeypatch):
 
 
 def test_a_stuck_output_is_reported_once_a_stream(monkeypatch):
-    monkeypatch.setattr(importlib.import_module("fastwave.generate"), "STUCK_SECONDS", 0.1)
+    monkeypatch.setattr("fastwave.generation.stagnation.STUCK_SECONDS", 0.1)
     model = make_model("categorical")
     with torch.no_grad():
         model.get_parameter("head.1.bias")[3] += 1000
@@ -186,7 +184,7 @@ def test_score_is_the_mean_loss_after_silence_in_bits(name, monkeypatch):
     assert score(model, tokens, dtype="float64", **given) == pytest.approx(bits, rel=1e-9)
     single = make_model(name)
     for window in (1000, 7, 1):  # in parallel passes, behind one receptive field each
-        monkeypatch.setattr(sys.modules["fastwave.generate"], "WINDOW", window)
+        monkeypatch.setattr("fastwave.generation.score.WINDOW", window)
         assert score(single, tokens, **given) == pytest.approx(bits, rel=1e-5)
     assert score(model, tokens, **given) == pytest.approx(bits, rel=1e-5)  # float64 weights, computed in float32
 

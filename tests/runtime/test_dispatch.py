@@ -1,15 +1,11 @@
 """One place chooses; a named backend never falls back; every refusal says why and what to do."""
 
-import sys
-
 import pytest
 import torch
 
 from fastwave import BackendUnavailable, Engine, InputError, WaveNet, backends, generate
 from fastwave.runtime.dispatch import CANDIDATES, choose
 from shapes import make_model
-
-MODULE = sys.modules["fastwave.backends"]  # fastwave.backends is the function
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +43,9 @@ def test_without_the_native_library_auto_falls_back_and_a_name_does_not(monkeypa
     [("generation", "cuda", "cpu"), ("training", "triton", "cpu")],
 )
 def test_a_named_backend_never_falls_back(role, name, other, monkeypatch):
-    monkeypatch.setattr(MODULE, "_missing", lambda role, name: "not here" * (name in ("cuda", "triton")))
+    monkeypatch.setattr(
+        "fastwave.runtime.dispatch._missing", lambda role, name: "not here" * (name in ("cuda", "triton"))
+    )
     with pytest.raises(BackendUnavailable, match=rf"{name}: .*backend='{other}'"):
         choose(role, name)
 
@@ -71,7 +69,9 @@ def test_triton_says_what_it_lacks():
 
 
 def test_the_public_calls_pass_the_name_on(monkeypatch):
-    monkeypatch.setattr(MODULE, "_missing", lambda role, name: "not here" * (name in ("cuda", "triton")))
+    monkeypatch.setattr(
+        "fastwave.runtime.dispatch._missing", lambda role, name: "not here" * (name in ("cuda", "triton"))
+    )
     model = make_model("categorical")
     for call in (
         lambda: WaveNet(model.config, backend="triton"),
@@ -99,7 +99,7 @@ def test_unknown_names_are_refused():
 
 
 def test_auto_passes_over_what_has_not_run_on_a_gpu_and_a_name_takes_it(monkeypatch):
-    monkeypatch.setattr(MODULE, "_missing", lambda role, name: "")
+    monkeypatch.setattr("fastwave.runtime.dispatch._missing", lambda role, name: "")
     for role, name in (("generation", "cuda"), ("training", "triton")):
         choice = choose(role)
         assert choice.name == "cpu" and f"{name}: not yet run on a GPU: ask for it by name" in choice.why

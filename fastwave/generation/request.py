@@ -1,0 +1,139 @@
+"""A checked request for samples: a generator, an encoded prime, prepared conditioning, one length a stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..codec import Codec
+from ..distributions import Sampling
+from ..engine.engine import Engine
+from ..engine.protocol import Generator
+from ..errors import InputError
+from ..model import WaveNet
+from .options import DEFAULTS, Options, complete
+from .result import Result
+from .stagnation import StagnationWatch
+
+DEFAULT_SECONDS = 3.0
+DEFAULT_CHARACTERS = 1000
+
+Source = WaveNet | Generator | str | os.PathLike[str]
+
+
+class Request:
+    """What generate() and stream() were asked for. Everything is checked here, before the first sample is made."""
+
+    def __init__(self, source: Source, seconds: float | Sequence[float] | None, options: Options) -> None:
+        options = complete(options)
+        self.batch, self.seed = options["batch"], options["seed"]
+        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
+            raise InputError(f"batch must be an integer >= 1, got {self.batch!r}.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+            raise InputError(f"seed must be an integer 0..2^64-1, got {self.seed!r}.")
+        self.generator = _generator_of(source, options)
+        self.codec, self.sample_rate = self.generator.codec, self.generator.sample_rate
+        self.sampling = Sampling(options["temperature"], options["top_k"], options["top_p"])
+        self.generator.check_sampling(self.sampling)
+        self.prime = _rows_of(encoded(self.codec, options["prime"], "prime"), self.batch)
+        prime_length = 0 if self.prime is None else self.prime.shape[1]
+        condition = self.generator.read_condition(options["condition"])
+        natural = self.generator.length_of(condition)
+        self.lengths = self._lengths(seconds, options["samples"], None if natural is None else natural - prime_length)
+        end = prime_length + max(self.lengths)
+        self.prepared = self.generator.prepare(condition, options["speaker"], self.batch, end)
+
+    def _lengths(self, seconds: Any, samples: Any, natural: int | None) -> tuple[int, ...]:
+        """Samples of each stream; `natural` is how long the conditioning is, behind the prime."""
+        if seconds is not None and samples is not None:
+            raise InputError("give seconds or samples, not both.")
+        if seconds is not None and not self.sample_rate:
+            raise InputError(f"codec {self.codec.name!r} has no seconds: give samples=, the number of characters.")
+        asked = samples if seconds is None else seconds
+        if asked is None:
+            usual = round(DEFAULT_SECONDS * self.sample_rate) if self.sample_rate else DEFAULT_CHARACTERS
+            return (usual if natural is None else max(0, natural),) * self.batch
+        values = list(asked) if isinstance(asked, (list, tuple)) else [asked] * self.batch
+        if len(values) != self.batch:
+            raise InputError(f"{len(values)} lengths for batch={self.batch}: give one, or one for each stream.")
+        for value in values:
+            ordinary = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**40
+            if not ordinary or (samples is not None and not isinstance(value, int)):
+                raise InputError(f"{'seconds' if samples is None else 'samples'} must be >= 0, got {value!r}.")
+        if seconds is not None:
+            values = [round(value * self.sample_rate) for value in values]
+        return tuple(values)
+
+    def nothing(self) -> Result:
+        """The result before the first sample."""
+        return Result(torch.full((self.batch, 0), self.codec.silence), (0,) * self.batch, self.codec, self.sample_rate)
+
+    def parts(self, chunk: int) -> Iterator[Result]:
+        """Results of at most `chunk` samples; a stream that ends leaves the batch and costs nothing more."""
+        state: Any = self.generator.start(self.batch, prime=self.prime, condition=self.prepared)
+        sampling, condition = vars(self.sampling), self.prepared
+        watch = StagnationWatch(self.sample_rate, self.batch)
+        running, made = list(range(self.batch)), 0
+        while True:
+            unfinished = [row for row in running if self.lengths[row] > made]
+            if not unfinished:
+                return
+            if len(unfinished) < len(running):
+                state = state.take([running.index(row) for row in unfinished])
+                running, condition = unfinished, self.prepared.rows(unfinished)
+            count = min(chunk, min(self.lengths[row] for row in running) - made)
+            # the state is nobody else's, and is given up when a run fails: it needs no copy
+            drawn = self.generator.run(state, count, seed=self.seed, condition=condition, in_place=True, **sampling)
+            drawn = drawn.cpu()
+            watch.see(running, drawn)
+            tokens = torch.full((self.batch, count), self.codec.silence, dtype=drawn.dtype)
+            tokens[running] = drawn
+            made += count
+            lengths = tuple(count if row in running else 0 for row in range(self.batch))
+            yield Result(tokens, lengths, self.codec, self.sample_rate)
+
+
+def model_of(source: WaveNet | str | os.PathLike[str]) -> WaveNet:
+    """A model, or the one in a checkpoint folder."""
+    return WaveNet.from_pretrained(source) if isinstance(source, (str, os.PathLike)) else source
+
+
+def encoded(codec: Codec, source: object, name: str) -> Tensor | None:
+    """A waveform, a text or tokens, whose argument has this name -> tokens [B or 1, T]; None stays None."""
+    if source is None:
+        return None
+    if isinstance(source, (str, bytes)):
+        if codec.is_audio:
+            raise InputError(f"{name} is text, but codec {codec.name!r} makes sound: give a waveform.")
+        return codec.encode(source)[None]
+    try:
+        values = torch.as_tensor(source)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} must be a waveform, a text or tokens: {error}") from error
+    if values.dim() not in (1, 2):
+        raise InputError(f"{name} must have shape [time] or [batch, time], got {list(values.shape)}.")
+    if values.is_floating_point():
+        if not codec.is_audio:
+            raise InputError(f"{name} is a waveform, but codec {codec.name!r} makes text: give a str.")
+        values = codec.encode(values)
+    return values if values.dim() == 2 else values[None]
+
+
+def _rows_of(tokens: Tensor | None, batch: int) -> Tensor | None:
+    return None if tokens is None else tokens.expand(batch, -1)
+
+
+def _generator_of(source: Source, options: Options) -> Generator:
+    """An engine of a model or a checkpoint; anything else that keeps the protocol is taken as it is."""
+    if isinstance(source, (WaveNet, str, os.PathLike)):
+        return Engine(model_of(source), options["backend"], options["dtype"], options["threads"])
+    if not isinstance(source, Generator):
+        raise InputError(f"generation needs a WaveNet, the path of a checkpoint or a generator, got {source!r:.80}.")
+    changed = [name for name in ("backend", "dtype", "threads") if options[name] != DEFAULTS[name]]
+    if changed:
+        raise InputError(f"{', '.join(changed)} cannot be chosen for a generator that exists already.")
+    return source

@@ -1,0 +1,74 @@
+"""What generation gives back: tokens, the sound or text that they are, and files of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..codec import Codec
+from ..errors import InputError
+from ..files import replacing
+from ..sound import audio
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What was generated. tokens [B, T]; a stream that ended early is filled up with silence."""
+
+    tokens: Tensor
+    lengths: tuple[int, ...]
+    codec: Codec
+    sample_rate: int  # samples a second; 0 for text
+
+    @functools.cached_property
+    def samples(self) -> Tensor:
+        """The waveform, float32 [B, T] in [-1, 1]."""
+        if not self.codec.is_audio:
+            raise InputError(f"codec {self.codec.name!r} makes text: use .text.")
+        decoded: Tensor = self.codec.decode(self.tokens)
+        return decoded
+
+    @functools.cached_property
+    def text(self) -> list[str]:
+        """One string a stream, for the bytes codec."""
+        if self.codec.is_audio:
+            raise InputError(f"codec {self.codec.name!r} makes sound: use .samples.")
+        rows = zip(self.tokens, self.lengths, strict=True)
+        return [self.codec.decode(row[:length]) for row, length in rows]
+
+    def save(self, path: str | os.PathLike[str]) -> list[Path]:
+        """Write wav, flac, ogg or mp3 by suffix, or text; each file whole or not at all.
+
+        One stream goes to `path`; several go to name-0.wav, name-1.wav, ... The paths are returned.
+        """
+        target = Path(path)
+        batch = len(self.lengths)
+        paths = [target] if batch == 1 else [target.with_stem(f"{target.stem}-{row}") for row in range(batch)]
+        for row, (name, length) in enumerate(zip(paths, self.lengths, strict=True)):
+            if self.codec.is_audio:
+                audio.save(name, self.samples[row, :length], self.sample_rate)
+            else:
+                _save_text(name, self.text[row])
+        return paths
+
+
+def joined(parts: Sequence[Result]) -> Result:
+    """Parts that follow each other in time, at least one, as one result."""
+    first = parts[0]
+    tokens = torch.cat([part.tokens for part in parts], dim=1)
+    lengths = tuple(sum(column) for column in zip(*(part.lengths for part in parts), strict=True))
+    return Result(tokens, lengths, first.codec, first.sample_rate)
+
+
+def _save_text(path: Path, text: str) -> None:
+    try:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}.") from error

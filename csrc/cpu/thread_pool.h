@@ -1,4 +1,4 @@
-// Threads for an engine.
+// A fixed set of threads.
 #pragma once
 
 #include <stdint.h>
@@ -9,19 +9,21 @@
 #include <thread>
 #include <vector>
 
-namespace fw {
+namespace fw::cpu {
 
-// A fixed set of threads that run one task each, with the caller as thread 0. Running a task allocates nothing.
-class Team {
+inline constexpr int64_t kMostThreads = 1024;
+
+// Threads that run one task each, with the caller as thread 0. They sleep between tasks; running one allocates nothing.
+class ThreadPool {
  public:
   using Task = void (*)(void* context, int32_t thread);
 
-  explicit Team(int32_t threads) {
-    for (int32_t i = 1; i < threads; ++i) members_.emplace_back(&Team::serve, this, i);
+  explicit ThreadPool(int32_t threads) {
+    for (int32_t i = 1; i < threads; ++i) threads_.emplace_back(&ThreadPool::serve, this, i);
   }
-  ~Team() {
-    if (getpid() != process_) {  // after a fork the threads are not there: there is nothing to wait for
-      for (std::thread& member : members_) member.detach();
+  ~ThreadPool() {
+    if (getpid() != process_) {  // a forked process has none of the threads, so there is nothing to wait for
+      for (std::thread& thread : threads_) thread.detach();
       return;
     }
     {
@@ -29,20 +31,20 @@ class Team {
       closing_ = true;
     }
     begin_.notify_all();
-    for (std::thread& member : members_) member.join();
+    for (std::thread& thread : threads_) thread.join();
   }
-  Team(const Team&) = delete;
-  Team& operator=(const Team&) = delete;
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // How many can run here: one in a forked process.
-  int32_t size() const { return getpid() == process_ ? static_cast<int32_t>(members_.size()) + 1 : 1; }
+  // How many threads can run: one in a forked process.
+  int32_t size() const { return getpid() == process_ ? static_cast<int32_t>(threads_.size()) + 1 : 1; }
 
   void run(Task task, void* context) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       task_ = task;
       context_ = context;
-      left_ = members_.size();
+      left_ = threads_.size();
       ++round_;
     }
     begin_.notify_all();
@@ -78,7 +80,7 @@ class Team {
   size_t left_ = 0;
   uint64_t round_ = 0;
   bool closing_ = false;
-  std::vector<std::thread> members_;  // last, so that all they use is there before they are
+  std::vector<std::thread> threads_;  // last, so that everything they use exists before they start
 };
 
-}  // namespace fw
+}  // namespace fw::cpu

@@ -4,7 +4,7 @@
 #include "cuda/cluster.h"
 #include "cuda/kernel.h"
 
-namespace fw {
+namespace fw::cuda {
 namespace {
 
 using ClusterKernel = void (*)(ClusterNetwork, Job);
@@ -427,4 +427,4 @@ std::unique_ptr<Kernel> make_cluster(const fw_model_t& model, int32_t type, bool
   return made;
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

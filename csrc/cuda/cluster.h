@@ -15,7 +15,7 @@
 #include "cuda/cluster_layers.h"
 #include "cuda/cluster_skips.h"
 
-namespace fw {
+namespace fw::cuda {
 
 template <bool kFolded>
 __global__ void __launch_bounds__(kClusterThreads, 1)
@@ -34,4 +34,4 @@ __global__ void __launch_bounds__(kClusterThreads, 1)
 #endif
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

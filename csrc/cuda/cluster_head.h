@@ -3,7 +3,7 @@
 
 #include "cuda/cluster_member.h"
 
-namespace fw {
+namespace fw::cuda {
 
 struct HeadMember : Member {
   using Member::Member;
@@ -83,4 +83,4 @@ struct HeadMember : Member {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

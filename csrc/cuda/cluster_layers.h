@@ -6,7 +6,7 @@
 
 #include "cuda/cluster_member.h"
 
-namespace fw {
+namespace fw::cuda {
 
 template <bool kFolded>
 struct LayersMember : Member {
@@ -179,4 +179,4 @@ struct LayersMember : Member {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

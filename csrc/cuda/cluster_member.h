@@ -4,7 +4,7 @@
 #include "cuda/instructions.h"
 #include "cuda/streams.h"
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr int kClusterThreads = 512, kClusterWarps = kClusterThreads / kWarp;
 inline constexpr int kColumns = 8;            // streams of a cluster
@@ -207,4 +207,4 @@ struct Member {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

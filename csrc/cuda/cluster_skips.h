@@ -4,7 +4,7 @@
 
 #include "cuda/cluster_member.h"
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr int kMostSkipTiles = 2;  // of a warp, whose sums are in its registers
 
@@ -59,4 +59,4 @@ struct SkipsMember : Member {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

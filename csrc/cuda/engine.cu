@@ -8,9 +8,9 @@
 #include "status.h"
 
 struct fw_cuda_engine {
-  fw::Shape shape{};
-  fw::DeviceLimits device{};
-  std::unique_ptr<fw::Kernel> kernel;
+  fw::cuda::Shape shape{};
+  fw::cuda::DeviceLimits device{};
+  std::unique_ptr<fw::cuda::Kernel> kernel;
   std::string reason;  // for this kernel
   void* weights = nullptr;
 
@@ -18,13 +18,13 @@ struct fw_cuda_engine {
   fw_cuda_engine(const fw_cuda_engine&) = delete;
   fw_cuda_engine& operator=(const fw_cuda_engine&) = delete;
   ~fw_cuda_engine() {
-    const fw::DeviceScope scope(device.index);
+    const fw::cuda::DeviceScope scope(device.index);
     if (weights != nullptr && cudaFree(weights) != cudaSuccess)
       cudaGetLastError();  // the device is gone, and all on it
   }
 };
 
-namespace fw {
+namespace fw::cuda {
 namespace {
 
 cudaError_t look_at(int32_t index, DeviceLimits* device) {
@@ -59,26 +59,26 @@ std::unique_ptr<Kernel> choose(const fw_model_t& model, int32_t type, int32_t as
 }
 
 int32_t create(const fw_model_t* model, int32_t device, int32_t type, int32_t kernel, fw_cuda_engine_t** engine) {
-  constexpr const char* kName = "fw_engine_create_cuda";
-  if (model == nullptr || engine == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kName);
+  constexpr const char* kOperation = "making a CUDA engine";
+  if (model == nullptr || engine == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
   if (type != FW_FLOAT32 && type != FW_BFLOAT16) {
-    return fail(FW_INVALID_ARGUMENT, "%s: type %d is neither float32 nor bfloat16", kName, type);
+    return fail(FW_INVALID_ARGUMENT, "%s: type %d is neither float32 nor bfloat16", kOperation, type);
   }
   if (!within(kernel, FW_KERNEL_AUTO, FW_KERNEL_CLUSTER_UNFOLDED)) {
-    return fail(FW_INVALID_ARGUMENT, "%s: there is no kernel %d", kName, kernel);
+    return fail(FW_INVALID_ARGUMENT, "%s: there is no kernel %d", kOperation, kernel);
   }
-  if (const char* fault = fault_of(*model)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kName, fault);
-  if (const int32_t status = check_device(kName, device); status != FW_OK) return status;
+  if (const char* fault = fault_of(*model)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
+  if (const int32_t status = check_device(kOperation, device); status != FW_OK) return status;
   const DeviceScope scope(device);
-  if (scope.error() != cudaSuccess) return failed(kName, scope.error());
+  if (scope.error() != cudaSuccess) return failed(kOperation, scope.error());
 
   auto made = std::make_unique<fw_cuda_engine>();
   cudaError_t error = look_at(device, &made->device);
-  if (error != cudaSuccess) return failed(kName, error);
+  if (error != cudaSuccess) return failed(kOperation, error);
   made->shape = shape_of(*model);
   Image image;
   made->kernel = choose(*model, type, kernel, made->device, image, &made->reason);
-  if (made->kernel == nullptr) return fail(FW_UNSUPPORTED, "%s: %s", kName, made->reason.c_str());
+  if (made->kernel == nullptr) return fail(FW_UNSUPPORTED, "%s: %s", kOperation, made->reason.c_str());
   error = made->kernel->prepare();
   if (error == cudaErrorNoKernelImageForDevice || error == cudaErrorInvalidDeviceFunction) {
     cudaGetLastError();
@@ -86,27 +86,27 @@ int32_t create(const fw_model_t* model, int32_t device, int32_t type, int32_t ke
     return fail(FW_UNSUPPORTED,
                 "%s: this library was not built for device %d, of compute capability %d.%d; reinstall with "
                 "FASTWAVE_CUDA_ARCHS=%d%d, or use backend=\"cpu\"",
-                kName, device, major, minor, major, minor);
+                kOperation, device, major, minor, major, minor);
   }
-  if (error != cudaSuccess) return failed(kName, error);
+  if (error != cudaSuccess) return failed(kOperation, error);
   error = cudaMalloc(&made->weights, image.bytes().size());
   if (error == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    return fail(FW_OUT_OF_MEMORY, "%s: device %d has no room for %zu bytes of weights", kName, device,
+    return fail(FW_OUT_OF_MEMORY, "%s: device %d has no room for %zu bytes of weights", kOperation, device,
                 image.bytes().size());
   }
-  if (error != cudaSuccess) return failed(kName, error);
+  if (error != cudaSuccess) return failed(kOperation, error);
   made->kernel->relocate(image, static_cast<char*>(made->weights));
   error = cudaMemcpy(made->weights, image.bytes().data(), image.bytes().size(), cudaMemcpyHostToDevice);
-  if (error != cudaSuccess) return failed(kName, error);
+  if (error != cudaSuccess) return failed(kOperation, error);
   *engine = made.release();
   return FW_OK;
 }
 
 int32_t plan(const fw_cuda_engine_t* engine, int64_t streams, fw_plan_t* plan) {
-  constexpr const char* kName = "fw_engine_plan_cuda";
-  if (engine == nullptr || plan == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kName);
-  if (!within(streams, 1, INT32_MAX)) return fail(FW_INVALID_ARGUMENT, "%s: streams is out of range", kName);
+  constexpr const char* kOperation = "planning a CUDA run";
+  if (engine == nullptr || plan == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
+  if (!within(streams, 1, INT32_MAX)) return fail(FW_INVALID_ARGUMENT, "%s: streams is out of range", kOperation);
   *plan = engine->kernel->plan(streams);
   const size_t length = std::min(engine->reason.size(), sizeof plan->reason - 1);
   std::memcpy(plan->reason, engine->reason.data(), length);
@@ -133,77 +133,77 @@ const char* fault_of(const Shape& n, const fw_run_t& r, const void* workspace) {
   return nullptr;
 }
 
-int32_t refused(const char* function, uint64_t refusal) {
+int32_t refused(const char* operation, uint64_t refusal) {
   static const char* const kWhy[] = {"a time or a stream's id is out of range", "a last class is out of range",
                                      "a given class is out of range", "a first frame is out of range",
                                      "conditioning does not cover the run"};
-  return fail(FW_INVALID_ARGUMENT, "%s: %s, in row %u", function, kWhy[refusal >> 32], static_cast<unsigned>(refusal));
+  return fail(FW_INVALID_ARGUMENT, "%s: %s, in row %u", operation, kWhy[refusal >> 32], static_cast<unsigned>(refusal));
 }
 
 int32_t run(const fw_cuda_engine_t* engine, fw_run_t* job, void* workspace, void* on) {
-  constexpr const char* kName = "fw_engine_run_cuda";
-  if (engine == nullptr || job == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kName);
+  constexpr const char* kOperation = "running a CUDA engine";
+  if (engine == nullptr || job == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
   if (const char* fault = fault_of(engine->shape, *job, workspace)) {
-    return fail(FW_INVALID_ARGUMENT, "%s: %s", kName, fault);
+    return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
   }
   const auto stream = static_cast<cudaStream_t>(on);
   const DeviceScope scope(engine->device.index);
-  if (scope.error() != cudaSuccess) return failed(kName, scope.error());
+  if (scope.error() != cudaSuccess) return failed(kOperation, scope.error());
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   if (const cudaError_t error = cudaStreamIsCapturing(stream, &capture); error != cudaSuccess) {
-    return failed(kName, error);
+    return failed(kOperation, error);
   }
   if (capture != cudaStreamCaptureStatusNone) {
     return fail(FW_INVALID_ARGUMENT,
                 "%s: the stream is being captured into a CUDA graph, but a run waits for its outcome; run outside of "
                 "the capture",
-                kName);
+                kOperation);
   }
   if (job->samples == 0) return FW_OK;
 
   Outcome outcome{};
   auto* const place = static_cast<Outcome*>(workspace);
   cudaError_t error = cudaMemsetAsync(place, 0xFF, sizeof outcome, stream);
-  if (error != cudaSuccess) return failed(kName, error);
+  if (error != cudaSuccess) return failed(kOperation, error);
   error = engine->kernel->launch(*job, workspace, stream);
-  if (error != cudaSuccess) return failed(kName, error);
+  if (error != cudaSuccess) return failed(kOperation, error);
   error = cudaMemcpyAsync(&outcome, place, sizeof outcome, cudaMemcpyDeviceToHost, stream);
-  if (error != cudaSuccess) return failed(kName, error);
+  if (error != cudaSuccess) return failed(kOperation, error);
   error = cudaStreamSynchronize(stream);
-  if (error != cudaSuccess) return failed(kName, error);
-  if (outcome.refused != kNothing) return refused(kName, outcome.refused);
+  if (error != cudaSuccess) return failed(kOperation, error);
+  if (outcome.refused != kNothing) return refused(kOperation, outcome.refused);
   if (outcome.failed == kNothing) return FW_OK;
 
   const auto row = static_cast<int64_t>(outcome.failed & UINT32_MAX);
   int64_t time = 0, id = 0;  // the run left this stream's time where it began
   error = cudaMemcpy(&time, job->times + row, sizeof time, cudaMemcpyDeviceToHost);
   if (error == cudaSuccess) error = cudaMemcpy(&id, job->ids + row, sizeof id, cudaMemcpyDeviceToHost);
-  if (error != cudaSuccess) return failed(kName, error);
+  if (error != cudaSuccess) return failed(kOperation, error);
   job->failed_stream = row;
   job->failed_time = time + static_cast<int64_t>(outcome.failed >> 32);
-  return fail(FW_NOT_FINITE, "%s: the output for sample %lld of stream %lld is not finite", kName,
+  return fail(FW_NOT_FINITE, "%s: the output for sample %lld of stream %lld is not finite", kOperation,
               static_cast<long long>(job->failed_time), static_cast<long long>(id));
 }
 
 }  // namespace
-}  // namespace fw
+}  // namespace fw::cuda
 
 FW_API int32_t fw_engine_create_cuda(const fw_model_t* model, int32_t device, int32_t type, int32_t kernel,
                                      fw_cuda_engine_t** engine) {
-  return fw::guarded("fw_engine_create_cuda", [&] { return fw::create(model, device, type, kernel, engine); });
+  return fw::guarded("making a CUDA engine", [&] { return fw::cuda::create(model, device, type, kernel, engine); });
 }
 
 FW_API int32_t fw_engine_destroy_cuda(fw_cuda_engine_t* engine) {
-  return fw::guarded("fw_engine_destroy_cuda", [&] {
+  return fw::guarded("freeing a CUDA engine", [&] {
     delete engine;
     return FW_OK;
   });
 }
 
 FW_API int32_t fw_engine_plan_cuda(const fw_cuda_engine_t* engine, int64_t streams, fw_plan_t* plan) {
-  return fw::guarded("fw_engine_plan_cuda", [&] { return fw::plan(engine, streams, plan); });
+  return fw::guarded("planning a CUDA run", [&] { return fw::cuda::plan(engine, streams, plan); });
 }
 
 FW_API int32_t fw_engine_run_cuda(const fw_cuda_engine_t* engine, fw_run_t* run, void* workspace, void* stream) {
-  return fw::guarded("fw_engine_run_cuda", [&] { return fw::run(engine, run, workspace, stream); });
+  return fw::guarded("running a CUDA engine", [&] { return fw::cuda::run(engine, run, workspace, stream); });
 }

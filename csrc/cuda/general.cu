@@ -5,7 +5,7 @@
 #include "cuda/general.h"
 #include "cuda/kernel.h"
 
-namespace fw {
+namespace fw::cuda {
 namespace {
 
 struct Variant {
@@ -181,7 +181,7 @@ class General : public Kernel {
     return error;
   }
 
-  void relocate(Image& image, char* base) override { fw::relocate(network_, image.here(layers_), base); }
+  void relocate(Image& image, char* base) override { fw::cuda::relocate(network_, image.here(layers_), base); }
 
   fw_plan_t plan(int64_t streams) const override { return launch_of(streams).plan; }
 
@@ -242,4 +242,4 @@ std::unique_ptr<Kernel> make_general(const fw_model_t& model, int32_t type, cons
   return std::make_unique<General>(model, type, device, image);
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -11,7 +11,7 @@
 
 #include "cuda/streams.h"
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 inline constexpr int kMostSlices = 16;  // of a product's inputs; beyond, adding the parts up costs more than it saves
@@ -309,4 +309,4 @@ __global__ void __launch_bounds__(kThreads, 2)
   Block<Weight, kStreams>(network, job, scratch, first, count).generate();
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <vector>
 
-namespace fw {
+namespace fw::cuda {
 
 // Places are distances from its beginning until it has an address.
 class Image {
@@ -51,4 +51,4 @@ inline void fill_groups(float* to, const float* from, int64_t narrow, int64_t wi
   for (int64_t j = 0; j < count; ++j) to[j] = j % wide < narrow ? from[j / wide * narrow + j % wide] : 0.0f;
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

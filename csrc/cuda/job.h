@@ -4,14 +4,14 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+#include "checks.h"
 #include "fastwave.h"
-#include "model.h"
 
 #if !defined(FW_DYNAMIC_SHARED)
 #define FW_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #endif
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xFFFFFFFF;
@@ -51,4 +51,4 @@ struct Flags {  // of a block
 
 inline constexpr int64_t kFarFrame = int64_t{1} << 62;  // so that differences of frames cannot overflow
 
-}  // namespace fw
+}  // namespace fw::cuda

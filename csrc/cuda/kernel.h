@@ -9,7 +9,7 @@
 #include "cuda/image.h"
 #include "cuda/job.h"
 
-namespace fw {
+namespace fw::cuda {
 
 struct DeviceLimits {
   int32_t index;
@@ -53,4 +53,4 @@ std::unique_ptr<Kernel> make_cluster(const fw_model_t& model, int32_t type, bool
 // Where a run says how it came out is at the beginning of its workspace; what a kernel needs itself stands behind it.
 inline constexpr int64_t kOutcomeBytes = 256;
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -5,7 +5,7 @@
 
 #include "cuda/job.h"
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr float kLogScaleFloor = -12, kLogScaleCeiling = 12;  // as fastwave/distributions.py
 inline constexpr int kBatch = 8;  // values loaded at once ahead of a chain of sums: their latency is paid once
@@ -190,4 +190,4 @@ __device__ inline float draw_value(const Shape& n, const fw_run_t& run, float* o
   return clamped(mean + run.temperature * scale * unit, -1, 1);
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

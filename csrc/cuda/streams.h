@@ -1,10 +1,10 @@
 // The streams of a block: what all kernels do with the caller's side of a run.
 #pragma once
 
-#include "cuda/draw.h"
 #include "cuda/job.h"
+#include "cuda/sampling.h"
 
-namespace fw {
+namespace fw::cuda {
 
 __device__ inline int64_t floor_divide(int64_t a, int64_t b) {
   return a / b - (a % b < 0);
@@ -164,4 +164,4 @@ struct Streams {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -1,12 +1,12 @@
 // What one core can do at most, measured: the denominator of every share-of-the-limit that a bench prints.
 // Compiled once per instruction set; see cpu/isa.h for what may be included here.
-#include "cpu/ceilings.h"
+#include "cpu/ceilings/ceilings.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
-namespace fw::FW_ISA {
+namespace fw::cpu::FW_ISA {
 namespace {
 
 #if defined(__AVX512F__)
@@ -116,4 +116,4 @@ const Ceilings ceilings = {
     },
 };
 
-}  // namespace fw::FW_ISA
+}  // namespace fw::cpu::FW_ISA

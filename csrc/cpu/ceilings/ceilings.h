@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-namespace fw {
+namespace fw::cpu {
 
 inline constexpr int32_t kTypes = 3;  // FW_FLOAT32, FW_BFLOAT16, FW_INT8
 
@@ -13,4 +13,4 @@ struct Ceilings {
   int64_t operations_per_round[kTypes];
 };
 
-}  // namespace fw
+}  // namespace fw::cpu

@@ -1,29 +1,29 @@
-// The boundary of the ceilings: checks, memory and the clock. The kernels are in cpu/ceilings.cpp.
+// The boundary of the ceilings: checks, memory and the clock. The kernels are in cpu/ceilings/ceilings.cpp.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <memory>
 
-#include "cpu/ceilings.h"
+#include "cpu/ceilings/ceilings.h"
 #include "cpu/isa.h"
 #include "status.h"
 
 FW_TABLE(Ceilings, ceilings)
 
-namespace fw {
+namespace fw::cpu {
 namespace {
 
 constexpr int64_t kLeastBytes = 4096, kMostBytes = int64_t{1} << 32;
 constexpr double kMostSeconds = 60;
 constexpr const char* kTypeNames[kTypes] = {"float32", "bfloat16", "int8"};
 
-int32_t check_run(const char* function, int32_t isa, double seconds, const void* result) {
-  if (result == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: the result pointer is null", function);
+int32_t check_run(const char* operation, int32_t isa, double seconds, const void* result) {
+  if (result == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: the result pointer is null", operation);
   if (!(seconds > 0 && seconds <= kMostSeconds)) {  // also refuses NaN
-    return fail(FW_INVALID_ARGUMENT, "%s: seconds is %g, it must be above 0 and at most %g", function, seconds,
+    return fail(FW_INVALID_ARGUMENT, "%s: seconds is %g, it must be above 0 and at most %g", operation, seconds,
                 kMostSeconds);
   }
-  return check_isa(function, isa);
+  return check_isa(operation, isa);
 }
 
 template <class Value>
@@ -55,11 +55,11 @@ double fastest(double seconds, Work work) {
 }
 
 int32_t read_bandwidth(int32_t isa, int64_t bytes, double seconds, double* bytes_per_second) {
-  constexpr const char* kName = "fw_read_bandwidth_cpu";
-  if (const int32_t status = check_run(kName, isa, seconds, bytes_per_second); status != FW_OK) return status;
+  constexpr const char* kOperation = "read bandwidth";
+  if (const int32_t status = check_run(kOperation, isa, seconds, bytes_per_second); status != FW_OK) return status;
   if (bytes < kLeastBytes || bytes > kMostBytes) {
-    return fail(FW_INVALID_ARGUMENT, "%s: bytes is %lld, it must be %lld to %lld", kName, static_cast<long long>(bytes),
-                static_cast<long long>(kLeastBytes), static_cast<long long>(kMostBytes));
+    return fail(FW_INVALID_ARGUMENT, "%s: bytes is %lld, it must be %lld to %lld", kOperation,
+                static_cast<long long>(bytes), static_cast<long long>(kLeastBytes), static_cast<long long>(kMostBytes));
   }
   bytes -= bytes % 512;
   struct alignas(64) Line {
@@ -77,15 +77,15 @@ int32_t read_bandwidth(int32_t isa, int64_t bytes, double seconds, double* bytes
 }
 
 int32_t multiply_add_peak(int32_t isa, int32_t type, double seconds, double* operations_per_second) {
-  constexpr const char* kName = "fw_multiply_add_peak_cpu";
-  if (const int32_t status = check_run(kName, isa, seconds, operations_per_second); status != FW_OK) return status;
+  constexpr const char* kOperation = "multiply-add peak";
+  if (const int32_t status = check_run(kOperation, isa, seconds, operations_per_second); status != FW_OK) return status;
   if (type < 0 || type >= kTypes) {
-    return fail(FW_INVALID_ARGUMENT, "%s: type is %d, it must be 0 to %d", kName, type, kTypes - 1);
+    return fail(FW_INVALID_ARGUMENT, "%s: type is %d, it must be 0 to %d", kOperation, type, kTypes - 1);
   }
   const Ceilings& kernels = *ceilings_of(isa);
   const auto multiply_add = kernels.multiply_add[type];
   if (multiply_add == nullptr) {
-    return fail(FW_UNSUPPORTED, "%s: %s has no %s dot product", kName, isa_name(isa), kTypeNames[type]);
+    return fail(FW_UNSUPPORTED, "%s: %s has no %s dot product", kOperation, isa_name(isa), kTypeNames[type]);
   }
   const double round = fastest(seconds, [&](int64_t repeats) { keep(multiply_add(repeats)); });
   *operations_per_second = static_cast<double>(kernels.operations_per_round[type]) / round;
@@ -93,14 +93,13 @@ int32_t multiply_add_peak(int32_t isa, int32_t type, double seconds, double* ope
 }
 
 }  // namespace
-}  // namespace fw
+}  // namespace fw::cpu
 
 FW_API int32_t fw_read_bandwidth_cpu(int32_t isa, int64_t bytes, double seconds, double* bytes_per_second) {
-  return fw::guarded("fw_read_bandwidth_cpu",
-                     [&] { return fw::read_bandwidth(isa, bytes, seconds, bytes_per_second); });
+  return fw::guarded("read bandwidth", [&] { return fw::cpu::read_bandwidth(isa, bytes, seconds, bytes_per_second); });
 }
 
 FW_API int32_t fw_multiply_add_peak_cpu(int32_t isa, int32_t type, double seconds, double* operations_per_second) {
-  return fw::guarded("fw_multiply_add_peak_cpu",
-                     [&] { return fw::multiply_add_peak(isa, type, seconds, operations_per_second); });
+  return fw::guarded("multiply-add peak",
+                     [&] { return fw::cpu::multiply_add_peak(isa, type, seconds, operations_per_second); });
 }

@@ -1,4 +1,4 @@
-// Memory for an engine.
+// One block of memory for an engine's weights or a thread's scratch, handed out piece by piece.
 #pragma once
 
 #include <stdint.h>
@@ -8,24 +8,9 @@
 #include <cstring>
 #include <new>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "cpu/large_pages.h"
 
-namespace fw {
-
-inline constexpr size_t kLargePage = size_t{2} << 20;
-
-// Asks for large pages where the memory is large, before it is first written: a page fault costs as much for 4 KB.
-inline void prefer_large_pages(void* memory, int64_t bytes) {
-#if defined(__linux__)
-  const size_t first = (reinterpret_cast<size_t>(memory) + kLargePage - 1) / kLargePage * kLargePage;
-  const size_t end = (reinterpret_cast<size_t>(memory) + static_cast<size_t>(bytes)) / kLargePage * kLargePage;
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
-#else
-  (void)memory, (void)bytes;
-#endif
-}
+namespace fw::cpu {
 
 // Zeroed memory on a large boundary, in large pages where the system has them: 3.5 MB of weights are 850 small ones.
 class Arena {
@@ -57,4 +42,4 @@ class Arena {
   char* data_;
 };
 
-}  // namespace fw
+}  // namespace fw::cpu

@@ -1,5 +1,5 @@
-// The engine's boundary: checks, memory, packing and threads. The computing is in cpu/step.cpp.
-#include "cpu/engine.h"
+// The engine's C functions: checks, memory, packing and threads. The kernels are in cpu/generation/generate.cpp.
+#include "cpu/generation/engine.h"
 
 #include <algorithm>
 #include <chrono>
@@ -7,22 +7,19 @@
 #include <memory>
 #include <vector>
 
-#include "cpu/arena.h"
+#include "cpu/generation/arena.h"
+#include "cpu/generation/pack.h"
+#include "cpu/generation/tuner.h"
 #include "cpu/isa.h"
-#include "cpu/pack.h"
-#include "cpu/team.h"
-#include "cpu/tuner.h"
-#include "model.h"
+#include "cpu/thread_pool.h"
 #include "status.h"
 
-FW_TABLE(Kernels, steps)
+FW_TABLE(Kernels, generation)
 
-namespace fw {
+namespace fw::cpu {
 namespace {
 
-constexpr int32_t kMostThreads = 1024;
-constexpr int64_t kFarFrame = int64_t{1} << 62;  // so that differences of frames cannot overflow
-constexpr int64_t kMostInt8Inputs = 65536;       // 255 * 127 * 65536 is just below 2^31
+constexpr int64_t kMostInt8Inputs = 65536;  // 255 * 127 * 65536 is just below 2^31
 
 struct Outcome {
   int32_t status = FW_OK;
@@ -30,82 +27,58 @@ struct Outcome {
 };
 
 }  // namespace
-}  // namespace fw
+}  // namespace fw::cpu
 
 struct fw_engine {
-  fw::Network network{};
-  std::vector<fw::Layer> layers;
-  std::unique_ptr<fw::Arena> weights;
-  const fw::Kernels* kernels = nullptr;
-  std::unique_ptr<fw::Team> team;
-  std::vector<std::unique_ptr<fw::Arena>> arenas;  // scratch, one a thread
-  std::vector<fw::Scratch> scratch;
+  fw::cpu::Network network{};
+  std::vector<fw::cpu::Layer> layers;
+  std::unique_ptr<fw::cpu::Arena> weights;
+  const fw::cpu::Kernels* kernels = nullptr;
+  std::unique_ptr<fw::cpu::ThreadPool> pool;
+  std::vector<std::unique_ptr<fw::cpu::Arena>> arenas;  // scratch, one a thread
+  std::vector<fw::cpu::Scratch> scratch;
   int64_t scratch_streams = 0;
-  std::vector<fw::Outcome> outcomes;  // one a thread
-  fw::Tuner tuner;
+  std::vector<fw::cpu::Outcome> outcomes;  // one a thread
+  fw::cpu::Tuner tuner;
 };
 
-namespace fw {
+namespace fw::cpu {
 namespace {
 
 struct Plan {  // a matrix before it is packed
   Matrix* matrix;
-  Source source;
-  std::function<float(int64_t)> bias;  // of a padded output
+  PaddedMatrix source;
+  const float* bias;               // null: zeros
+  int64_t narrow_bias, wide_bias;  // its groups, as in padding.h
 };
 
-// Position in a row of halves padded each to `wide`: the original position, or -1 in the padding.
-int64_t unpadded(int64_t j, int64_t wide, int64_t narrow) {
-  return j % wide < narrow ? j / wide * narrow + j % wide : -1;
-}
-
-// In the order of use: the layers, then all that a second thread can do.
+// In the order of use: the layers, then everything that a second thread can do.
 std::vector<Plan> plan(const fw_model_t& m, fw_engine& e) {
   Network& n = e.network;
   std::vector<Plan> plans;
-  // in: rows are groups of `narrow_in` padded to `wide_in`; out likewise; `columns` is the length of a source row
-  const auto view = [](const float* from, int64_t narrow_in, int64_t wide_in, int64_t narrow_out, int64_t wide_out,
-                       int64_t columns) {
-    return Source([=](int64_t i, int64_t j) {
-      const int64_t row = unpadded(i, wide_in, narrow_in), column = unpadded(j, wide_out, narrow_out);
-      return row < 0 || column < 0 || column >= columns ? 0.0f : from[row * columns + column];
-    });
+  const auto add = [&](Matrix& matrix, int64_t in, int64_t out, const PaddedMatrix& source, const float* bias,
+                       int64_t narrow_bias, int64_t wide_bias) {
+    matrix.in = in;
+    matrix.out = out;
+    plans.push_back({&matrix, source, bias, narrow_bias, wide_bias});
   };
-  const auto vector = [](const float* from, int64_t narrow, int64_t wide) {
-    return std::function<float(int64_t)>([=](int64_t j) {
-      const int64_t at = unpadded(j, wide, narrow);
-      return at < 0 ? 0.0f : from[at];
-    });
-  };
-  const int64_t g = m.gate, r = m.residual;
+  const int64_t g = m.gate, r = m.residual, outputs = padded(m.outputs);
   for (int64_t l = 0; l < m.layers; ++l) {
     Layer& layer = e.layers[static_cast<size_t>(l)];
-    layer.dilated.in = n.dilated_inputs;
-    layer.dilated.out = 2 * n.gate;
-    plans.push_back({&layer.dilated, view(m.dilated + l * m.taps * r * 2 * g, r, n.residual, g, n.gate, 2 * g),
-                     vector(m.dilated_bias + l * 2 * g, g, n.gate)});
+    add(layer.dilated, n.dilated_inputs, 2 * n.gate,
+        {m.dilated + l * m.taps * r * 2 * g, r, n.residual, g, n.gate, 2 * g}, m.dilated_bias + l * 2 * g, g, n.gate);
     if (l + 1 == m.layers) break;
-    layer.residual.in = n.gate;
-    layer.residual.out = n.residual;
-    plans.push_back({&layer.residual, view(m.residual_weight + l * g * r, g, n.gate, r, n.residual, r),
-                     vector(m.residual_bias + l * r, r, n.residual)});
+    add(layer.residual, n.gate, n.residual, {m.residual_weight + l * g * r, g, n.gate, r, n.residual, r},
+        m.residual_bias + l * r, r, n.residual);
   }
   for (int64_t l = 0; l < m.layers; ++l) {
-    Layer& layer = e.layers[static_cast<size_t>(l)];
-    layer.skip.in = n.gate;
-    layer.skip.out = n.skip;
-    plans.push_back(
-        {&layer.skip, view(m.skip_weight + l * g * m.skip, g, n.gate, m.skip, n.skip, m.skip),
-         l == 0 ? vector(m.skip_bias, m.skip, n.skip) : std::function<float(int64_t)>([](int64_t) { return 0.0f; })});
+    add(e.layers[static_cast<size_t>(l)].skip, n.gate, n.skip,
+        {m.skip_weight + l * g * m.skip, g, n.gate, m.skip, n.skip, m.skip}, l == 0 ? m.skip_bias : nullptr, m.skip,
+        n.skip);
   }
-  n.head0.in = n.skip;
-  n.head0.out = n.head;
-  plans.push_back(
-      {&n.head0, view(m.head0, m.skip, n.skip, m.head, n.head, m.head), vector(m.head0_bias, m.head, n.head)});
-  n.head1.in = n.head;
-  n.head1.out = padded(m.outputs);
-  plans.push_back({&n.head1, view(m.head1, m.head, n.head, m.outputs, padded(m.outputs), m.outputs),
-                   vector(m.head1_bias, m.outputs, padded(m.outputs))});
+  add(n.head0, n.skip, n.head, {m.head0, m.skip, n.skip, m.head, n.head, m.head}, m.head0_bias, m.head, n.head);
+  add(n.head1, n.head, outputs, {m.head1, m.head, n.head, m.outputs, outputs, m.outputs}, m.head1_bias, m.outputs,
+      outputs);
   return plans;
 }
 
@@ -153,7 +126,7 @@ void pack_all(const fw_model_t& m, fw_engine& e) {
   for (const Plan& each : plans) {
     Matrix& matrix = *each.matrix;
     float* const bias = e.weights->take<float>(matrix.out);
-    for (int64_t j = 0; j < matrix.out; ++j) bias[j] = each.bias(j);
+    if (each.bias != nullptr) pad_groups(bias, each.bias, each.narrow_bias, each.wide_bias, matrix.out);
     matrix.bias = bias;
     float* const scale = e.weights->take<float>(matrix.out);
     int32_t* const offset = e.weights->take<int32_t>(matrix.out);
@@ -166,15 +139,15 @@ void pack_all(const fw_model_t& m, fw_engine& e) {
   n.skip_bias = n.layer[0].skip.bias;
 }
 
-// One thread's scratch for `streams` streams, from anything that gives memory by `take`.
+// One thread's scratch for `streams` streams, from anything that hands out memory by `take`.
 template <class Memory>
 Scratch lay_out(const Network& n, int64_t streams, Memory& memory) {
   const int64_t widest = std::max({n.dilated_inputs, n.skip_inputs, n.skip, n.head, n.gate});
   Scratch s;
   s.taps = memory.template take<float>(streams * n.dilated_inputs);
-  s.sums = memory.template take<float>(streams * 2 * n.gate);
+  s.preactivation = memory.template take<float>(streams * 2 * n.gate);
   s.x = memory.template take<float>(streams * n.residual);
-  s.gates = memory.template take<float>(streams * n.skip_inputs);
+  s.z = memory.template take<float>(streams * n.skip_inputs);
   s.skip = memory.template take<float>(streams * n.skip);
   s.hidden = memory.template take<float>(streams * n.head);
   s.out = memory.template take<float>(streams * padded(n.outputs));
@@ -186,7 +159,7 @@ Scratch lay_out(const Network& n, int64_t streams, Memory& memory) {
   return s;
 }
 
-struct Ruler {  // gives nothing and counts how much
+struct Ruler {  // hands out nothing and counts how much was asked for
   size_t bytes = 0;
   template <class Value>
   Value* take(int64_t count) {
@@ -208,24 +181,24 @@ void make_room(fw_engine& e, int64_t streams) {  // a thread's share
 }
 
 int32_t create(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads, fw_engine_t** engine) {
-  constexpr const char* kName = "fw_engine_create_cpu";
-  if (model == nullptr || engine == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kName);
-  if (const int32_t status = check_isa(kName, isa); status != FW_OK) return status;
+  constexpr const char* kOperation = "making a CPU engine";
+  if (model == nullptr || engine == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
+  if (const int32_t status = check_isa(kOperation, isa); status != FW_OK) return status;
   if (type < FW_FLOAT32 || type > FW_INT8 || threads < 1 || threads > kMostThreads) {
-    return fail(FW_INVALID_ARGUMENT, "%s: type %d or threads %d is out of range", kName, type, threads);
+    return fail(FW_INVALID_ARGUMENT, "%s: type %d or threads %d is out of range", kOperation, type, threads);
   }
-  if (const char* fault = fault_of(*model)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kName, fault);
+  if (const char* fault = model_fault(*model)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
   const int64_t widest =
       std::max({model->taps * padded(model->residual), padded(model->gate), padded(model->skip), padded(model->head)});
   if (type == FW_INT8 && widest > kMostInt8Inputs) {
-    return fail(FW_UNSUPPORTED, "%s: int8 sums overflow beyond %lld inputs, this model has %lld; use bfloat16", kName,
-                static_cast<long long>(kMostInt8Inputs), static_cast<long long>(widest));
+    return fail(FW_UNSUPPORTED, "%s: int8 sums overflow beyond %lld inputs, this model has %lld; use bfloat16",
+                kOperation, static_cast<long long>(kMostInt8Inputs), static_cast<long long>(widest));
   }
   auto made = std::make_unique<fw_engine>();
-  made->kernels = steps_of(isa);
+  made->kernels = generation_of(isa);
   shape(*model, type, *made);
   pack_all(*model, *made);
-  made->team = std::make_unique<Team>(threads);
+  made->pool = std::make_unique<ThreadPool>(threads);
   made->arenas.resize(static_cast<size_t>(threads));
   made->scratch.resize(static_cast<size_t>(threads));
   made->outcomes.resize(static_cast<size_t>(threads));
@@ -234,16 +207,10 @@ int32_t create(const fw_model_t* model, int32_t isa, int32_t type, int32_t threa
   return FW_OK;
 }
 
-const char* fault_of(const Network& n, const fw_run_t& r) {
+const char* run_fault(const Network& n, const fw_run_t& r) {
   if (r.streams < 1 || r.samples < 0) return "streams or samples is out of range";
   if (r.times == nullptr || r.ids == nullptr || r.memory == nullptr) return "a pointer is null";
-  if (n.classes ? r.last_classes == nullptr || r.given_values || r.drawn_values
-                : r.last_values == nullptr || r.given_classes || r.drawn_classes) {
-    return "classes and values are mixed up, or the last ones are null";
-  }
-  if (!(r.temperature >= 0) || !std::isfinite(r.temperature) || !(r.top_p > 0) || r.top_k < 0) {
-    return "temperature, top_p or top_k is out of range";
-  }
+  if (const char* fault = sampling_fault(n.classes, r)) return fault;
   for (int64_t s = 0; s < r.streams; ++s) {
     if (r.times[s] < 0 || r.times[s] > INT64_MAX - r.samples || !within(r.ids[s], 0, UINT32_MAX)) {
       return "a time or a stream's id is out of range";
@@ -278,7 +245,7 @@ struct Turn {
       : engine(e), job(j), schedule(s), first(begin), last(end), workers(1), each(j.streams) {
     if (relayed()) workers = 2;
     if (schedule == kSpread) {
-      workers = std::min<int64_t>(e.team->size(), j.streams);
+      workers = std::min<int64_t>(e.pool->size(), j.streams);
       each = (j.streams + workers - 1) / workers;
     }
     relay.yield = [] { std::this_thread::yield(); };
@@ -296,7 +263,7 @@ struct Turn {
       part.groups = schedule == kGrouped ? kMostGroups : 1;
       part.role = thread == 0 ? Role::kBody : Role::kTail;
       part.relay = &relay;
-      scratch.gates = engine.scratch[0].gates;
+      scratch.z = engine.scratch[0].z;
     }
     Outcome& outcome = engine.outcomes[index];
     outcome.status = engine.kernels->run(engine.network, job, part, scratch, &outcome.failure);
@@ -307,7 +274,7 @@ struct Turn {
     if (workers == 1) {
       (*this)(0);
     } else {
-      engine.team->run([](void* turn, int32_t thread) { (*static_cast<Turn*>(turn))(thread); }, this);
+      engine.pool->run([](void* turn, int32_t thread) { (*static_cast<Turn*>(turn))(thread); }, this);
     }
     for (const Outcome& outcome : engine.outcomes) {
       if (outcome.status != FW_OK) return outcome;
@@ -317,11 +284,12 @@ struct Turn {
 };
 
 int32_t run(fw_engine_t* engine, fw_run_t* job) {
-  constexpr const char* kName = "fw_engine_run_cpu";
-  if (engine == nullptr || job == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kName);
-  if (const char* fault = fault_of(engine->network, *job)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kName, fault);
-  engine->tuner.expect(job->streams, engine->team->size());
-  const int64_t threads = engine->team->size();
+  constexpr const char* kOperation = "running a CPU engine";
+  if (engine == nullptr || job == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
+  if (const char* fault = run_fault(engine->network, *job))
+    return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
+  engine->tuner.expect(job->streams, engine->pool->size());
+  const int64_t threads = engine->pool->size();
   make_room(*engine, job->streams <= kFewStreams ? job->streams : (job->streams + threads - 1) / threads);
   for (int64_t first = 0; first < job->samples;) {
     const Tuner::Choice choice = engine->tuner.next();
@@ -332,7 +300,7 @@ int32_t run(fw_engine_t* engine, fw_run_t* job) {
     if (outcome.status != FW_OK) {
       job->failed_stream = outcome.failure.stream;
       job->failed_time = outcome.failure.time;
-      return fail(outcome.status, "%s: the output for sample %lld of stream %lld is not finite", kName,
+      return fail(outcome.status, "%s: the output for sample %lld of stream %lld is not finite", kOperation,
                   static_cast<long long>(outcome.failure.time),
                   static_cast<long long>(job->ids[outcome.failure.stream]));
     }
@@ -344,20 +312,20 @@ int32_t run(fw_engine_t* engine, fw_run_t* job) {
 }
 
 }  // namespace
-}  // namespace fw
+}  // namespace fw::cpu
 
 FW_API int32_t fw_engine_create_cpu(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads,
                                     fw_engine_t** engine) {
-  return fw::guarded("fw_engine_create_cpu", [&] { return fw::create(model, isa, type, threads, engine); });
+  return fw::guarded("making a CPU engine", [&] { return fw::cpu::create(model, isa, type, threads, engine); });
 }
 
 FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine) {
-  return fw::guarded("fw_engine_destroy_cpu", [&] {
+  return fw::guarded("freeing a CPU engine", [&] {
     delete engine;
     return FW_OK;
   });
 }
 
 FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run) {
-  return fw::guarded("fw_engine_run_cpu", [&] { return fw::run(engine, run); });
+  return fw::guarded("running a CPU engine", [&] { return fw::cpu::run(engine, run); });
 }

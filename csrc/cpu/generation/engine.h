@@ -1,12 +1,13 @@
-// What the engine's two halves share: engine.cpp packs and checks, once; step.cpp computes, once per instruction set.
+// What the engine's two halves share: engine.cpp packs and checks, and is compiled once; generate.cpp computes, and is
+// compiled once per instruction set.
 #pragma once
 
 #include <stdint.h>
 
+#include "checks.h"
 #include "fastwave.h"
-#include "model.h"
 
-namespace fw {
+namespace fw::cpu {
 
 inline constexpr int64_t kPanel = 8;  // vectors of outputs that one pass over the inputs computes: 8 sums in flight
                                       // hide the latency of 2 multiply-add units with 4 cycles each
@@ -44,9 +45,9 @@ struct Network {
 // Scratch memory of one thread, in floats; each buffer begins on 64 bytes.
 struct Scratch {
   float* taps;               // [streams, padded K*R] inputs of a dilated product
-  float* sums;               // [streams, 2 * padded G]
+  float* preactivation;      // [streams, 2 * padded G]
   float* x;                  // [streams, padded R]
-  float* gates;              // [streams, L * padded G] z of every layer
+  float* z;                  // [streams, L * padded G] of every layer
   float* skip;               // [streams, padded S]
   float* hidden;             // [streams, padded H]
   float* out;                // [streams, padded O]
@@ -57,17 +58,18 @@ struct Scratch {
   int32_t* order;            // [O] for top-k and top-p
 };
 
-// One network on two threads: the body computes the layers, the tail the skip sum, the head and the draw. Each then
-// reads only its half of the weights, which the second-level cache of its own core may hold where all did not fit.
-// Streams may go in two groups, so that neither thread waits for the other: each has one. Weights are then read twice.
+// One network on two threads: the body computes the layers; the tail computes the skip sum and the head, and draws.
+// Each reads only its half of the weights, which the second-level cache of its own core may hold where the whole does
+// not fit. Streams may go in two groups, one for each thread at a time, so that neither waits for the other. Weights
+// are then read twice.
 inline constexpr int64_t kMostGroups = 2;
 struct Relay {
   struct alignas(64) Counter {
     int64_t value = 0;
   };
-  Counter layers[kMostGroups];   // done by the body, since the run began
-  Counter samples[kMostGroups];  // drawn by the tail; below zero: it failed, stop
-  void (*yield)() = nullptr;     // after long waiting, so that threads may outnumber cores
+  Counter layers[kMostGroups];   // that the body has computed since the run began
+  Counter samples[kMostGroups];  // that the tail has drawn; below zero: it failed, stop
+  void (*yield)() = nullptr;     // called after long waiting, so that threads may outnumber cores
 };
 
 enum class Role { kAll, kBody, kTail };
@@ -87,13 +89,13 @@ struct Part {
 
 struct Kernels {
   int32_t lanes;  // floats a vector
-  // FW_OK, or FW_NOT_FINITE with the place. A tail's scratch has the body's `gates`.
+  // FW_OK, or FW_NOT_FINITE with the place. A tail's scratch has the body's `z`.
   int32_t (*run)(const Network& network, const fw_run_t& run, const Part& part, const Scratch& scratch,
                  Failure* failure);
 };
 
-// draw.cpp: one draw, in the order the specification fixes.
+// sampling.cpp: one draw, in the order that the specification fixes.
 int64_t draw_class(float* weights, int64_t classes, float uniform, int64_t top_k, float top_p, int32_t* order);
 float philox_uniform(uint64_t seed, uint64_t time, uint32_t stream, uint32_t draw);
 
-}  // namespace fw
+}  // namespace fw::cpu

@@ -4,10 +4,10 @@
 // a sample does not depend on its neighbours to the last bit.
 #pragma once
 
-#include "cpu/engine.h"
-#include "cpu/vec.h"
+#include "cpu/generation/engine.h"
+#include "cpu/simd.h"
 
-namespace fw::FW_ISA {
+namespace fw::cpu::FW_ISA {
 namespace {
 
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -19,10 +19,6 @@ constexpr int kMostStreamsInt8 = 1;
 #endif
 
 constexpr int64_t kAhead = 4096;  // bytes: 2 KB is too near for a batch of 16 (12% slower), 16 KB too far for 1 (9%)
-
-// Inputs summed from zero before the sum joins what there is: an addition rounds at the size of its sum, and 500 in one
-// chain were twice as far from float64 as PyTorch's.
-constexpr int64_t kTogether = 128;
 
 struct Float32 {
   static constexpr int64_t kRows = 1;  // inputs a packed row holds
@@ -54,7 +50,7 @@ struct Operands {
   int64_t y_stride;
 };
 
-// Weights come in one straight line, matrix after matrix: what is fetched ahead of one product is the next one's.
+// Weights lie in one straight line, matrix after matrix: fetching beyond the end of one matrix fetches the next one.
 template <int V>
 inline void prefetch(const char* weights) {
 #pragma GCC unroll 8
@@ -64,8 +60,8 @@ inline void prefetch(const char* weights) {
 // V vectors of outputs for M streams; rows of the panel are `row` bytes apart.
 template <class Type, int V, int M>
 inline void block_float(const char* weights, int64_t row, const Matrix& m, const Operands& o, int64_t at) {
-  for (int64_t begin = 0; begin < m.in; begin += kTogether) {
-    const int64_t end = begin + kTogether < m.in ? begin + kTogether : m.in;
+  for (int64_t begin = 0; begin < m.in; begin += kChain) {
+    const int64_t end = begin + kChain < m.in ? begin + kChain : m.in;
     Vec sums[M][V] = {};
     for (int64_t i = begin; i < end; i += Type::kRows, weights += row) {
       prefetch<V>(weights);
@@ -100,7 +96,7 @@ inline void block_float(const char* weights, int64_t row, const Matrix& m, const
   }
 }
 
-// Used twice, GCC would load it twice: 2 of the 3 loads a cycle that hold this loop back.
+// GCC would load a word that is used twice two times: 2 of the 3 loads per cycle, which limit this loop.
 inline void keep_in_register(Words& word) {
 #if defined(__AVX512F__)
   __asm__("" : "+v"(word));
@@ -260,4 +256,4 @@ inline void multiply(const Network& network, const Matrix& m, const Scratch& scr
 }
 
 }  // namespace
-}  // namespace fw::FW_ISA
+}  // namespace fw::cpu::FW_ISA

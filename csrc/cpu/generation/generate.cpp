@@ -1,20 +1,19 @@
 // One sample after another through the whole network. Compiled once per instruction set; see cpu/isa.h.
 #include <math.h>
 
-#include "cpu/multiply.h"
+#include "cpu/denormals.h"
+#include "cpu/generation/gemv.h"
+#include "cpu/spin.h"
 
-namespace fw::FW_ISA {
+namespace fw::cpu::FW_ISA {
 namespace {
-
-constexpr float kLogScaleFloor = -12, kLogScaleCeiling = 12;  // as fastwave/distributions.py
-constexpr int64_t kPatience = 20000;  // looks at the other thread's progress before yielding: about 0.5 ms
 
 int64_t floor_divide(int64_t a, int64_t b) {
   const int64_t quotient = a / b;
   return quotient - (a % b < 0);
 }
 
-// x[s] = the sum of one embedding a front tap
+// x of the first layer: the sum of one embedding per front tap
 void embed(const Network& n, const fw_run_t& run, int64_t stream, float* x) {
   const int64_t rows = n.classes ? n.classes : 1;
   for (int64_t j = 0; j < n.residual; j += kLanes) {
@@ -43,7 +42,7 @@ const float* conditioning(const Network& n, const fw_run_t& run, int64_t stream,
   return mixed;
 }
 
-// [x of the oldest tap, ..., x now], and x takes the oldest one's place
+// Collects [x of the oldest tap, ..., x now], and then overwrites the oldest one in the ring with x.
 void gather(const Network& n, const Layer& layer, float* memory, int64_t p, const float* x, float* taps) {
   float* ring = memory + layer.memory;
   const int64_t now = p - floor_divide(p, layer.slots) * layer.slots;
@@ -63,8 +62,7 @@ void gather(const Network& n, const Layer& layer, float* memory, int64_t p, cons
 
 void rectify(float* values, int64_t count) {
   for (int64_t j = 0; j < count; j += kLanes) {
-    const Vec v = load(values + j);
-    store(values + j, v < Vec{} ? Vec{} : v);  // NaN stays
+    store(values + j, relu(load(values + j)));
   }
 }
 
@@ -74,7 +72,7 @@ bool finite(const float* values, int64_t count) {
   return sum_of_lanes(zeros) == 0;
 }
 
-// exp((value - largest) / temperature) in place; what fills the row up becomes zero.
+// exp((value - largest) / temperature) in place; the padding of the row becomes zero.
 void soften(float* values, int64_t count, float temperature) {
   for (int64_t j = count; j < padded(count); ++j) values[j] = -INFINITY;
   Vec most = load(values);
@@ -103,7 +101,7 @@ float draw_value(const Network& n, const fw_run_t& run, float* out, const float*
   float mean, log_scale, unit;
   if (n.output == FW_MIXTURE) {
     const int64_t components = n.outputs / 3;
-    float largest = -INFINITY;  // the means stand right behind the logits: no room for whole vectors
+    float largest = -INFINITY;  // the means follow the logits directly, so there is no room for whole vectors
     for (int64_t j = 0; j < components; ++j) largest = out[j] > largest ? out[j] : largest;
     for (int64_t j = 0; j < components; ++j) out[j] = expf(out[j] - largest);
     const int64_t j = draw_class(out, components, uniforms[0], 0, 1, order);
@@ -120,7 +118,7 @@ float draw_value(const Network& n, const fw_run_t& run, float* out, const float*
   return clamp(mean + run.temperature * scale * unit, -1, 1);
 }
 
-// Takes the given token or draws one, and makes it the newest.
+// Takes the given token or draws one, and appends it to the last tokens.
 void take(const Network& n, const fw_run_t& run, int64_t stream, int64_t i, float* out, int32_t* order) {
   const int64_t here = stream * run.samples + i;
   const bool given = run.given_classes != nullptr || run.given_values != nullptr;
@@ -147,29 +145,22 @@ void take(const Network& n, const fw_run_t& run, int64_t stream, int64_t i, floa
   }
 }
 
-// Waits until `progress` reaches `goal`; false when the other side gave up.
+// Waits until `progress` reaches `goal`; false when the other thread failed.
 bool reach(const Relay::Counter& progress, int64_t goal, const Relay& relay) {
-  for (int64_t looks = 0;;) {
+  for (Spin spin(relay.yield);; spin.pause()) {
     const int64_t seen = __atomic_load_n(&progress.value, __ATOMIC_ACQUIRE);
     if (seen >= goal) return true;
     if (seen < 0) return false;
-    if (++looks > kPatience) {
-      relay.yield();
-    } else {
-#if defined(__x86_64__)
-      _mm_pause();
-#endif
-    }
   }
 }
 
-// The layers of one sample of streams begin .. end-1: z of all in s.gates.
+// The layers of one sample of streams begin .. end-1; leaves z of all layers in s.z.
 void body(const Network& n, const fw_run_t& run, int64_t begin, int64_t end, const Scratch& s, int64_t* layers_done) {
-  const int64_t streams = end - begin, sums = 2 * n.gate, gates = n.skip_inputs;
+  const int64_t streams = end - begin, width = 2 * n.gate, z_stride = n.skip_inputs;
   for (int64_t k = 0; k < streams; ++k) {
     embed(n, run, begin + k, s.x + k * n.residual);
     if (run.projected != nullptr) {
-      s.conditions[k] = conditioning(n, run, begin + k, run.times[begin + k] - 1, s.mixed + k * n.layers * sums);
+      s.conditions[k] = conditioning(n, run, begin + k, run.times[begin + k] - 1, s.mixed + k * n.layers * width);
     }
   }
   for (int64_t l = 0; l < n.layers; ++l) {
@@ -183,17 +174,17 @@ void body(const Network& n, const fw_run_t& run, int64_t begin, int64_t end, con
     int64_t stride = 0;
     if (run.projected != nullptr) {
       for (int64_t k = 0; k < streams; ++k) {
-        const float* row = s.conditions[k] + l * sums;
-        for (int64_t j = 0; j < sums; j += kLanes) store(s.sums + k * sums + j, load(row + j));
+        const float* row = s.conditions[k] + l * width;
+        for (int64_t j = 0; j < width; j += kLanes) store(s.preactivation + k * width + j, load(row + j));
       }
-      init = s.sums;
-      stride = sums;
+      init = s.preactivation;
+      stride = width;
     }
-    multiply(n, layer.dilated, s, s.taps, n.dilated_inputs, init, stride, s.sums, sums, streams);
+    multiply(n, layer.dilated, s, s.taps, n.dilated_inputs, init, stride, s.preactivation, width, streams);
     for (int64_t k = 0; k < streams; ++k) {
       for (int64_t j = 0; j < n.gate; j += kLanes) {
-        const float* a = s.sums + k * sums + j;
-        store(s.gates + k * gates + l * n.gate + j, gated(load(a), load(a + n.gate)));
+        const float* a = s.preactivation + k * width + j;
+        store(s.z + k * z_stride + l * n.gate + j, gated(load(a), load(a + n.gate)));
       }
     }
     if (layers_done != nullptr) __atomic_fetch_add(layers_done, 1, __ATOMIC_RELEASE);
@@ -203,17 +194,17 @@ void body(const Network& n, const fw_run_t& run, int64_t begin, int64_t end, con
         float* x = s.x + k * n.residual;
         for (int64_t j = 0; j < n.residual; j += kLanes) store(x + j, load(x + j) + load(m.bias + j));
       }
-      multiply(n, m, s, s.gates + l * n.gate, gates, s.x, n.residual, s.x, n.residual, streams);
+      multiply(n, m, s, s.z + l * n.gate, z_stride, s.x, n.residual, s.x, n.residual, streams);
     }
   }
 }
 
-// From z of all layers to s.out, for `streams` streams. Layer by layer, so that it can follow the body.
+// From z of all layers to s.out, for `streams` streams; layer by layer, so that it can run while the body computes.
 void tail(const Network& n, int64_t streams, const Scratch& s, int64_t done, int64_t group, Relay* relay) {
   for (int64_t l = 0; l < n.layers; ++l) {
     if (relay != nullptr) reach(relay->layers[group], done + l + 1, *relay);
     const float* init = l == 0 ? n.skip_bias : s.skip;
-    multiply(n, n.layer[l].skip, s, s.gates + l * n.gate, n.skip_inputs, init, l == 0 ? 0 : n.skip, s.skip, n.skip,
+    multiply(n, n.layer[l].skip, s, s.z + l * n.gate, n.skip_inputs, init, l == 0 ? 0 : n.skip, s.skip, n.skip,
              streams);
   }
   rectify(s.skip, streams * n.skip);
@@ -225,18 +216,18 @@ void tail(const Network& n, int64_t streams, const Scratch& s, int64_t done, int
 // The scratch of streams from the k-th on.
 Scratch from(const Network& n, Scratch s, int64_t k) {
   s.taps += k * n.dilated_inputs;
-  s.sums += k * 2 * n.gate;
+  s.preactivation += k * 2 * n.gate;
   s.x += k * n.residual;
-  s.gates += k * n.skip_inputs;
+  s.z += k * n.skip_inputs;
   s.skip += k * n.skip;
   s.hidden += k * n.head;
   s.out += k * padded(n.outputs);
   s.mixed += k * n.layers * 2 * n.gate;
   s.conditions += k;
-  return s;  // bytes, steps and order serve one product or draw at a time
+  return s;  // bytes, steps and order are used by one product or draw at a time
 }
 
-// Outputs checked and given out, one token taken or drawn for streams begin .. end-1.
+// Checks the outputs of streams begin .. end-1, copies them to the caller, and takes or draws one token each.
 int32_t finish(const Network& n, const fw_run_t& job, int64_t begin, int64_t end, int64_t i, const Scratch& s,
                Failure* failure) {
   const int64_t width = padded(n.outputs);
@@ -265,7 +256,7 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
       const int64_t end = last < part.last_stream ? last : part.last_stream;
       const Scratch own = from(n, s, group * half);
       if (part.role != Role::kTail) {
-        if (relay != nullptr && !reach(relay->samples[group], done, *relay)) return FW_OK;  // the tail tells why
+        if (relay != nullptr && !reach(relay->samples[group], done, *relay)) return FW_OK;  // the tail reports why
         body(n, job, begin, end, own, relay == nullptr ? nullptr : &relay->layers[group].value);
         if (part.role == Role::kBody) continue;
       }
@@ -282,22 +273,16 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
   return FW_OK;
 }
 
-// Denormal numbers cost a hundred cycles each and mean nothing here.
 int32_t run_flushed(const Network& n, const fw_run_t& job, const Part& part, const Scratch& s, Failure* failure) {
-#if defined(__x86_64__)
-  const uint32_t before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040);  // flush to zero, denormals are zero
+  const uint32_t before = flush_denormals();
   const int32_t status = run(n, job, part, s, failure);
-  _mm_setcsr(before);
+  restore_denormals(before);
   return status;
-#else
-  return run(n, job, part, s, failure);
-#endif
 }
 
 }  // namespace
 
-extern const Kernels steps;
-const Kernels steps = {kLanes, run_flushed};
+extern const Kernels generation;
+const Kernels generation = {kLanes, run_flushed};
 
-}  // namespace fw::FW_ISA
+}  // namespace fw::cpu::FW_ISA

@@ -1,10 +1,12 @@
-#include "cpu/pack.h"
+#include "cpu/generation/pack.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-namespace fw {
+#include "bfloat16.h"
+
+namespace fw::cpu {
 namespace {
 
 int64_t rows_of(int32_t type) {
@@ -23,17 +25,12 @@ float float_of(uint32_t bits) {
   return value;
 }
 
-uint32_t bfloat16(float value) {  // to the nearest, ties to even
-  const uint32_t bits = bits_of(value);
-  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
-
 // Two weights in a word. The word itself is read as the second weight, whose low half is then the first one: so its
 // high half is chosen nearest with that low half in place, which is as close as ordinary rounding and saves the kernel
-// an instruction. Infinity and NaN keep to themselves.
+// an instruction. Infinity and NaN are rounded alone.
 uint32_t pair(float first, float second) {
-  const uint32_t low = bfloat16(first);
-  if (!std::isfinite(second)) return bfloat16(second) << 16 | low;
+  const uint32_t low = to_bfloat16(first);
+  if (!std::isfinite(second)) return static_cast<uint32_t>(to_bfloat16(second)) << 16 | low;
   const uint32_t down = (bits_of(second) & 0xffff0000u) | low;
   uint32_t best = down;
   for (const uint32_t candidate : {down - 0x10000u, down + 0x10000u}) {
@@ -43,8 +40,8 @@ uint32_t pair(float first, float second) {
   return best;
 }
 
-// What one unit of a column's weights is worth; NaN where one of them is not finite, so that its output is not either.
-float int8_step(int64_t in, int64_t j, const Source& source) {
+// The value of one unit of a column's weights; NaN where one of them is not finite, so that the output is not either.
+float int8_step(int64_t in, int64_t j, const PaddedMatrix& source) {
   float most = 0;
   for (int64_t i = 0; i < in; ++i) {
     const float size = std::fabs(source(i, j));
@@ -58,7 +55,7 @@ int64_t panel_width(int64_t out, int64_t begin, int64_t lanes) {
   return std::min(out - begin, kPanel * lanes);
 }
 
-// Where the word that holds W[i, j] stands.
+// The index of the word that holds W[i, j].
 int64_t word_index(int64_t in, int64_t out, int32_t type, int64_t lanes, int64_t i, int64_t j) {
   const int64_t begin = j / (kPanel * lanes) * (kPanel * lanes), rows = rows_of(type);
   return begin * (in / rows) + i / rows * panel_width(out, begin, lanes) + j - begin;
@@ -70,7 +67,8 @@ int64_t packed_bytes(int64_t in, int64_t out, int32_t type) {
   return in / rows_of(type) * out * 4;
 }
 
-void pack(Matrix& m, int32_t type, int64_t lanes, const Source& source, void* weights, float* scale, int32_t* offset) {
+void pack(Matrix& m, int32_t type, int64_t lanes, const PaddedMatrix& source, void* weights, float* scale,
+          int32_t* offset) {
   auto* words = static_cast<uint32_t*>(weights);
   m.weights = weights;
   m.scale = scale;
@@ -98,4 +96,4 @@ void pack(Matrix& m, int32_t type, int64_t lanes, const Source& source, void* we
   }
 }
 
-}  // namespace fw
+}  // namespace fw::cpu

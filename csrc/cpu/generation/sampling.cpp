@@ -1,10 +1,10 @@
-// Randomness and choice, the parts that no vector helps.
+// Random numbers and the choice of a class: the parts that vectors do not speed up.
 #include <algorithm>
 
-#include "cpu/engine.h"
+#include "cpu/generation/engine.h"
 #include "status.h"
 
-namespace fw {
+namespace fw::cpu {
 namespace {
 
 constexpr int kRounds = 10;
@@ -29,7 +29,7 @@ void keep_share(float* weights, int64_t classes, float share, int32_t* order) {
   const auto after = [weights](int32_t a, int32_t b) {
     return weights[a] < weights[b] || (weights[a] == weights[b] && a > b);
   };
-  std::make_heap(order, order + classes, after);  // the few that stay are popped; sorting all 256 costs 10 us
+  std::make_heap(order, order + classes, after);  // only the few that stay are popped; sorting all 256 costs 10 us
   const float needed = share * total;
   float sum = 0;
   int64_t left = classes;
@@ -66,18 +66,18 @@ float philox_uniform(uint64_t seed, uint64_t time, uint32_t stream, uint32_t dra
   return static_cast<float>(c[0] >> 8) * 0x1p-24f;
 }
 
-}  // namespace fw
+}  // namespace fw::cpu
 
 FW_API int32_t fw_noise_cpu(uint64_t seed, int64_t stream, int64_t first, int64_t count, int64_t draws,
                             float* destination) {
   if (destination == nullptr || stream < 0 || stream > UINT32_MAX || first < 0 || count < 0 ||
       first > INT64_MAX - count || draws < 1 || draws > UINT32_MAX) {
-    return fw::fail(FW_INVALID_ARGUMENT, "fw_noise_cpu: an argument is null or out of range");
+    return fw::fail(FW_INVALID_ARGUMENT, "noise: an argument is null or out of range");
   }
   for (int64_t t = 0; t < count; ++t) {
     for (int64_t draw = 0; draw < draws; ++draw) {
-      destination[t * draws + draw] = fw::philox_uniform(seed, static_cast<uint64_t>(first + t),
-                                                         static_cast<uint32_t>(stream), static_cast<uint32_t>(draw));
+      destination[t * draws + draw] = fw::cpu::philox_uniform(
+          seed, static_cast<uint64_t>(first + t), static_cast<uint32_t>(stream), static_cast<uint32_t>(draw));
     }
   }
   return FW_OK;

@@ -1,4 +1,4 @@
-// Which schedule is the fastest here and now.
+// Chooses the schedule that is the fastest on this machine at this time.
 //
 // All schedules give the same samples to the last bit, so an engine may try them and keep the best. On two idle cores
 // the relay makes one float32 stream of `ref` 3.7 times faster than one thread does; on a core that another process
@@ -10,7 +10,7 @@
 
 #include <algorithm>
 
-namespace fw {
+namespace fw::cpu {
 
 enum Schedule {
   kAlone,    // one thread for all streams
@@ -132,4 +132,4 @@ class Tuner {
   double turn_seconds_ = 0, since_trial_ = 0;
 };
 
-}  // namespace fw
+}  // namespace fw::cpu

@@ -1,10 +1,10 @@
 // C = A B or C += A B over tiles of the fused residual layer, on the matrix unit (AMX), which multiplies bfloat16 and
 // adds in float32. With three parts a float32 number is the sum of three bfloat16 ones, 24 bits in all: six of the nine
-// products of parts give a float32 product to 2^-26. The interface is that of product_fma.h.
+// products of parts give a float32 product to 2^-26. The interface is that of gemm_fma.h.
 #pragma once
 
-#include "cpu/operands.h"
-#include "cpu/vec.h"
+#include "cpu/simd.h"
+#include "cpu/training/gemm.h"
 
 #if defined(__AMX_BF16__)
 
@@ -14,7 +14,7 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
-namespace fw::FW_ISA {
+namespace fw::cpu::FW_ISA {
 namespace {
 
 constexpr int64_t kTile = 512;  // bfloat16 numbers of an AMX tile: 16 rows of 64 bytes, here always in one piece
@@ -74,25 +74,25 @@ struct Split {
   struct Right {  // tiles of 16 columns and 32 inner indices, the pairs of a column side by side
     const uint16_t* data;
     int64_t inner;
-    // Instead of data, `count` operand rows of some width to sum over: tiles are made two columns of them at a time, in
-    // `memory`, which stays in the first level. Made for all columns before the product they took 48 ms of a step.
+    // Or, where `data` is null, `count` operand rows of some width to sum over. Tiles are made of two columns at a
+    // time, in `memory`, which stays in the first level. Making them for all columns beforehand took 48 ms of a step.
     const uint16_t* rows;
     int64_t width, count;
     uint16_t* memory;
   };
   static constexpr int kParts = kPartsOf;
-  static constexpr bool kLow = kParts == 1;
-  // Of a tile, at most: all operands are then about 1 MB; there, the weights of all layers are read once a tile.
-  static constexpr int64_t kForwardRows = kParts == 3 ? 256 : 192, kRows = kParts == 3 ? 96 : 192;
+  static constexpr bool kBfloat16 = kParts == 1;
+  // Rows of a tile, at most: all operands are then about 1 MB. The forward pass reads all layers' weights once a tile.
+  static constexpr int64_t kForwardRows = kParts == 3 ? 256 : 192, kBackwardRows = kParts == 3 ? 96 : 192;
   static constexpr int64_t kHeadRows = kParts == 3 ? 192 : 96;
-  // Of a tile on the way back. Small tiles stay nearer, but every tile reads and writes sums as large as the weights: a
-  // backward pass of music8x10 takes 10% less with 64 rows than with 96, one of vocoder 8% more.
-  static int64_t rows(int64_t weights) { return kParts == 3 && weights < (1 << 16) ? 64 : kRows; }
-  // Inner tiles whose products of small parts come before those of the first parts. Small ones first lose nothing to
-  // rounding, and of two tiles all parts of a block, 24 KB, stay in the first level.
+  // Rows of a tile in the backward pass. Small tiles fit a nearer cache, but every tile reads and writes sums as large
+  // as the weights: a backward pass of music8x10 takes 10% less with 64 rows than with 96, one of vocoder 8% more.
+  static int64_t backward_rows(int64_t weights) { return kParts == 3 && weights < (1 << 16) ? 64 : kBackwardRows; }
+  // Inner tiles whose products of small parts are added before those of the first parts. Added first, small ones lose
+  // nothing to rounding; and all parts of a block of two tiles, 24 KB, stay in the first level of the cache.
   static constexpr int64_t kSmallFirst = 2;
   // Inner tiles that all rows take before the next ones: all parts of two columns, 24 KB, then stay in the first level.
-  static constexpr int64_t kTogether = 4;
+  static constexpr int64_t kInnerTiles = 4;
 
   static void begin() {
     static constexpr TileShapes kShapes;  // not on the stack: GCC 12 believes that only its first 8 bytes are read
@@ -101,8 +101,8 @@ struct Split {
   static void end() { _tile_release(); }
 
   static int64_t row_values(int64_t width) { return kParts * width; }
-  static int64_t times_values(int64_t rows) { return filled(rows) * 32 * kParts; }
-  static int64_t turned_values(int64_t rows, int64_t width) { return filled(rows) * width * kParts; }
+  static int64_t right_values(int64_t rows) { return filled(rows) * 32 * kParts; }
+  static int64_t transposed_values(int64_t rows, int64_t width) { return filled(rows) * width * kParts; }
   static int64_t strip_floats(int64_t rows) { return kParts > 1 ? filled(rows) * 32 : 0; }
   static int64_t packed_floats(int64_t inner, int64_t columns) { return inner * columns * kParts / 2; }
 
@@ -119,7 +119,7 @@ struct Split {
     }
   }
 
-  // Where the 32 numbers of row i from column `at` on stand, first part
+  // The address of the first part of 32 numbers, those of row i from column `at` on.
   static uint16_t* place(uint16_t* rows, int64_t width, int64_t i, int64_t at) {
     return rows + (i / 16 * (width / 32) + at / 32) * kParts * kTile + i % 16 * 32;
   }
@@ -153,11 +153,11 @@ struct Split {
 
   static Left left(const uint16_t* rows, int64_t width) { return {rows, width}; }
 
-  static Right times(const uint16_t* data, int64_t rows, int64_t width, uint16_t* memory) {
+  static Right right(const uint16_t* data, int64_t rows, int64_t width, uint16_t* memory) {
     return {nullptr, filled(rows), data, width, rows, memory};
   }
 
-  // Columns 32 * j and on of rows -> tiles of a Right.
+  // The 32 columns from 32 * j on of `rows` -> tiles of a Right.
   static void pair(const uint16_t* rows, int64_t count, int64_t width, int64_t j, uint16_t* tiles) {
     const __m512i low = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37,
                                          5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
@@ -178,7 +178,7 @@ struct Split {
     }
   }
 
-  static Left turned(const uint16_t* data, int64_t rows, int64_t width, uint16_t* memory) {
+  static Left transposed(const uint16_t* data, int64_t rows, int64_t width, uint16_t* memory) {
     const int64_t together = filled(rows) * 32 * kParts;
     for (int64_t j = 0; j < width / 32; ++j) {
       uint16_t* const tiles = memory + j * together;
@@ -260,7 +260,7 @@ struct Split {
     if constexpr (M == 2) _tile_stored(3, c + 16 * c_row + 16, c_bytes);
   }
 
-  // Three parts are summed apart from C, in `strip`, and then added: small parts would be lost beside a large C.
+  // Three parts are summed in `strip` and then added to C: small parts would be lost beside a large C.
   static void multiply(const Left* lefts, int64_t count, const Right& right, int64_t rows, int64_t columns, float* c,
                        int64_t c_row, bool add, float* strip) {
     const int64_t row_tiles = (rows + 15) / 16, b_column = right.inner * 16 * kParts;
@@ -275,8 +275,8 @@ struct Split {
       settle_memory();
       for (const Left* left = lefts; left != lefts + count; ++left) {
         const int64_t a_row = left->inner * 16 * kParts, inner_tiles = left->inner / 32;
-        for (int64_t k = 0; k < inner_tiles; k += kTogether) {
-          const int64_t inner = inner_tiles - k < kTogether ? inner_tiles - k : kTogether;
+        for (int64_t k = 0; k < inner_tiles; k += kInnerTiles) {
+          const int64_t inner = inner_tiles - k < kInnerTiles ? inner_tiles - k : kInnerTiles;
           for (int64_t m = 0; m < row_tiles; m += 2) {
             const auto run = m + 1 < row_tiles ? block<2> : block<1>;
             run(left->data + m * a_row + k * kParts * kTile, a_row, b, b_column, inner, to + 16 * m * to_row, to_row,
@@ -297,6 +297,6 @@ struct Split {
 };
 
 }  // namespace
-}  // namespace fw::FW_ISA
+}  // namespace fw::cpu::FW_ISA
 
 #endif

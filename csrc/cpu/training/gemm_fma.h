@@ -1,13 +1,14 @@
 // C = A B or C += A B over tiles of the fused residual layer, by multiply-adds on vectors: for every instruction set.
-// bfloat16 products are those of operands rounded to bfloat16 first: exact in float32, and as fast as float32 ones.
+// For bfloat16 the operands are rounded to bfloat16 first; their products are exact in float32, and as fast as those of
+// float32.
 //
-// Both ways to multiply, this one and product_amx.h, have one interface, which this page explains.
+// Both ways to multiply, this one and gemm_amx.h, have the same interface, which is explained here.
 #pragma once
 
-#include "cpu/operands.h"
-#include "cpu/vec.h"
+#include "cpu/simd.h"
+#include "cpu/training/gemm.h"
 
-namespace fw::FW_ISA {
+namespace fw::cpu::FW_ISA {
 namespace {
 
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -16,10 +17,6 @@ constexpr int kBlockVectors = 4;  // 6 x 4 sums, 4 of B and one of A are 29 of 3
 constexpr int kBlockVectors = 2;  // 6 x 2 sums, 2 of B and one of A are 15 of 16 registers
 #endif
 constexpr int kBlockRows = 6;
-
-// Products summed in registers before the sum joins C: a panel of B is then 32 KB, which the first level holds, and no
-// chain of roundings is longer.
-constexpr int64_t kTogether = 128;
 
 // To the nearest bfloat16, ties to even; NaN stays NaN.
 inline Vec rounded(Vec v) {
@@ -91,36 +88,36 @@ void fused_panel(int64_t vectors, int64_t rows, const float* a, int64_t a_row, i
   }
 }
 
-// Operands of a product are rows as products take them: a row of `width` channels takes row_values(width) Values.
+// Operands of a product are rows in the layout of this type: a row of `width` channels takes row_values(width) Values.
 template <bool kRounded>
 struct Fused {
   typedef float Value;
-  struct Left {  // A(m, k) stands at data[m * row + k * step], for k < inner
+  struct Left {  // A(m, k) is data[m * row + k * step], for k < inner
     const float* data;
     int64_t row, step, inner;
   };
-  struct Right {  // in panels of kColumns: B(k, j) stands at data[j / kColumns * panel + k * row + j % kColumns]
+  struct Right {  // in panels of kColumns: B(k, j) is data[j / kColumns * panel + k * row + j % kColumns]
     const float* data;
     int64_t row;  // 0: as wide as the panel, of which the last may be narrower
     int64_t panel;
   };
-  static constexpr bool kLow = kRounded;
+  static constexpr bool kBfloat16 = kRounded;
   static constexpr int64_t kParts = 1;
-  // Of a tile: all tiles of a layer are then below a megabyte.
-  static constexpr int64_t kForwardRows = 192, kRows = 192, kHeadRows = 96;
-  static int64_t rows(int64_t) { return kRows; }
+  // Rows of a tile. All tiles of a layer are then below a megabyte.
+  static constexpr int64_t kForwardRows = 192, kBackwardRows = 192, kHeadRows = 96;
+  static int64_t backward_rows(int64_t) { return kBackwardRows; }
   static constexpr int64_t kColumns = kBlockVectors * kLanes;
   static void begin() {}
   static void end() {}
 
   static int64_t row_values(int64_t width) { return stride_of(width); }
-  static int64_t times_values(int64_t) { return 0; }
-  static int64_t turned_values(int64_t, int64_t) { return 0; }
+  static int64_t right_values(int64_t) { return 0; }
+  static int64_t transposed_values(int64_t, int64_t) { return 0; }
   static int64_t strip_floats(int64_t) { return 0; }
   static int64_t packed_floats(int64_t inner, int64_t columns) { return inner * columns; }
 
-  // `count` numbers to row i of rows of some width, from column `at` on, and zeros that fill them up to kFill; `at` is
-  // a multiple of that.
+  // Writes `count` numbers to row i, from column `at` on, and zeros up to the next multiple of kFill; `at` is such a
+  // multiple.
   static void put(const float* from, int64_t count, float* rows, int64_t width, int64_t i, int64_t at) {
     float* const to = rows + i * row_values(width) + at;
     copy(from, count, to);
@@ -144,9 +141,10 @@ struct Fused {
   }
 
   static Left left(const float* rows, int64_t width) { return {rows, row_values(width), 1, width}; }
-  // The same rows in a product that sums over them, of which there are `rows`; memory is zero beyond the last.
-  static Right times(const float* data, int64_t, int64_t width, float*) { return {data, row_values(width), kColumns}; }
-  static Left turned(const float* data, int64_t rows, int64_t width, float*) {
+  // `rows` operand rows as B, in a product that sums over the rows; memory is zero beyond the last one.
+  static Right right(const float* data, int64_t, int64_t width, float*) { return {data, row_values(width), kColumns}; }
+  // The transpose of `rows` operand rows as A.
+  static Left transposed(const float* data, int64_t rows, int64_t width, float*) {
     return {data, 1, row_values(width), rows};
   }
 
@@ -161,8 +159,8 @@ struct Fused {
   }
   static Right packed(const float* packed, int64_t inner) { return {packed, 0, inner * kColumns}; }
 
-  // C [rows, columns] = or += A B, where A is the parts of `lefts` side by side; the last is memory for
-  // strip_floats(rows)
+  // C [rows, columns] = or += A B, where A consists of `lefts` side by side. The last argument is memory for
+  // strip_floats(rows).
   static void multiply(const Left* lefts, int64_t count, const Right& right, int64_t rows, int64_t columns, float* c,
                        int64_t c_row, bool add, float*) {
     for (int64_t first = 0; first < columns; first += kColumns) {
@@ -171,8 +169,8 @@ struct Fused {
       const float* b = right.data + first / kColumns * right.panel;
       bool adds = add;
       for (const Left* left = lefts; left != lefts + count; ++left) {
-        for (int64_t k = 0; k < left->inner; k += kTogether) {
-          const int64_t inner = left->inner - k < kTogether ? left->inner - k : kTogether;
+        for (int64_t k = 0; k < left->inner; k += kChain) {
+          const int64_t inner = left->inner - k < kChain ? left->inner - k : kChain;
           fused_panel<kBlockVectors>(wide / kLanes, rows, left->data + k * left->step, left->row, left->step, b, b_row,
                                      inner, c + first, c_row, adds);
           b += inner * b_row;
@@ -184,4 +182,4 @@ struct Fused {
 };
 
 }  // namespace
-}  // namespace fw::FW_ISA
+}  // namespace fw::cpu::FW_ISA

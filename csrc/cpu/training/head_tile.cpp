@@ -1,23 +1,25 @@
-// One tile of the head with its categorical loss, there and back. Compiled once per instruction set; see cpu/isa.h.
+// One tile of the head with its categorical loss, forward and backward. Compiled once per instruction set; see
+// cpu/isa.h.
 //
 //   relu(skip sum) -> relu(hidden) -> logits -> nats; dlogits -> dhidden -> dskip, and the gradients of the parameters
-#include "cpu/head_loss.h"
+#include "cpu/training/head_tile.h"
 
-#include "cpu/tile.h"
+#include "cpu/training/tile_common.h"
 
-namespace fw::FW_ISA {
+namespace fw::cpu::FW_ISA {
 namespace {
 
-// float32: skip, hidden, logits and later dskip, hidden_grad. Operand rows: the first two, and of gradients the last.
+// A thread's scratch. Operand rows end in _rows; `logits` later holds the gradient of the skip sum; `right` and
+// `transposed` are memory for rows in another layout.
 template <class P>
 struct HeadTiles {
   typedef typename P::Value Value;
   float *skip, *hidden, *logits, *hidden_grad, *strip;
-  Value *skip_rows, *hidden_rows, *grad_rows, *times, *turned;
+  Value *skip_rows, *hidden_rows, *grad_rows, *right, *transposed;
   int64_t floats;
 
   HeadTiles(const HeadShape& s, float* base) {
-    Memory memory(base);
+    Scratch memory(base);
     const int64_t rows = P::kHeadRows, widest_operand = widest(s.skips(), s.heads());
     skip = memory.tile(rows, s.skips());
     hidden = memory.tile(rows, s.heads());
@@ -27,22 +29,18 @@ struct HeadTiles {
     skip_rows = memory.values<Value>(rows * P::row_values(s.skips()));
     hidden_rows = memory.values<Value>(rows * P::row_values(s.heads()));
     grad_rows = memory.values<Value>(rows * P::row_values(widest(s.classes(), s.heads())));
-    times = memory.values<Value>(P::times_values(rows));
-    turned = memory.values<Value>(P::turned_values(rows, widest_operand));
+    right = memory.values<Value>(P::right_values(rows));
+    transposed = memory.values<Value>(P::transposed_values(rows, widest_operand));
     floats = memory.used();
   }
 };
 
-inline Vec relu(Vec x) {  // NaN stays NaN
-  return x < Vec{} ? Vec{} : x;
-}
-
 // Where the function's result is zero, so is the gradient.
-inline Vec relu_back(Vec result, Vec grad) {
+inline Vec relu_gradient(Vec result, Vec grad) {
   return result <= Vec{} ? Vec{} : grad;
 }
 
-// A row of logits without bias -> the gradient of the weighted loss, in place; returns that loss.
+// Turns a row of logits without bias into the gradient of the weighted loss, in place; returns that loss.
 double categorical(float* row, const float* bias, int64_t classes, int64_t target, float weight) {
   Vec most = fill(-3.4e38f);
   for (int64_t j = 0; j < classes; j += kLanes) {
@@ -90,33 +88,34 @@ double loss(const HeadJob& job, int64_t first, int64_t rows, const HeadSums& sum
   for (int64_t i = 0; i < rows; ++i) {
     float* const logits = t.logits + i * class_row;
     total += categorical(logits, job.bias1, classes, job.targets[first + i], job.weights[first + i]);
-    if (job.backward) P::put(logits, classes, t.grad_rows, classes, i, 0);
+    if (job.gradients) P::put(logits, classes, t.grad_rows, classes, i, 0);
   }
-  if (!job.backward) return total;
-  if (job.weights_back) {
+  if (!job.gradients) return total;
+  if (job.weight_gradients) {
     add_columns(t.logits, class_row, rows, classes, sums.bias1);
-    const typename P::Left turned = P::turned(t.hidden_rows, rows, heads, t.turned);
-    P::multiply(&turned, 1, P::times(t.grad_rows, rows, classes, t.times), heads, classes, sums.weight1, class_row,
+    const typename P::Left hiddens = P::transposed(t.hidden_rows, rows, heads, t.transposed);
+    P::multiply(&hiddens, 1, P::right(t.grad_rows, rows, classes, t.right), heads, classes, sums.weight1, class_row,
                 true, t.strip);
   }
   const typename P::Left logits = P::left(t.grad_rows, classes);
-  P::multiply(&logits, 1, P::packed(job.weight1_back, classes), rows, heads, t.hidden_grad, head_row, false, t.strip);
+  P::multiply(&logits, 1, P::packed(job.weight1_transposed, classes), rows, heads, t.hidden_grad, head_row, false,
+              t.strip);
   for (int64_t i = 0; i < rows; ++i) {
     const float* const result = t.hidden + i * head_row;
     float* const grad = t.hidden_grad + i * head_row;
-    for (int64_t j = 0; j < heads; j += kLanes) store(grad + j, relu_back(load(result + j), load(grad + j)));
-    P::put(grad, heads, t.grad_rows, heads, i, 0);  // those of the logits are done with
+    for (int64_t j = 0; j < heads; j += kLanes) store(grad + j, relu_gradient(load(result + j), load(grad + j)));
+    P::put(grad, heads, t.grad_rows, heads, i, 0);  // those of the logits are no longer needed
   }
-  if (job.weights_back) {
+  if (job.weight_gradients) {
     add_columns(t.hidden_grad, head_row, rows, heads, sums.bias0);
-    const typename P::Left turned = P::turned(t.skip_rows, rows, skips, t.turned);
-    P::multiply(&turned, 1, P::times(t.grad_rows, rows, heads, t.times), skips, heads, sums.weight0, head_row, true,
-                t.strip);
+    const typename P::Left skips_transposed = P::transposed(t.skip_rows, rows, skips, t.transposed);
+    P::multiply(&skips_transposed, 1, P::right(t.grad_rows, rows, heads, t.right), skips, heads, sums.weight0, head_row,
+                true, t.strip);
   }
   if (job.skip_grad == nullptr) return total;
   const typename P::Left grads = P::left(t.grad_rows, heads);
   float* const skip_grad = t.logits;
-  P::multiply(&grads, 1, P::packed(job.weight0_back, heads), rows, skips, skip_grad, skip_row, false, t.strip);
+  P::multiply(&grads, 1, P::packed(job.weight0_transposed, heads), rows, skips, skip_grad, skip_row, false, t.strip);
   for (int64_t i = 0; i < rows; ++i) {
     const float* const result = t.skip + i * skip_row;
     float* const to = job.skip_grad + (first + i) * s.skip;
@@ -132,7 +131,7 @@ int64_t scratch_floats(const HeadShape& s) {
 
 template <class P>
 constexpr HeadKernels kernels_of() {
-  return {products_of<P>(), P::kHeadRows, scratch_floats<P>, loss<P>};
+  return {gemm_of<P>(), P::kHeadRows, scratch_floats<P>, loss<P>};
 }
 
 }  // namespace
@@ -144,4 +143,4 @@ const Heads heads = {{kernels_of<Split<3>>(), kernels_of<Split<1>>()}};
 const Heads heads = {{kernels_of<Fused<false>>(), kernels_of<Fused<true>>()}};
 #endif
 
-}  // namespace fw::FW_ISA
+}  // namespace fw::cpu::FW_ISA

@@ -1,12 +1,12 @@
-// What the two halves of the head and its loss share: head_loss.cpp computes tiles, once per instruction set; head.cpp
-// checks, assembles weights, divides the work and adds up.
+// What the two halves of the head and its loss share: head_loss.cpp checks, packs weights, divides the work and adds up
+// gradients; head_tile.cpp computes tiles, and is compiled once per instruction set.
 #pragma once
 
 #include <stdint.h>
 
-#include "cpu/operands.h"
+#include "cpu/training/gemm.h"
 
-namespace fw {
+namespace fw::cpu {
 
 struct HeadShape {
   int64_t rows, skip, head, outputs;
@@ -21,13 +21,13 @@ struct HeadJob {
   const int64_t* targets;  // [N]
   const float* weights;    // [N]
   float* skip_grad;        // [N, S] or null
-  // Packed, and biases: those of the classes that only fill up are so low that their probability is zero.
-  const float *weight0, *weight1, *weight0_back, *weight1_back;
+  // Packed weights, and biases. Those of classes that only fill up a row are so low that their probability is zero.
+  const float *weight0, *weight1, *weight0_transposed, *weight1_transposed;
   const float *bias0, *bias1;
-  bool backward, weights_back;  // whether any gradient is wanted, and whether one of the parameters is
+  bool gradients, weight_gradients;  // whether any is wanted, and whether one of the parameters' is
 };
 
-// Sums over a part of the rows: gradients of the parameters.
+// Gradients of the parameters, summed over a part of the rows.
 struct HeadSums {
   float* weight0;  // [skips, heads], a row every stride_of(heads)
   float* weight1;  // [heads, classes], likewise
@@ -36,7 +36,7 @@ struct HeadSums {
 };
 
 struct HeadKernels {
-  Products products;
+  Gemm gemm;
   int64_t rows;  // of a tile
   int64_t (*scratch_floats)(const HeadShape& shape);
   double (*loss)(const HeadJob& job, int64_t first, int64_t rows, const HeadSums& sums, float* scratch);  // of one tile
@@ -46,4 +46,4 @@ struct Heads {
   HeadKernels of[2];  // FW_FLOAT32, FW_BFLOAT16
 };
 
-}  // namespace fw
+}  // namespace fw::cpu

@@ -1,11 +1,13 @@
-#include "model.h"
+#include "checks.h"
+
+#include <cmath>
 
 namespace fw {
 namespace {
 constexpr int64_t kMostChannels = 65536 * 3, kMostLayers = 4096, kMostTaps = 1024, kMostHistory = int64_t{1} << 24;
 }
 
-const char* fault_of(const fw_model_t& m) {
+const char* model_fault(const fw_model_t& m) {
   const bool sizes = within(m.residual, 1, kMostChannels) && within(m.gate, 1, kMostChannels) &&
                      within(m.skip, 1, kMostChannels) && within(m.head, 1, kMostChannels) &&
                      within(m.outputs, 1, kMostChannels) && within(m.taps, 2, kMostTaps) &&
@@ -27,6 +29,17 @@ const char* fault_of(const fw_model_t& m) {
     if (!within(m.dilations[l], 1, kMostHistory)) return "a dilation is out of range";
     slots += (m.taps - 1) * m.dilations[l];
     if (slots > kMostHistory) return "the receptive field is out of range";
+  }
+  return nullptr;
+}
+
+const char* sampling_fault(int64_t classes, const fw_run_t& r) {
+  if (classes ? r.last_classes == nullptr || r.given_values || r.drawn_values
+              : r.last_values == nullptr || r.given_classes || r.drawn_classes) {
+    return "classes and values are mixed up, or the last ones are null";
+  }
+  if (!(r.temperature >= 0) || !std::isfinite(r.temperature) || !(r.top_p > 0) || r.top_k < 0) {
+    return "temperature, top_p or top_k is out of range";
   }
   return nullptr;
 }

@@ -1,4 +1,4 @@
-// What CUDA devices this process sees. The runtime is linked statically, so without a driver this still answers.
+// The CUDA devices that this process sees. The runtime is linked statically, so this works without a driver, too.
 #include <cstring>
 
 #include "build_info.h"

@@ -1,4 +1,4 @@
-// What both halves of the CUDA boundary need of a device.
+// What all C functions of the CUDA library need of a device.
 #pragma once
 
 #include <cuda_runtime.h>

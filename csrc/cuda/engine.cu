@@ -1,4 +1,4 @@
-// The CUDA engine's boundary: checks, the choice of a kernel, and what is the same for all of them.
+// The CUDA engine's C functions: checks, the choice of a kernel, and what is the same for all of them.
 #include <algorithm>
 #include <cstring>
 #include <string>
@@ -11,7 +11,7 @@ struct fw_cuda_engine {
   fw::cuda::Shape shape{};
   fw::cuda::DeviceLimits device{};
   std::unique_ptr<fw::cuda::Kernel> kernel;
-  std::string reason;  // for this kernel
+  std::string reason;  // why this kernel was chosen
   void* weights = nullptr;
 
   fw_cuda_engine() = default;
@@ -20,14 +20,14 @@ struct fw_cuda_engine {
   ~fw_cuda_engine() {
     const fw::cuda::DeviceScope scope(device.index);
     if (weights != nullptr && cudaFree(weights) != cudaSuccess)
-      cudaGetLastError();  // the device is gone, and all on it
+      cudaGetLastError();  // the device is gone, and so is its memory
   }
 };
 
 namespace fw::cuda {
 namespace {
 
-cudaError_t look_at(int32_t index, DeviceLimits* device) {
+cudaError_t read_limits(int32_t index, DeviceLimits* device) {
   device->index = index;
   const std::pair<int*, cudaDeviceAttr> attributes[] = {
       {&device->major, cudaDevAttrComputeCapabilityMajor},
@@ -41,8 +41,9 @@ cudaError_t look_at(int32_t index, DeviceLimits* device) {
   return cudaSuccess;
 }
 
-// By this rule and no other, so that a stream hears the same alone and among thousands: the cluster kernel wherever it
-// can run the model, because it reads its weights on the chip; else the general one.
+// The rule depends on the model and the device alone, so that a stream's samples are the same alone and among
+// thousands: the cluster kernel wherever it can run the model, because it reads its weights on the chip; else the
+// general one.
 std::unique_ptr<Kernel> choose(const fw_model_t& model, int32_t type, int32_t asked, const DeviceLimits& device,
                                Image& image, std::string* reason) {
   std::string why;
@@ -67,13 +68,13 @@ int32_t create(const fw_model_t* model, int32_t device, int32_t type, int32_t ke
   if (!within(kernel, FW_KERNEL_AUTO, FW_KERNEL_CLUSTER_UNFOLDED)) {
     return fail(FW_INVALID_ARGUMENT, "%s: there is no kernel %d", kOperation, kernel);
   }
-  if (const char* fault = fault_of(*model)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
+  if (const char* fault = model_fault(*model)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
   if (const int32_t status = check_device(kOperation, device); status != FW_OK) return status;
   const DeviceScope scope(device);
   if (scope.error() != cudaSuccess) return failed(kOperation, scope.error());
 
   auto made = std::make_unique<fw_cuda_engine>();
-  cudaError_t error = look_at(device, &made->device);
+  cudaError_t error = read_limits(device, &made->device);
   if (error != cudaSuccess) return failed(kOperation, error);
   made->shape = shape_of(*model);
   Image image;
@@ -114,19 +115,13 @@ int32_t plan(const fw_cuda_engine_t* engine, int64_t streams, fw_plan_t* plan) {
   return FW_OK;
 }
 
-const char* fault_of(const Shape& n, const fw_run_t& r, const void* workspace) {
+const char* run_fault(const Shape& n, const fw_run_t& r, const void* workspace) {
   if (!within(r.streams, 1, INT32_MAX) || !within(r.samples, 0, INT32_MAX)) return "streams or samples is out of range";
   if (r.times == nullptr || r.ids == nullptr || r.memory == nullptr || workspace == nullptr) return "a pointer is null";
   if (reinterpret_cast<uintptr_t>(r.memory) % 16 || reinterpret_cast<uintptr_t>(workspace) % 16) {
     return "the memory or the workspace is not on 16 bytes";
   }
-  if (n.classes ? r.last_classes == nullptr || r.given_values || r.drawn_values
-                : r.last_values == nullptr || r.given_classes || r.drawn_classes) {
-    return "classes and values are mixed up, or the last ones are null";
-  }
-  if (!(r.temperature >= 0) || !std::isfinite(r.temperature) || !(r.top_p > 0) || r.top_k < 0) {
-    return "temperature, top_p or top_k is out of range";
-  }
+  if (const char* fault = sampling_fault(n.classes, r)) return fault;
   if (r.projected != nullptr && r.samples > 0 && (r.first_frame == nullptr || r.hop < 1 || r.frames < 1)) {
     return "conditioning is incomplete";
   }
@@ -140,22 +135,22 @@ int32_t refused(const char* operation, uint64_t refusal) {
   return fail(FW_INVALID_ARGUMENT, "%s: %s, in row %u", operation, kWhy[refusal >> 32], static_cast<unsigned>(refusal));
 }
 
-int32_t run(const fw_cuda_engine_t* engine, fw_run_t* job, void* workspace, void* on) {
+int32_t run(const fw_cuda_engine_t* engine, fw_run_t* job, void* workspace, void* stream) {
   constexpr const char* kOperation = "running a CUDA engine";
   if (engine == nullptr || job == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
-  if (const char* fault = fault_of(engine->shape, *job, workspace)) {
+  if (const char* fault = run_fault(engine->shape, *job, workspace)) {
     return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
   }
-  const auto stream = static_cast<cudaStream_t>(on);
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
   const DeviceScope scope(engine->device.index);
   if (scope.error() != cudaSuccess) return failed(kOperation, scope.error());
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
-  if (const cudaError_t error = cudaStreamIsCapturing(stream, &capture); error != cudaSuccess) {
+  if (const cudaError_t error = cudaStreamIsCapturing(cuda_stream, &capture); error != cudaSuccess) {
     return failed(kOperation, error);
   }
   if (capture != cudaStreamCaptureStatusNone) {
     return fail(FW_INVALID_ARGUMENT,
-                "%s: the stream is being captured into a CUDA graph, but a run waits for its outcome; run outside of "
+                "%s: the CUDA stream is being captured into a graph, but a run waits for its outcome; run outside of "
                 "the capture",
                 kOperation);
   }
@@ -163,19 +158,19 @@ int32_t run(const fw_cuda_engine_t* engine, fw_run_t* job, void* workspace, void
 
   Outcome outcome{};
   auto* const place = static_cast<Outcome*>(workspace);
-  cudaError_t error = cudaMemsetAsync(place, 0xFF, sizeof outcome, stream);
+  cudaError_t error = cudaMemsetAsync(place, 0xFF, sizeof outcome, cuda_stream);
   if (error != cudaSuccess) return failed(kOperation, error);
-  error = engine->kernel->launch(*job, workspace, stream);
+  error = engine->kernel->launch(*job, workspace, cuda_stream);
   if (error != cudaSuccess) return failed(kOperation, error);
-  error = cudaMemcpyAsync(&outcome, place, sizeof outcome, cudaMemcpyDeviceToHost, stream);
+  error = cudaMemcpyAsync(&outcome, place, sizeof outcome, cudaMemcpyDeviceToHost, cuda_stream);
   if (error != cudaSuccess) return failed(kOperation, error);
-  error = cudaStreamSynchronize(stream);
+  error = cudaStreamSynchronize(cuda_stream);
   if (error != cudaSuccess) return failed(kOperation, error);
   if (outcome.refused != kNothing) return refused(kOperation, outcome.refused);
   if (outcome.failed == kNothing) return FW_OK;
 
   const auto row = static_cast<int64_t>(outcome.failed & UINT32_MAX);
-  int64_t time = 0, id = 0;  // the run left this stream's time where it began
+  int64_t time = 0, id = 0;  // the failed run did not change this stream's time
   error = cudaMemcpy(&time, job->times + row, sizeof time, cudaMemcpyDeviceToHost);
   if (error == cudaSuccess) error = cudaMemcpy(&id, job->ids + row, sizeof id, cudaMemcpyDeviceToHost);
   if (error != cudaSuccess) return failed(kOperation, error);
@@ -204,6 +199,6 @@ FW_API int32_t fw_engine_plan_cuda(const fw_cuda_engine_t* engine, int64_t strea
   return fw::guarded("planning a CUDA run", [&] { return fw::cuda::plan(engine, streams, plan); });
 }
 
-FW_API int32_t fw_engine_run_cuda(const fw_cuda_engine_t* engine, fw_run_t* run, void* workspace, void* stream) {
-  return fw::guarded("running a CUDA engine", [&] { return fw::cuda::run(engine, run, workspace, stream); });
+FW_API int32_t fw_engine_run_cuda(const fw_cuda_engine_t* engine, fw_run_t* run, void* workspace, void* cuda_stream) {
+  return fw::guarded("running a CUDA engine", [&] { return fw::cuda::run(engine, run, workspace, cuda_stream); });
 }

@@ -1,6 +1,6 @@
-// What the cluster kernel asks of the chip beyond CUDA C++: tensor cores, and messages between blocks of a cluster.
+// Instructions that the cluster kernel needs beyond CUDA C++: tensor cores, and messages between blocks of a cluster.
 // Before compute capability 9.0 there are no clusters, and nothing but tensor cores may be called.
-// tests/cuda_on_cpu/cuda/instructions.h does the same without a GPU.
+// tests/cuda_on_cpu/cuda/instructions.h has the same functions without a GPU.
 #pragma once
 
 #include <cuda_runtime.h>

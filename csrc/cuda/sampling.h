@@ -1,4 +1,4 @@
-// One draw by one warp, in the order the specification fixes. All 32 lanes call; all get the result.
+// One draw by one warp, in the order that the specification fixes. All 32 lanes call; all get the result.
 #pragma once
 
 #include <math.h>
@@ -7,7 +7,6 @@
 
 namespace fw::cuda {
 
-inline constexpr float kLogScaleFloor = -12, kLogScaleCeiling = 12;  // as fastwave/distributions.py
 inline constexpr int kBatch = 8;  // values loaded at once ahead of a chain of sums: their latency is paid once
 
 __device__ inline int lane() {

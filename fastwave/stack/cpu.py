@@ -45,8 +45,8 @@ def forward(
             skip_sum.data_ptr(),
             **stack.pointers,
             input=held.data_ptr(),
-            streams=streams.data_ptr(),
-            gates=_pointer(gates),
+            layer_inputs=streams.data_ptr(),
+            tanh_sigmoid=_pointer(gates),
         )
     return skip_sum.to(x.dtype), streams, gates
 
@@ -86,8 +86,8 @@ def backward(
             held.data_ptr(),
             {"input": x_grad.data_ptr(), **{name: _pointer(g) for name, g in zip(fields, made[1:], strict=True)}},
             **stack.pointers,
-            streams=streams.data_ptr(),
-            gates=_pointer(gates),
+            layer_inputs=streams.data_ptr(),
+            tanh_sigmoid=_pointer(gates),
         )
     kinds = (grad, *inputs, condition, condition_weight)
     return tuple(g if tensor is None else g.to(tensor.dtype) for g, tensor in zip(made, kinds, strict=True))

@@ -110,6 +110,6 @@ def test_nothing_of_no_steps_or_no_batch():
 def test_the_library_refuses_what_makes_no_sense():
     sizes = dict.fromkeys(("batch", "time", "residual", "gate", "skip", "layers"), 1) | {"condition": 0, "taps": 2}
     with pytest.raises(InputError, match="taps is 1, it must be 2"):
-        library.ResidualStack({**sizes, "taps": 1}, [1], "float32", 1, None).forward(8, input=8, streams=8)
+        library.ResidualStack({**sizes, "taps": 1}, [1], "float32", 1, None).forward(8, input=8, layer_inputs=8)
     with pytest.raises(InputError, match="'float64' is not known"):
         library.ResidualStack(sizes, [1], "float64", 1, None)

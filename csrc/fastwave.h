@@ -1,18 +1,18 @@
-/* The whole boundary between fastwave and its two native libraries.
+/* All C functions of fastwave's two native libraries.
  *
  * libfastwave_cpu  has every function without suffix and every ..._cpu.
  * libfastwave_cuda has every function without suffix and every ..._cuda.
  *
- * Rules. Functions return a status; results go through pointers, which must not be null unless said so and are left
- * alone on failure. Sizes are int64_t. Memory that outlives a call belongs to the caller. Every function may be called
- * from any thread. Nothing here prints, aborts or throws.
+ * Rules. Functions return a status. Results are written through pointers, which must not be null unless a comment says
+ * so; a failed call does not write them. Sizes are int64_t. Memory that outlives a call belongs to the caller. Every
+ * function may be called from any thread. Nothing here prints, aborts or throws.
  */
 #ifndef FASTWAVE_H
 #define FASTWAVE_H
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 6 /* raise it with every change below; fastwave/native.py refuses another number */
+#define FW_ABI_VERSION 6 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -26,12 +26,12 @@ enum { /* status */
        FW_BUFFER_TOO_SMALL = 2,
        FW_OUT_OF_MEMORY = 3,
        FW_UNSUPPORTED = 4,    /* not on this processor or device, or not compiled in */
-       FW_INTERNAL = 5,       /* a fault of ours */
+       FW_INTERNAL = 5,       /* a fault of this library */
        FW_NO_DRIVER = 6,      /* CUDA: no NVIDIA driver on this machine */
        FW_DRIVER_TOO_OLD = 7, /* CUDA: older than the CUDA runtime that was built in */
-       FW_NO_DEVICE = 8,      /* CUDA: a driver, but no device that it shows to this process */
+       FW_NO_DEVICE = 8,      /* CUDA: a driver, but it shows no device to this process */
        FW_DEVICE_FAILED = 9,  /* CUDA: any other error of the CUDA runtime */
-       FW_NOT_FINITE = 10     /* generation met NaN or infinity; fw_run_t says where */
+       FW_NOT_FINITE = 10     /* an output in generation is NaN or infinite; fw_run_t says where */
 };
 
 enum {                      /* instruction sets: a ladder, each holds all before it */
@@ -60,12 +60,12 @@ typedef struct { /* 1 where the processor has it and the operating system saves 
   int32_t avx512vl;
   int32_t avx512_vnni;
   int32_t avx512_bf16;
-  int32_t amx_tile; /* where Linux lets this process use it: the first look asks for it */
+  int32_t amx_tile; /* 1 where Linux lets this process use it, which is asked for by the first call */
   int32_t amx_bf16;
   int32_t amx_int8;
   int32_t neon;
   int32_t usable_isas; /* bit FW_ISA_x is set where x is compiled in and runs here */
-  int32_t best_isa;    /* FW_ISA_x: the highest of them, what is chosen when nobody asks */
+  int32_t best_isa;    /* FW_ISA_x: the highest of them, the default */
 } fw_features_t;
 
 typedef struct {
@@ -85,7 +85,8 @@ FW_API int32_t fw_abi_version(void);
  * text's length without it. FW_BUFFER_TOO_SMALL leaves the beginning of the text in `buffer`. A null buffer of
  * capacity 0 asks for the length alone and is FW_OK. */
 
-/* Why the last call of this thread that failed did so. Calls that succeed leave it, and so does this one. */
+/* Why the last call of this thread that failed did so, as a sentence for users: it names the operation in words. Calls
+ * that succeed do not change it, and neither does this one. */
 FW_API int32_t fw_last_error(char* buffer, int64_t capacity, int64_t* length);
 /* How the library was built, as JSON. */
 FW_API int32_t fw_build_info_cpu(char* buffer, int64_t capacity, int64_t* length);
@@ -93,7 +94,8 @@ FW_API int32_t fw_build_info_cuda(char* buffer, int64_t capacity, int64_t* lengt
 
 FW_API int32_t fw_features_cpu(fw_features_t* features);
 
-/* Ceilings of one core: the calling thread works for about `seconds`, in (0, 60], and the best pass counts. */
+/* Ceilings of one core. The calling thread works for about `seconds`, in (0, 60]; the result is that of the best pass.
+ */
 
 /* Reads `bytes`, in [4096, 2^32], again and again. */
 FW_API int32_t fw_read_bandwidth_cpu(int32_t isa, int64_t bytes, double seconds, double* bytes_per_second);
@@ -124,19 +126,20 @@ typedef struct {
   const float* head1_bias;      /* [O] */
 } fw_model_t;
 
-/* Rows, one a stream, are contiguous. The memory of a stream is one ring a layer, layer after layer: (K-1)*d rows of
- * R floats, each row filled up with zeros to a multiple of 16; the input of sample p stands in row p mod (K-1)*d.
+/* A stream is one generated sequence. Rows, one for each stream, are contiguous. The memory of a stream holds a ring
+ * for each layer, one after the other: (K-1)*d rows of R floats, each row filled up with zeros to a multiple of 16. The
+ * layer's input of sample p is in row p mod (K-1)*d.
  *
  * A sample at time t is drawn from the output at sample t-1, so a run from time t evaluates samples t-1 .. t+n-2.
- * Conditioning arrives projected, bias included: for each frame, L rows of filter then gate, each half filled up with
- * zeros to a multiple of 16. Sample p reads frame floor(p / hop) - first_frame, or with `linear` the point between it
- * and the next one. Without conditioning `projected` is null. */
+ * Conditioning is already projected, bias included: for each frame, L rows of [filter | gate], each half filled up with
+ * zeros to a multiple of 16. Sample p reads frame floor(p / hop) - first_frame, or with `linear` the point between that
+ * frame and the next one. Without conditioning `projected` is null. */
 typedef struct {
   int64_t streams, samples;
-  int64_t* times;             /* [streams], moved on */
-  const int64_t* ids;         /* [streams]: which noise a stream draws */
-  float* memory;              /* [streams, memory_floats], moved on */
-  int64_t* last_classes;      /* [streams, K0], oldest first, moved on; null for scalar input */
+  int64_t* times;             /* [streams], advanced in place */
+  const int64_t* ids;         /* [streams]: which random numbers a stream draws */
+  float* memory;              /* [streams, memory_floats], advanced in place */
+  int64_t* last_classes;      /* [streams, K0], oldest first, advanced in place; null for scalar input */
   float* last_values;         /* [streams, K0], the same for scalar input, else null */
   const float* projected;     /* [streams, frames, L, 2 * padded G] or null */
   const int64_t* first_frame; /* [streams] */
@@ -144,10 +147,10 @@ typedef struct {
   int32_t linear; /* 1: between frames; 0: frames repeat */
   int32_t top_k;  /* 0: all classes */
   uint64_t seed;
-  const float* noise; /* [streams, samples, draws] in place of the seed's, or null */
+  const float* noise; /* [streams, samples, draws]: uniforms to use in place of the seed's, or null */
   float temperature;
   float top_p;                  /* 1: all */
-  const int64_t* given_classes; /* [streams, samples]: taken instead of drawing, or null */
+  const int64_t* given_classes; /* [streams, samples]: tokens to take instead of drawing, or null */
   const float* given_values;
   int64_t* drawn_classes; /* [streams, samples], or null */
   float* drawn_values;
@@ -161,15 +164,15 @@ typedef struct fw_engine fw_engine_t;
 FW_API int32_t fw_engine_create_cpu(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads,
                                     fw_engine_t** engine);
 FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine);
-/* One run at a time on an engine. A failed run leaves `memory` and the rest in the middle of their way: run a copy. */
+/* One run at a time on an engine. A failed run leaves `memory` and the rest partially updated; run on a copy. */
 FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run);
-/* The uniforms of fastwave/noise.py: [count, draws]. */
+/* The uniforms of fastwave/philox.py: [count, draws]. */
 FW_API int32_t fw_noise_cpu(uint64_t seed, int64_t stream, int64_t first, int64_t count, int64_t draws,
                             float* destination);
 
 /* Training: all residual layers of fastwave/reference.py, forward and backward, over whole sequences that begin with
  * zero padding. Tensors are contiguous. `type` is that of the products: FW_FLOAT32, or FW_BFLOAT16, whose operands are
- * rounded to bfloat16; sums are float32 in both. A stream is the input of a layer.
+ * rounded to bfloat16; sums are float32 in both.
  *
  * Results do not depend on `threads`. */
 
@@ -183,15 +186,16 @@ typedef struct {
   const float* skip_weight;                                           /* [L, G, S] */
   const float* skip_bias;                                             /* [S] */
   const float* condition_weight;                                      /* [L, C, 2G], null where C is 0 */
-  const float* input;                                                 /* [B, T, R]; null on the way back */
+  const float* input;                                                 /* [B, T, R]; null in the backward pass */
   const float* conditioning;                                          /* [B, T, C], null where C is 0 */
-  void* streams; /* [L, B, T, R] in the type of the products: written forward, read backward */
-  void* gates;   /* [L, B, T, tanh | sigmoid, G], the same, or null: computed again on the way back. In float32, or with
-                  * products of bfloat16 in int16_t with 32767 for 1 */
+  void* layer_inputs; /* [L, B, T, R] in the type of the products: x[l] of every layer, written by the forward pass and
+                       * read by the backward pass */
+  void* tanh_sigmoid; /* [L, B, T, tanh | sigmoid, G], the same; null: the backward pass computes it again. float32, or
+                       * int16_t with 32767 for 1 where products are of bfloat16 */
 } fw_stack_t;
 
 typedef struct { /* each [as its tensor], overwritten, or null where not wanted */
-  float* input;  /* never null: it also serves as memory */
+  float* input;  /* never null: the backward pass also uses it as scratch */
   float* dilated;
   float* dilated_bias;
   float* residual_weight;
@@ -237,37 +241,37 @@ FW_API int32_t fw_head_loss_cpu(const fw_head_t* head, int32_t isa, int32_t type
 FW_API int32_t fw_device_count_cuda(int32_t* count);
 FW_API int32_t fw_device_cuda(int32_t index, fw_device_t* device);
 
-/* Generation on a device. All pointers of a fw_run_t lead to memory of the engine's device, `memory` and the workspace
- * on 16 bytes. What only the device can see is checked there: a run that it refuses, or that fails, leaves the state in
- * the middle of its way, so run a copy. At most 2^31-1 streams and samples a run. A run is queued on the caller's
- * stream (a cudaStream_t, null for the default one) and waited for, so a stream that is being captured into a graph is
- * refused. An engine is never changed: runs may overlap if each has its own workspace and state. */
+/* Generation on a device. All pointers of a fw_run_t lead to memory of the engine's device; `memory` and the workspace
+ * are aligned to 16 bytes. Values in device memory are checked on the device. A run that is refused there, or that
+ * fails, leaves the state partially updated; run on a copy. At most 2^31-1 streams and samples a run. A run is queued
+ * on `cuda_stream` (a cudaStream_t, null for the default one) and waited for, so a CUDA stream that is being captured
+ * into a graph is refused. An engine is never changed: runs may overlap if each has its own workspace and state. */
 
 typedef struct fw_cuda_engine fw_cuda_engine_t;
 
-enum { /* kernels; one that is asked for runs the model or FW_UNSUPPORTED says why it cannot */
+enum { /* kernels; where the one that is asked for cannot run the model, FW_UNSUPPORTED says why */
        FW_KERNEL_AUTO = 0,
        FW_KERNEL_GENERAL = 1,         /* any model, a block of threads for up to 8 streams */
        FW_KERNEL_CLUSTER = 2,         /* a cluster of blocks holds the weights for 8 streams: bfloat16, from 9.0 on */
        FW_KERNEL_CLUSTER_UNFOLDED = 3 /* the same without products made of two matrices: for comparison */
 };
 
-typedef struct { /* how an engine runs so many streams */
+typedef struct { /* how an engine runs a number of streams */
   int32_t kernel;
   int32_t blocks_per_cluster; /* 0: no cluster */
-  int32_t layer_blocks;       /* of these, so many hold the layers, one after the other */
+  int32_t layer_blocks;       /* how many of them hold layers, one after the other */
   int32_t reserved;
   int64_t streams_per_block; /* or per cluster: they share each weight that is read */
   int64_t blocks;
-  int64_t shared_bytes;    /* of a block; 0: too wide for it, the scratch is in the workspace */
+  int64_t shared_bytes;    /* of a block; 0: the model is too wide for it, and the scratch is in the workspace */
   int64_t workspace_bytes; /* of device memory that a run needs besides the state */
-  char reason[256];        /* for this kernel */
+  char reason[256];        /* why this kernel was chosen */
 } fw_plan_t;
 
 FW_API int32_t fw_engine_create_cuda(const fw_model_t* model, int32_t device, int32_t type, int32_t kernel,
                                      fw_cuda_engine_t** engine);
 FW_API int32_t fw_engine_destroy_cuda(fw_cuda_engine_t* engine);
 FW_API int32_t fw_engine_plan_cuda(const fw_cuda_engine_t* engine, int64_t streams, fw_plan_t* plan);
-FW_API int32_t fw_engine_run_cuda(const fw_cuda_engine_t* engine, fw_run_t* run, void* workspace, void* stream);
+FW_API int32_t fw_engine_run_cuda(const fw_cuda_engine_t* engine, fw_run_t* run, void* workspace, void* cuda_stream);
 
 #endif /* FASTWAVE_H */

@@ -10,7 +10,7 @@
 #endif
 #endif
 
-namespace fw {
+namespace fw::cpu {
 namespace {
 
 constexpr const char* kNames[] = {"portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
@@ -103,25 +103,25 @@ const char* isa_name(int32_t isa) {
   return kNames[isa];
 }
 
-int32_t check_isa(const char* function, int32_t isa) {
+int32_t check_isa(const char* operation, int32_t isa) {
   if (isa < 0 || isa >= kIsas) {
-    return fail(FW_INVALID_ARGUMENT, "%s: instruction set %d is not one of 0 to %d", function, isa, kIsas - 1);
+    return fail(FW_INVALID_ARGUMENT, "%s: instruction set %d is not one of 0 to %d", operation, isa, kIsas - 1);
   }
   if (!(kCompiled >> isa & 1)) {
-    return fail(FW_UNSUPPORTED, "%s: %s was not compiled in; build with a newer compiler", function, kNames[isa]);
+    return fail(FW_UNSUPPORTED, "%s: %s was not compiled in; build with a newer compiler", operation, kNames[isa]);
   }
   const fw_features_t here = features();
   if (!(here.usable_isas >> isa & 1)) {
-    return fail(FW_UNSUPPORTED, "%s: this processor does not run %s; its best is %s", function, kNames[isa],
+    return fail(FW_UNSUPPORTED, "%s: this processor does not run %s; its best is %s", operation, kNames[isa],
                 kNames[here.best_isa]);
   }
   return FW_OK;
 }
 
-}  // namespace fw
+}  // namespace fw::cpu
 
 FW_API int32_t fw_features_cpu(fw_features_t* features) {
-  if (features == nullptr) return fw::fail(FW_INVALID_ARGUMENT, "fw_features_cpu: features is null");
-  *features = fw::features();
+  if (features == nullptr) return fw::fail(FW_INVALID_ARGUMENT, "processor features: features is null");
+  *features = fw::cpu::features();
   return FW_OK;
 }

@@ -1,10 +1,13 @@
-// The cluster kernel's host side: which block holds what, and where in its weights.
+// The cluster kernel's host side: which part of the network each block holds, and how its weights are packed.
 #include <algorithm>
+#include <cstring>
 
+#include "bfloat16.h"
 #include "cuda/cluster.h"
 #include "cuda/kernel.h"
+#include "padding.h"
 
-namespace fw {
+namespace fw::cuda {
 namespace {
 
 using ClusterKernel = void (*)(ClusterNetwork, Job);
@@ -22,7 +25,7 @@ int32_t largest(int32_t parts, int32_t count) {
   return (count + parts - 1) / parts;
 }
 
-// `ends`: how much of it each role needs.
+// `ends`: how many bytes each role needs.
 ClusterScratch lay_out(const ClusterNetwork& n, int32_t (&ends)[kIdle + 1]) {
   ClusterScratch s{};
   int32_t end = 0;
@@ -46,7 +49,7 @@ ClusterScratch lay_out(const ClusterNetwork& n, int32_t (&ends)[kIdle + 1]) {
   s.z_inputs[0] = take(n.gate * input);
   s.z_inputs[1] = take(n.gate * input);
   s.past = take(int64_t{layers} * (n.taps - 1) * n.residual * input);
-  s.sums = take(int64_t{layers} * 2 * n.gate * number);
+  s.preactivation = take(int64_t{layers} * 2 * n.gate * number);
   ends[kLayers] = end;
   end = common;
   s.z = take(int64_t{n.layers} * n.gate * input);
@@ -62,7 +65,7 @@ ClusterScratch lay_out(const ClusterNetwork& n, int32_t (&ends)[kIdle + 1]) {
   return s;
 }
 
-// Bytes of a block's weights, in the order in which they lie: those that are waited for first.
+// Bytes of a block's weights. Those that other blocks wait for come first.
 struct Weights {
   int64_t critical, all;
 };
@@ -88,7 +91,7 @@ Weights head_weights(const ClusterNetwork& n) {
   return {critical, critical + front_floats(n) * 4};
 }
 
-// Hands the network to so many blocks. False where what a block is waited for does not fit its shared memory.
+// Divides the network among a number of blocks. False where the weights that others wait for do not fit a block.
 bool share_out(ClusterNetwork& n, bool folded, int32_t blocks, int32_t layer_blocks, int64_t limit) {
   n.members = blocks;
   n.layer_blocks = layer_blocks;
@@ -139,8 +142,8 @@ bool keeps_all(const ClusterNetwork& n) {
   return true;
 }
 
-// As few blocks of layers as hold what is waited for, since each is a step on the way; and a small cluster where all
-// skip weights fit it, so that more of them fit the device. A size is a power of two.
+// Takes as few blocks of layers as hold the weights that are waited for, since each block adds latency; and a small
+// cluster where all skip weights fit it, so that more clusters fit the device. A size is a power of two.
 bool share_out(ClusterNetwork& n, bool folded, int64_t limit) {
   for (int32_t blocks = 4; blocks <= kMostMembers; blocks *= 2) {
     for (int32_t layers = 1; layers <= std::min(blocks - 2, n.layers); ++layers) {
@@ -194,13 +197,13 @@ struct Padded {
   const fw_model_t& m;
   const Shape& n;
 
-  Source dilated(int32_t l) const {  // [K * R, 2G]
+  PaddedMatrix dilated(int32_t l) const {  // [K * R, 2G]
     return {m.dilated + l * m.taps * m.residual * 2 * m.gate, m.residual, n.residual, m.gate, n.gate, 2 * m.gate};
   }
-  Source residual(int32_t l) const {  // [G, R]
+  PaddedMatrix residual(int32_t l) const {  // [G, R]
     return {m.residual_weight + l * m.gate * m.residual, m.gate, n.gate, m.residual, n.residual, m.residual};
   }
-  Source skip(int32_t l) const {  // [G, S]
+  PaddedMatrix skip(int32_t l) const {  // [G, S]
     return {m.skip_weight + l * m.gate * m.skip, m.gate, n.gate, m.skip, n.skip, m.skip};
   }
   float residual_bias(int32_t l, int64_t j) const {
@@ -217,7 +220,7 @@ struct Padded {
   std::vector<double> folded(int32_t l, bool of_bias) const {
     const int64_t rows = of_bias ? 1 : n.gate, columns = 2 * n.gate;
     std::vector<double> made(static_cast<size_t>(rows * columns));
-    const Source before = residual(l - 1);
+    const PaddedMatrix before = residual(l - 1);
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t r = 0; r < m.residual; ++r) {
         const double weight = of_bias ? residual_bias(l - 1, r) : before(i, r);
@@ -251,7 +254,7 @@ void pack_layers(const Padded& from, bool folded, const Place& place, TileWriter
               [&](int64_t i, int64_t row) { return from.current(l, i, gate_row(row, n.gate)); });
   }
   for (int32_t l = place.first; l < place.end; ++l) {
-    const Source dilated = from.dilated(l);
+    const PaddedMatrix dilated = from.dilated(l);
     to.matrix(2 * n.gate, (n.taps - 1) * n.residual,
               [&](int64_t i, int64_t row) { return dilated(i, gate_row(row, n.gate)); });
     to.floats(2 * n.gate, [&](int64_t j) { return from.dilated_bias(l, j); });
@@ -265,11 +268,11 @@ void pack_skips(const Padded& from, const Place& place, TileWriter& to) {
   const Shape& n = from.n;
   const fw_model_t& m = from.m;
   const int32_t channels = (place.end - place.first) * kTile, first = place.first * kTile;
-  const Source head0 = {m.head0, m.skip, n.skip, m.head, n.head, m.head};
+  const PaddedMatrix head0 = {m.head0, m.skip, n.skip, m.head, n.head, m.head};
   to.matrix(n.head, channels, [&](int64_t i, int64_t j) { return head0(first + i, j); });
   to.floats(channels, [&](int64_t j) { return first + j < m.skip ? m.skip_bias[first + j] : 0.0f; });
   for (int32_t l = n.layers - 1; l >= 0; --l) {
-    const Source skip = from.skip(l);
+    const PaddedMatrix skip = from.skip(l);
     to.matrix(channels, n.gate, [&](int64_t i, int64_t j) { return skip(i, first + j); });
   }
 }
@@ -278,7 +281,7 @@ void pack_head(const Padded& from, TileWriter& to) {
   const Shape& n = from.n;
   const fw_model_t& m = from.m;
   const int64_t width = padded(m.outputs);
-  to.matrix(static_cast<int32_t>(width), n.head, Source{m.head1, m.head, n.head, m.outputs, width, m.outputs});
+  to.matrix(static_cast<int32_t>(width), n.head, PaddedMatrix{m.head1, m.head, n.head, m.outputs, width, m.outputs});
   to.floats(n.head, [&](int64_t j) { return j < m.head ? m.head0_bias[j] : 0.0f; });
   to.floats(width, [&](int64_t j) { return j < m.outputs ? m.head1_bias[j] : 0.0f; });
   const int64_t rows = m.front_taps * std::max<int64_t>(m.classes, 1);
@@ -347,10 +350,10 @@ class Cluster : public Kernel {
     return plan;
   }
 
-  cudaError_t launch(const fw_run_t& run, void* workspace, cudaStream_t stream) const override {
+  cudaError_t launch(const fw_run_t& run, void* workspace, cudaStream_t cuda_stream) const override {
     cudaLaunchAttribute size{};
     cudaLaunchConfig_t config = configured(plan(run.streams).blocks, &size);
-    config.stream = stream;
+    config.stream = cuda_stream;
     return cudaLaunchKernelEx(&config, kernel_, network_, Job{run, static_cast<Outcome*>(workspace), nullptr});
   }
 
@@ -427,4 +430,4 @@ std::unique_ptr<Kernel> make_cluster(const fw_model_t& model, int32_t type, bool
   return made;
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

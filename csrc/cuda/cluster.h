@@ -1,10 +1,10 @@
 // The cluster kernel: the blocks of a cluster hold one network between them, in shared memory, and 8 streams go through
-// it at the latency of one. Weights are bfloat16, on the tensor cores; so are inputs of products; all else is float32.
+// it at the latency of one. Weights and inputs of products are bfloat16, for the tensor cores; all else is float32.
 //
-// Blocks and what they send, of 8 streams each time:
+// The blocks and the messages between them, each for 8 streams:
 //   layers 0..a -- x, z --> layers a+1..b -- x, z --> ...      every layer: z --> all skip blocks
 //   skip blocks -- shares of the head's first product --> head block -- x --> layers 0..a
-// Past taps, conditioning and biases of the next sample are summed up while a block would wait for it.
+// A block adds up past taps, conditioning and biases of the next sample while it waits for that sample.
 //
 // Why nothing is overwritten too early: a message of sample t+1 follows from the tokens of sample t, and those from all
 // that was read on the way to them. Only what no token waits for could still be read: the x of a cluster's last layers.
@@ -15,7 +15,7 @@
 #include "cuda/cluster_layers.h"
 #include "cuda/cluster_skips.h"
 
-namespace fw {
+namespace fw::cuda {
 
 template <bool kFolded>
 __global__ void __launch_bounds__(kClusterThreads, 1)
@@ -34,4 +34,4 @@ __global__ void __launch_bounds__(kClusterThreads, 1)
 #endif
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -3,7 +3,7 @@
 
 #include "cuda/cluster_member.h"
 
-namespace fw {
+namespace fw::cuda {
 
 struct HeadMember : Member {
   using Member::Member;
@@ -26,12 +26,13 @@ struct HeadMember : Member {
       for (int s = warp(); s < streams.count; s += kClusterWarps) {
         float* const out = at<float>(n.scratch.out) + s * n.width;
         const bool taken = streams.take(s, i, out, at<float>(n.scratch.sorted) + s * n.sorted);
-        if (!taken && lane() == 0) atomicExch(&streams.flags->failed, 1);  // the cluster goes on, for nothing
+        if (!taken && lane() == 0)
+          atomicExch(&streams.flags->failed, 1);  // the cluster runs to the end, without a result
         if (i + 1 < run.samples) embed(front, s, i + 1);
       }
     }
     __syncthreads();
-    if (!streams.flags->failed) streams.give_back();
+    if (!streams.flags->failed) streams.write_back();
   }
 
   // The first product's shares, rectified.
@@ -45,7 +46,7 @@ struct HeadMember : Member {
         high += partial[kColumns];
       }
       const unsigned word = word_of(static_cast<unsigned>(pair), static_cast<unsigned>(s));
-      at<uint32_t>(n.scratch.hidden)[word] = to_bfloat16_pair(rectify(low), rectify(high));
+      at<uint32_t>(n.scratch.hidden)[word] = to_bfloat16_pair(relu(low), relu(high));
     }
   }
 
@@ -83,4 +84,4 @@ struct HeadMember : Member {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

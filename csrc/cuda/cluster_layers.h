@@ -6,7 +6,7 @@
 
 #include "cuda/cluster_member.h"
 
-namespace fw {
+namespace fw::cuda {
 
 template <bool kFolded>
 struct LayersMember : Member {
@@ -27,8 +27,8 @@ struct LayersMember : Member {
   __device__ uint32_t* past_of(int l) const {
     return at<uint32_t>(n.scratch.past + (l - place.first) * (n.taps - 1) * n.residual * kColumns * kHalf);
   }
-  __device__ float4* sums_of(int l, int tile) const {
-    return at<float4>(n.scratch.sums) + ((l - place.first) * (n.gate / 8) + tile) * kWarp + lane();
+  __device__ float4* preactivation_of(int l, int tile) const {
+    return at<float4>(n.scratch.preactivation) + ((l - place.first) * (n.gate / 8) + tile) * kWarp + lane();
   }
 
   __device__ void generate() const {
@@ -46,9 +46,9 @@ struct LayersMember : Member {
         if (!kFolded) {
           add(l, here, warp());
           __syncthreads();
-          gate(l, here, warp());
+          activate(l, here, warp());
         } else if (warp() < kWorkers) {
-          gate(l, here, warp());
+          activate(l, here, warp());
         } else {
           add(l, here, warp() - kWorkers);
           if (l + 1 < place.end) {
@@ -61,7 +61,7 @@ struct LayersMember : Member {
     }
   }
 
-  // Rings move on, and all that a sample's sums need of the past is added up: nobody waits for it.
+  // Advances the rings, and adds up what a sample's preactivations need of the past: nobody waits for it.
   __device__ void begin_sample() const {
     const int layers = place.end - place.first;
     for (int s = thread(); s < streams.count && run.projected != nullptr; s += kClusterThreads) streams.locate(s);
@@ -87,11 +87,11 @@ struct LayersMember : Member {
     for (int i = warp(); i < layers * tiles; i += kClusterWarps) {
       const int l = place.first + i / tiles, tile = i % tiles, past = past_at(l), filter = tile * 8 + row();
       const auto* constants = reinterpret_cast<const float*>(place.weights + past + bytes.past);
-      float4 sums = {begun(constants, l, column(), filter), begun(constants, l, column() + 1, filter),
-                     begun(constants, l, column(), n.gate + filter),
-                     begun(constants, l, column() + 1, n.gate + filter)};
-      multiply(sums, weights(past) + tile * steps * kWarp, reinterpret_cast<const uint2*>(past_of(l)), steps);
-      *sums_of(l, tile) = sums;
+      float4 preactivation = {begun(constants, l, column(), filter), begun(constants, l, column() + 1, filter),
+                              begun(constants, l, column(), n.gate + filter),
+                              begun(constants, l, column() + 1, n.gate + filter)};
+      multiply(preactivation, weights(past) + tile * steps * kWarp, reinterpret_cast<const uint2*>(past_of(l)), steps);
+      *preactivation_of(l, tile) = preactivation;
     }
     for (int s = thread(); s < streams.count; s += kClusterThreads) ++streams.positions[s].time;
     __syncthreads();
@@ -105,7 +105,7 @@ struct LayersMember : Member {
   // Whether layer l's x and z go to another block of layers.
   __device__ bool passes(int l) const { return l + 1 == place.end && l + 1 < n.layers; }
 
-  // x of layer l goes to its ring.
+  // Computes x of layer l, and writes it to its ring.
   __device__ void add(int l, const Message& message, int worker) const {
     const bool first = l == place.first;
     const int current = current_at(l), steps = n.gate / kTile;
@@ -145,28 +145,28 @@ struct LayersMember : Member {
     }
   }
 
-  // What the x that has just been made gives to layer l, the next one.
+  // Adds the product of the new x to the preactivations of layer l, the next one.
   __device__ void look_ahead(int l, int worker) const {
     const int steps = n.residual / kTile;
     for (int tile = worker; tile < n.gate / 8; tile += kWorkers) {
-      float4 sums = *sums_of(l, tile);
-      multiply(sums, kept(current_at(l)) + tile * steps * kWarp, at<const uint2>(n.scratch.x_inputs), steps);
-      *sums_of(l, tile) = sums;
+      float4 preactivation = *preactivation_of(l, tile);
+      multiply(preactivation, kept(current_at(l)) + tile * steps * kWarp, at<const uint2>(n.scratch.x_inputs), steps);
+      *preactivation_of(l, tile) = preactivation;
     }
   }
 
-  // z of layer l goes to the skip blocks.
-  __device__ void gate(int l, const Message& message, int worker) const {
+  // Computes z of layer l, and sends it to the skip blocks.
+  __device__ void activate(int l, const Message& message, int worker) const {
     const bool first = l == place.first;
     const int of_x = n.residual / kTile, of_z = n.gate / kTile;
     const auto *current = kept(current_at(l)), *folded = kept(current_at(l) - bytes.bias - bytes.folded);
     const auto* x = at<const uint2>(kFolded ? message.x_inputs : n.scratch.x_inputs);
     const auto* z = at<const uint2>(first ? message.z_inputs : n.scratch.z_inputs[(l + 1) % 2]);
     for (int tile = worker; tile < n.gate / 8; tile += kWorkers) {
-      float4 sums = *sums_of(l, tile);
-      if (first || !kFolded) multiply(sums, current + tile * of_x * kWarp, x, of_x);
-      if (kFolded && l > 0) multiply(sums, folded + tile * of_z * kWarp, z, of_z);
-      const uint32_t pair = pair_up(gated(sums.x, sums.z), gated(sums.y, sums.w));
+      float4 preactivation = *preactivation_of(l, tile);
+      if (first || !kFolded) multiply(preactivation, current + tile * of_x * kWarp, x, of_x);
+      if (kFolded && l > 0) multiply(preactivation, folded + tile * of_z * kWarp, z, of_z);
+      const uint32_t pair = pair_up(gated(preactivation.x, preactivation.z), gated(preactivation.y, preactivation.w));
       const int word = (tile / 2 * kWarp + paired_place()) * 2 + tile % 2;  // 8 channels are half of an input tile
       at<uint32_t>(n.scratch.z_inputs[l % 2])[word] = pair;
       if (passes(l)) put(at<uint32_t>(message.z_inputs) + word, signal(), static_cast<uint32_t>(rank + 1), pair);
@@ -179,4 +179,4 @@ struct LayersMember : Member {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

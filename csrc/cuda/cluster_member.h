@@ -4,7 +4,7 @@
 #include "cuda/instructions.h"
 #include "cuda/streams.h"
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr int kClusterThreads = 512, kClusterWarps = kClusterThreads / kWarp;
 inline constexpr int kColumns = 8;            // streams of a cluster
@@ -29,11 +29,11 @@ struct Place {
 struct ClusterScratch {
   int32_t positions, flags, signals;  // [8] Position; Flags; layers: 1 Signal, skips: L, head: 1
   // layers
-  int32_t rings, slots;   // [layers][8] float*: where the current sample's x goes; int32_t: its slot
-  int32_t message, next;  // x [R][8] float, x inputs, z inputs; and the other one, for odd samples
-  int32_t x, x_inputs;    // [R][8] float
-  int32_t z_inputs[2];    // of even and of odd layers
-  int32_t past, sums;     // [layers] inputs of (K-1) * R; [layers][2G / 16][32] float4, begun for the sample
+  int32_t rings, slots;         // [layers][8] float*: where the current sample's x goes; int32_t: its slot
+  int32_t message, next;        // x [R][8] float, x inputs, z inputs; and the other one, for odd samples
+  int32_t x, x_inputs;          // [R][8] float
+  int32_t z_inputs[2];          // of even and of odd layers
+  int32_t past, preactivation;  // [layers] inputs of (K-1) * R; [layers][2G / 16][32] float4, begun for the sample
   // skips
   int32_t z, skip_inputs;  // [L] inputs of G; inputs of the block's channels
   // head
@@ -55,8 +55,8 @@ __host__ __device__ inline int32_t tile_bytes(int32_t out, int32_t in) {
   return out / kTile * (in / kTile) * kTileBytes;
 }
 
-// A layer's weights in the order in which they lie. The first layer of all has only `current`; `past` and `constants`
-// (the biases, and what folding adds to them) of all layers of a block come behind these.
+// A layer's weights in memory order. The first layer of all has only `current`; `past` and `constants` (the biases, and
+// what folding adds to them) of all layers of a block come after these.
 struct LayerBytes {
   int32_t residual, folded, bias, current, past, constants;
 
@@ -71,7 +71,7 @@ struct LayerBytes {
   __host__ __device__ int32_t stride() const { return residual + folded + bias + current; }
 };
 
-// Where channels 2 * pair and the next one of a stream stand among the inputs of a product, in words.
+// The place of channels 2 * pair and 2 * pair + 1 of a stream among the inputs of a product, in words.
 __device__ inline unsigned word_of(unsigned pair, unsigned stream) {
   return (pair / 8 * kWarp + stream * 4 + pair % 4) * 2 + pair / 4 % 2;
 }
@@ -88,10 +88,6 @@ __device__ inline uint32_t pair_up(float even, float odd) {
 __device__ inline int paired_place() {
   const int g = lane() / 4, c = lane() % 4;
   return (2 * c + g % 2) * 4 + g / 2;
-}
-
-__device__ inline float rectify(float value) {
-  return value < 0 ? 0 : value;  // NaN stays
 }
 
 // A row of tiles times inputs. Two sums side by side, so that a product waits for the one before the last.
@@ -158,7 +154,7 @@ struct Member {
   __device__ static int row() { return lane() / 4; }
   __device__ static int column() { return lane() % 4 * 2; }
 
-  // Weights that surely are in shared memory, and any.
+  // Weights that are certainly in shared memory; and any weights.
   template <class Value = uint4>
   __device__ const Value* kept(int offset) const {
     return at<const Value>(place.scratch + offset);
@@ -169,7 +165,7 @@ struct Member {
     return reinterpret_cast<const Value*>(place.weights + offset);
   }
 
-  // True unless the run is refused, as then all blocks of the cluster find.
+  // False where the run is refused; all blocks of the cluster then agree on that.
   __device__ bool set_up() const {
     for (int i = thread(); i < place.scratch / kNumber; i += kClusterThreads) at<uint32_t>(0)[i] = 0;
     const auto* from = reinterpret_cast<const uint4*>(place.weights);
@@ -188,7 +184,7 @@ struct Member {
     return true;
   }
 
-  // Bytes that a signal of this block counts a sample.
+  // Bytes that a signal of this block expects for a sample.
   __device__ uint32_t expected() const {
     const int of_x = n.residual * (kNumber + kHalf), of_z = n.gate * kHalf;  // a stream
     if (place.role == kSkips) return static_cast<uint32_t>(of_z * kColumns);
@@ -196,7 +192,7 @@ struct Member {
     return static_cast<uint32_t>(rank == 0 ? of_x * streams.count : (of_x + of_z) * kColumns);
   }
 
-  // To a block of layers: where its parts lie.
+  // A message to a block of layers: where its parts are.
   struct Message {
     int x, x_inputs, z_inputs;
   };
@@ -207,4 +203,4 @@ struct Member {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -4,7 +4,7 @@
 
 #include "cuda/cluster_member.h"
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr int kMostSkipTiles = 2;  // of a warp, whose sums are in its registers
 
@@ -37,16 +37,15 @@ struct SkipsMember : Member {
         const int tile = warp() + part * kClusterWarps;
         if (tile >= tiles) continue;
         at<uint2>(n.scratch.skip_inputs)[tile * kWarp + paired_place()] = {
-            pair_up(rectify(sums[part].x), rectify(sums[part].y)),
-            pair_up(rectify(sums[part].z), rectify(sums[part].w))};
+            pair_up(relu(sums[part].x), relu(sums[part].y)), pair_up(relu(sums[part].z), relu(sums[part].w))};
       }
       __syncthreads();
-      give_share(tiles);
+      send_share(tiles);
       for (int l = thread(); l < n.layers && i + 1 < run.samples; l += kClusterThreads) signal(l)->expect(expected());
     }
   }
 
-  __device__ void give_share(int tiles) const {
+  __device__ void send_share(int tiles) const {
     const auto head = static_cast<uint32_t>(n.layer_blocks + n.skip_blocks);
     float* const partial = at<float>(n.scratch.partial) + (rank - n.layer_blocks) * n.head * kColumns;
     for (int tile = warp(); tile < n.head / kTile; tile += kClusterWarps) {
@@ -59,4 +58,4 @@ struct SkipsMember : Member {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -1,50 +1,50 @@
-// What CUDA devices this process sees. The runtime is linked statically, so without a driver this still answers.
+// The CUDA devices that this process sees. The runtime is linked statically, so this works without a driver, too.
 #include <cstring>
 
 #include "build_info.h"
 #include "cuda/device.h"
 
-namespace fw {
+namespace fw::cuda {
 
-int32_t failed(const char* function, cudaError_t error) {
-  cudaGetLastError();  // or the next launch, perhaps torch's, would be told of it
-  return fail(FW_DEVICE_FAILED, "%s: CUDA error %d, %s", function, static_cast<int>(error), cudaGetErrorString(error));
+int32_t failed(const char* operation, cudaError_t error) {
+  cudaGetLastError();  // or the next launch, perhaps torch's, would report this error
+  return fail(FW_DEVICE_FAILED, "%s: CUDA error %d, %s", operation, static_cast<int>(error), cudaGetErrorString(error));
 }
 
-int32_t count_devices(const char* function, int32_t* count) {
+// Where there is no usable driver or device, the message needs no operation: nothing at all runs here.
+int32_t count_devices(const char* operation, int32_t* count) {
   int driver = 0, devices = 0;
-  if (const cudaError_t error = cudaDriverGetVersion(&driver); error != cudaSuccess) return failed(function, error);
-  if (driver == 0) return fail(FW_NO_DRIVER, "%s: no NVIDIA driver on this machine; use backend=\"cpu\"", function);
+  if (const cudaError_t error = cudaDriverGetVersion(&driver); error != cudaSuccess) return failed(operation, error);
+  if (driver == 0) return fail(FW_NO_DRIVER, "no NVIDIA driver on this machine; use backend=\"cpu\"");
   const cudaError_t error = cudaGetDeviceCount(&devices);
   if (error == cudaErrorInsufficientDriver) {
-    return fail(FW_DRIVER_TOO_OLD,
-                "%s: the NVIDIA driver supports CUDA %d.%d, this library needs %d.%d; update the driver", function,
+    return fail(FW_DRIVER_TOO_OLD, "the NVIDIA driver supports CUDA %d.%d, this library needs %d.%d; update the driver",
                 driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
   }
   if (error == cudaErrorNoDevice || (error == cudaSuccess && devices == 0)) {
-    return fail(FW_NO_DEVICE, "%s: the NVIDIA driver shows no device; see CUDA_VISIBLE_DEVICES", function);
+    return fail(FW_NO_DEVICE, "the NVIDIA driver shows no device; see CUDA_VISIBLE_DEVICES");
   }
-  if (error != cudaSuccess) return failed(function, error);
+  if (error != cudaSuccess) return failed(operation, error);
   *count = devices;
   return FW_OK;
 }
 
-int32_t check_device(const char* function, int32_t index) {
+int32_t check_device(const char* operation, int32_t index) {
   int32_t count = 0;
-  if (const int32_t status = count_devices(function, &count); status != FW_OK) return status;
+  if (const int32_t status = count_devices(operation, &count); status != FW_OK) return status;
   if (index < 0 || index >= count) {
-    return fail(FW_INVALID_ARGUMENT, "%s: device %d does not exist; there are %d, from 0", function, index, count);
+    return fail(FW_INVALID_ARGUMENT, "%s: device %d does not exist; there are %d, from 0", operation, index, count);
   }
   return FW_OK;
 }
 
 namespace {
 
-int32_t describe(const char* function, int32_t index, fw_device_t* device) {
-  if (const int32_t status = check_device(function, index); status != FW_OK) return status;
+int32_t describe(const char* operation, int32_t index, fw_device_t* device) {
+  if (const int32_t status = check_device(operation, index); status != FW_OK) return status;
   cudaDeviceProp properties{};
   if (const cudaError_t error = cudaGetDeviceProperties(&properties, index); error != cudaSuccess) {
-    return failed(function, error);
+    return failed(operation, error);
   }
   *device = fw_device_t{};
   static_assert(sizeof device->name == sizeof properties.name);
@@ -60,22 +60,22 @@ int32_t describe(const char* function, int32_t index, fw_device_t* device) {
 }
 
 }  // namespace
-}  // namespace fw
+}  // namespace fw::cuda
 
 FW_API int32_t fw_build_info_cuda(char* buffer, int64_t capacity, int64_t* length) {
   const int32_t status = fw::copy_text(fw::kBuildInfoCuda, buffer, capacity, length);
-  if (status == FW_INVALID_ARGUMENT) return fw::fail(status, "fw_build_info_cuda: null buffer or bad capacity");
+  if (status == FW_INVALID_ARGUMENT) return fw::fail(status, "build information: null buffer or bad capacity");
   return status;
 }
 
 FW_API int32_t fw_device_count_cuda(int32_t* count) {
-  constexpr const char* kName = "fw_device_count_cuda";
-  if (count == nullptr) return fw::fail(FW_INVALID_ARGUMENT, "%s: count is null", kName);
-  return fw::guarded(kName, [&] { return fw::count_devices(kName, count); });
+  constexpr const char* kOperation = "CUDA devices";
+  if (count == nullptr) return fw::fail(FW_INVALID_ARGUMENT, "%s: count is null", kOperation);
+  return fw::guarded(kOperation, [&] { return fw::cuda::count_devices(kOperation, count); });
 }
 
 FW_API int32_t fw_device_cuda(int32_t index, fw_device_t* device) {
-  constexpr const char* kName = "fw_device_cuda";
-  if (device == nullptr) return fw::fail(FW_INVALID_ARGUMENT, "%s: device is null", kName);
-  return fw::guarded(kName, [&] { return fw::describe(kName, index, device); });
+  constexpr const char* kOperation = "CUDA device";
+  if (device == nullptr) return fw::fail(FW_INVALID_ARGUMENT, "%s: device is null", kOperation);
+  return fw::guarded(kOperation, [&] { return fw::cuda::describe(kOperation, index, device); });
 }

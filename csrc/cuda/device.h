@@ -1,15 +1,15 @@
-// What both halves of the CUDA boundary need of a device.
+// What all C functions of the CUDA library need of a device.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include "status.h"
 
-namespace fw {
+namespace fw::cuda {
 
-int32_t failed(const char* function, cudaError_t error);
-int32_t count_devices(const char* function, int32_t* count);
-int32_t check_device(const char* function, int32_t index);
+int32_t failed(const char* operation, cudaError_t error);
+int32_t count_devices(const char* operation, int32_t* count);
+int32_t check_device(const char* operation, int32_t index);
 
 // The calling thread's device until the end of the scope; then the one before.
 class DeviceScope {
@@ -28,4 +28,4 @@ class DeviceScope {
   cudaError_t error_;
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

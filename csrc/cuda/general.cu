@@ -2,10 +2,12 @@
 #include <algorithm>
 #include <climits>
 
+#include "bfloat16.h"
 #include "cuda/general.h"
 #include "cuda/kernel.h"
+#include "padding.h"
 
-namespace fw {
+namespace fw::cuda {
 namespace {
 
 struct Variant {
@@ -65,7 +67,7 @@ int64_t room(int64_t floats) {
 
 void lay_out(Network& n, const std::vector<Layer>& layers) {
   n.widest_sums = 1;
-  while (n.widest_sums < n.outputs) n.widest_sums *= 2;  // top-p sorts in the same place
+  while (n.widest_sums < n.outputs) n.widest_sums *= 2;  // top-p sorts in the same memory
   const auto widen = [&](const Matrix& m) { n.widest_sums = std::max(n.widest_sums, int64_t{m.slices} * m.out); };
   for (const Layer& layer : layers) {
     widen(layer.dilated);
@@ -81,7 +83,7 @@ void lay_out(Network& n, const std::vector<Layer>& layers) {
   };
   s.positions = take(sizeof(Position) / sizeof(float));
   s.inputs = take(int64_t{n.taps} * n.residual);
-  s.gates = take(n.gate);
+  s.z = take(n.gate);
   s.skip = take(n.skip);
   s.hidden = take(n.head);
   s.sums = take(n.widest_sums);
@@ -106,25 +108,25 @@ Network pack(const fw_model_t& m, int32_t type, Image& image, Layer** place) {
     layer.memory = memory;
     memory += int64_t{layer.slots} * n.residual;
     layer.dilated = packer.shape(m.taps * n.residual, 2 * n.gate);
-    packer.fill(layer.dilated, Source{m.dilated + l * m.taps * r * 2 * g, r, n.residual, g, n.gate, 2 * g});
-    fill_groups(image.here(layer.dilated.bias), m.dilated_bias + l * 2 * g, g, n.gate, 2 * n.gate);
+    packer.fill(layer.dilated, PaddedMatrix{m.dilated + l * m.taps * r * 2 * g, r, n.residual, g, n.gate, 2 * g});
+    pad_groups(image.here(layer.dilated.bias), m.dilated_bias + l * 2 * g, g, n.gate, 2 * n.gate);
     const int64_t onward = last ? 0 : n.residual;
     layer.onward = packer.shape(n.gate, onward + n.skip);
-    const Source residual{last ? nullptr : m.residual_weight + l * g * r, g, n.gate, r, n.residual, r};
-    const Source skip{m.skip_weight + l * g * m.skip, g, n.gate, m.skip, n.skip, m.skip};
+    const PaddedMatrix residual{last ? nullptr : m.residual_weight + l * g * r, g, n.gate, r, n.residual, r};
+    const PaddedMatrix skip{m.skip_weight + l * g * m.skip, g, n.gate, m.skip, n.skip, m.skip};
     packer.fill(layer.onward, [&](int64_t i, int64_t j) { return j < onward ? residual(i, j) : skip(i, j - onward); });
-    if (!last) fill_groups(image.here(layer.onward.bias), m.residual_bias + l * r, r, n.residual, n.residual);
+    if (!last) pad_groups(image.here(layer.onward.bias), m.residual_bias + l * r, r, n.residual, n.residual);
   }
   const float* const skip_bias = image.take<float>(n.skip);
-  fill_groups(image.here(skip_bias), m.skip_bias, m.skip, n.skip, n.skip);
+  pad_groups(image.here(skip_bias), m.skip_bias, m.skip, n.skip, n.skip);
   n.skip_bias = skip_bias;
   n.head0 = packer.shape(n.skip, n.head);
-  packer.fill(n.head0, Source{m.head0, m.skip, n.skip, m.head, n.head, m.head});
-  fill_groups(image.here(n.head0.bias), m.head0_bias, m.head, n.head, n.head);
+  packer.fill(n.head0, PaddedMatrix{m.head0, m.skip, n.skip, m.head, n.head, m.head});
+  pad_groups(image.here(n.head0.bias), m.head0_bias, m.head, n.head, n.head);
   const int64_t outputs = padded(m.outputs);
   n.head1 = packer.shape(n.head, outputs);
-  packer.fill(n.head1, Source{m.head1, m.head, n.head, m.outputs, outputs, m.outputs});
-  fill_groups(image.here(n.head1.bias), m.head1_bias, m.outputs, outputs, outputs);
+  packer.fill(n.head1, PaddedMatrix{m.head1, m.head, n.head, m.outputs, outputs, m.outputs});
+  pad_groups(image.here(n.head1.bias), m.head1_bias, m.outputs, outputs, outputs);
   const int64_t rows = m.front_taps * std::max<int64_t>(m.classes, 1);
   const float* const front = image.take<float>(rows * n.residual);
   for (int64_t row = 0; row < rows; ++row) std::copy_n(m.front + row * r, r, image.here(front) + row * n.residual);
@@ -136,7 +138,7 @@ Network pack(const fw_model_t& m, int32_t type, Image& image, Layer** place) {
   return n;
 }
 
-// Every pointer of the network, from a distance to an address of the device.
+// Turns every pointer of the network from an offset into an address of the device.
 void relocate(Network& n, Layer* layers, char* base) {
   const auto move = [base](auto& pointer) {
     pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(base + reinterpret_cast<size_t>(pointer));
@@ -181,17 +183,17 @@ class General : public Kernel {
     return error;
   }
 
-  void relocate(Image& image, char* base) override { fw::relocate(network_, image.here(layers_), base); }
+  void relocate(Image& image, char* base) override { fw::cuda::relocate(network_, image.here(layers_), base); }
 
   fw_plan_t plan(int64_t streams) const override { return launch_of(streams).plan; }
 
-  cudaError_t launch(const fw_run_t& run, void* workspace, cudaStream_t stream) const override {
+  cudaError_t launch(const fw_run_t& run, void* workspace, cudaStream_t cuda_stream) const override {
     const Launch launch = launch_of(run.streams);
     cudaLaunchConfig_t config{};
     config.gridDim = dim3(static_cast<unsigned>(launch.plan.blocks));
     config.blockDim = dim3(kThreads);
     config.dynamicSmemBytes = static_cast<size_t>(launch.plan.shared_bytes);
-    config.stream = stream;
+    config.stream = cuda_stream;
     auto* const scratch = launch.shared ? nullptr : static_cast<char*>(workspace) + kOutcomeBytes;
     const Job job = {run, static_cast<Outcome*>(workspace), reinterpret_cast<float*>(scratch)};
     return cudaLaunchKernelEx(&config, launch.variant.kernel, network_, job);
@@ -242,4 +244,4 @@ std::unique_ptr<Kernel> make_general(const fw_model_t& model, int32_t type, cons
   return std::make_unique<General>(model, type, device, image);
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

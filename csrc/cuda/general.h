@@ -4,14 +4,14 @@
 // A sample is a chain of phases with a block barrier between them:
 //   embed | per layer: product, gate, product, add | product, rectify, product, out | draw
 // The phases on both sides of a product read past inputs, biases and conditioning ahead of their use. A sum runs in an
-// order that follows from the shape of its matrix alone, so a stream hears the same in a batch of any size.
+// order that follows from the shape of its matrix alone, so a stream's samples are the same in a batch of any size.
 #pragma once
 
 #include <math.h>
 
 #include "cuda/streams.h"
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 inline constexpr int kMostSlices = 16;  // of a product's inputs; beyond, adding the parts up costs more than it saves
@@ -39,7 +39,7 @@ struct Layer {
 struct Scratch {
   int64_t positions;  // a Position
   int64_t inputs;     // [K * padded R] of a dilated product; the last tap is x itself
-  int64_t gates;      // [padded G] z
+  int64_t z;          // [padded G]
   int64_t skip;       // [padded S]
   int64_t hidden;     // [padded H]
   int64_t sums;       // [stream][slices][out] or, for top-p, [stream][a power of two >= O]
@@ -131,7 +131,7 @@ struct Block {
     return sum;
   }
 
-  // Times, last tokens and ring slots, from the caller's memory.
+  // Reads times, last tokens and ring slots from the caller's memory.
   __device__ void fetch() const {
     streams.fetch_times();
     streams.fetch_tokens();
@@ -141,7 +141,7 @@ struct Block {
     }
   }
 
-  // x of the first layer, the beginning of the skip sum, and where the conditioning of this sample stands.
+  // x of the first layer, the initial skip sum, and the place of the conditioning of this sample.
   __device__ void embed() const {
     float *x = now(), *skip = at(n.scratch.skip);
     for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.residual; i += kThreads) {
@@ -158,8 +158,8 @@ struct Block {
 
   __device__ float* now() const { return at(n.scratch.inputs) + int64_t{n.taps - 1} * n.residual * kStreams; }
 
-  // Past inputs of a layer, from the rings.
-  __device__ void recall(const Layer& layer) const {
+  // Reads a layer's past inputs from the rings.
+  __device__ void read_past(const Layer& layer) const {
     const int vectors = n.residual / 4, past = n.taps - 1;
     float* inputs = at(n.scratch.inputs);
     for (int i = static_cast<int>(threadIdx.x); i < streams.count * past * vectors; i += kThreads) {
@@ -175,8 +175,8 @@ struct Block {
     }
   }
 
-  // x into the slot of the oldest tap, which `recall` has read.
-  __device__ void remember(const Layer& layer) const {
+  // Writes x into the slot of the oldest tap, which `read_past` has read.
+  __device__ void write_ring(const Layer& layer) const {
     const int vectors = n.residual / 4;
     const float* x = now();
     for (int i = static_cast<int>(threadIdx.x); i < streams.count * vectors; i += kThreads) {
@@ -192,18 +192,19 @@ struct Block {
     return run.memory + (streams.first + s) * n.memory_floats + layer.memory;
   }
 
-  __device__ void gate(const Layer& layer) const {
+  // z of a layer, from its preactivations.
+  __device__ void activate(const Layer& layer) const {
     const int l = static_cast<int>(&layer - n.layer);
-    float* gates = at(n.scratch.gates);
+    float* z = at(n.scratch.z);
     for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.gate; i += kThreads) {
       const int s = i / n.gate, j = i % n.gate;
       const float filter = total(layer.dilated, s, j, streams.conditioned(l, s, j, layer.dilated.bias));
-      const float open = total(layer.dilated, s, n.gate + j, streams.conditioned(l, s, n.gate + j, layer.dilated.bias));
-      gates[j * kStreams + s] = tanhf(filter) / (1 + expf(-open));
+      const float gate = total(layer.dilated, s, n.gate + j, streams.conditioned(l, s, n.gate + j, layer.dilated.bias));
+      z[j * kStreams + s] = tanhf(filter) / (1 + expf(-gate));
     }
   }
 
-  // The layer's products go to x and to the skip sum, and its ring moves on.
+  // Adds the layer's products to x and to the skip sum, and advances its ring.
   __device__ void add(const Layer& layer) const {
     const Matrix& m = layer.onward;
     const int residual = m.out - n.skip;  // 0 in the last layer
@@ -212,7 +213,7 @@ struct Block {
       const int s = i / m.out, j = i % m.out;
       float* to = j < residual ? x + j * kStreams + s : skip + (j - residual) * kStreams + s;
       const float sum = *to + total(m, s, j, j < residual ? __ldg(m.bias + j) : 0);
-      *to = residual == 0 ? rectified(sum) : sum;
+      *to = residual == 0 ? relu(sum) : sum;
     }
     for (int s = static_cast<int>(threadIdx.x); s < streams.count; s += kThreads) {
       int32_t& slot = at<int32_t>(n.scratch.rings)[(&layer - n.layer) * kStreams + s];
@@ -220,13 +221,11 @@ struct Block {
     }
   }
 
-  __device__ static float rectified(float value) { return value < 0 ? 0 : value; }  // NaN stays
-
   __device__ void hide() const {
     float* hidden = at(n.scratch.hidden);
     for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.head; i += kThreads) {
       const int s = i / n.head, j = i % n.head;
-      hidden[j * kStreams + s] = rectified(total(n.head0, s, j, __ldg(n.head0.bias + j)));
+      hidden[j * kStreams + s] = relu(total(n.head0, s, j, __ldg(n.head0.bias + j)));
     }
   }
 
@@ -242,7 +241,7 @@ struct Block {
     }
   }
 
-  // A warp a stream: the given token or a drawn one becomes the newest.
+  // One warp per stream appends the given token or a drawn one.
   __device__ void take(int64_t i) const {
     for (int s = static_cast<int>(threadIdx.x) / kWarp; s < streams.count; s += kWarps) {
       float* out = at(n.scratch.out) + s * n.head1.out;
@@ -262,17 +261,17 @@ struct Block {
     __syncthreads();
     for (int64_t i = 0; i < run.samples; ++i) {
       embed();
-      recall(n.layer[0]);
+      read_past(n.layer[0]);
       __syncthreads();
       for (int l = 0; l < n.layers; ++l) {
         const Layer& layer = n.layer[l];
         multiply(layer.dilated, at(n.scratch.inputs));
         __syncthreads();
-        gate(layer);
-        remember(layer);
-        if (l + 1 < n.layers) recall(n.layer[l + 1]);
+        activate(layer);
+        write_ring(layer);
+        if (l + 1 < n.layers) read_past(n.layer[l + 1]);
         __syncthreads();
-        multiply(layer.onward, at(n.scratch.gates));
+        multiply(layer.onward, at(n.scratch.z));
         __syncthreads();
         add(layer);
         __syncthreads();
@@ -289,11 +288,11 @@ struct Block {
       __syncthreads();
       if (flags->failed) return;
     }
-    streams.give_back();
+    streams.write_back();
   }
 };
 
-// kShared: the scratch is the block's shared memory; else it is the caller's workspace, for networks too wide for it.
+// kShared: the scratch is in the block's shared memory; else in the caller's workspace, for networks too wide for it.
 template <class Weight, int kStreams, bool kShared>
 __global__ void __launch_bounds__(kThreads, 2)
     general(const __grid_constant__ Network network, const __grid_constant__ Job job) {
@@ -309,4 +308,4 @@ __global__ void __launch_bounds__(kThreads, 2)
   Block<Weight, kStreams>(network, job, scratch, first, count).generate();
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

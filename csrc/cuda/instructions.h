@@ -1,12 +1,12 @@
-// What the cluster kernel asks of the chip beyond CUDA C++: tensor cores, and messages between blocks of a cluster.
+// Instructions that the cluster kernel needs beyond CUDA C++: tensor cores, and messages between blocks of a cluster.
 // Before compute capability 9.0 there are no clusters, and nothing but tensor cores may be called.
-// tests/cuda_on_cpu/cuda/instructions.h does the same without a GPU.
+// tests/cuda_on_cpu/cuda/instructions.h has the same functions without a GPU.
 #pragma once
 
 #include <cuda_runtime.h>
 #include <stdint.h>
 
-namespace fw {
+namespace fw::cuda {
 
 // sums += weights * inputs: 16 outputs of 16 inputs, of 8 streams. With g = lane / 4 and c = lane % 4 a lane holds, two
 // bfloat16 in a word and the first of them in its low half:
@@ -20,7 +20,7 @@ __device__ inline void multiply_tile(float4& sums, const uint4& weights, const u
       : "r"(weights.x), "r"(weights.y), "r"(weights.z), "r"(weights.w), "r"(inputs.x), "r"(inputs.y));
 }
 
-// tanh and the logistic function, within 2^-11 of the value: a quarter of what bfloat16 rounds away.
+// tanh and the logistic operation, within 2^-11 of the value: a quarter of what bfloat16 rounds away.
 __device__ inline float fast_tanh(float value) {
   float tanh;
   asm("tanh.approx.f32 %0, %1;" : "=f"(tanh) : "f"(value));
@@ -116,4 +116,4 @@ __device__ inline void barrier_of(int id, int threads) {
   asm volatile("barrier.cta.sync.aligned %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -1,17 +1,17 @@
-// What every CUDA kernel knows of the network it runs and of the run it was asked for.
+// What every CUDA kernel knows of the network that it runs and of the run that it was asked for.
 #pragma once
 
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+#include "checks.h"
 #include "fastwave.h"
-#include "model.h"
 
 #if !defined(FW_DYNAMIC_SHARED)
 #define FW_DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #endif
 
-namespace fw {
+namespace fw::cuda {
 
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xFFFFFFFF;
@@ -24,7 +24,7 @@ struct Shape {
   int64_t memory_floats;
 };
 
-// How a run came out.
+// The result of a run.
 struct Outcome {
   uint64_t refused;  // kNothing, or a Refusal << 32 | stream
   uint64_t failed;   // kNothing, or sample << 32 | stream of the first output that is not finite
@@ -35,7 +35,7 @@ enum Refusal : uint64_t { kBadTime, kBadLast, kBadGiven, kBadFrame, kBadCover };
 struct Job {
   fw_run_t run;  // with pointers of the device
   Outcome* outcome;
-  float* scratch;  // of all blocks, or null: then it is in shared memory
+  float* scratch;  // of all blocks; null where it is in shared memory
 };
 
 struct Position {  // of one stream in the current sample
@@ -49,6 +49,4 @@ struct Flags {  // of a block
   int32_t refused, failed;
 };
 
-inline constexpr int64_t kFarFrame = int64_t{1} << 62;  // so that differences of frames cannot overflow
-
-}  // namespace fw
+}  // namespace fw::cuda

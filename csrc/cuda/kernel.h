@@ -1,4 +1,4 @@
-// What the boundary knows of a kernel: how a model is packed for it, and how a run is launched.
+// What the engine knows of a kernel: how a model is packed for it, and how a run is launched.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,7 +9,7 @@
 #include "cuda/image.h"
 #include "cuda/job.h"
 
-namespace fw {
+namespace fw::cuda {
 
 struct DeviceLimits {
   int32_t index;
@@ -19,12 +19,12 @@ struct DeviceLimits {
 class Kernel {
  public:
   virtual ~Kernel() = default;
-  // Kernels may use as much shared memory as the device lets them, where the driver has one for this device at all.
+  // Lets the kernels use as much shared memory as the device has; fails where the library has none for this device.
   virtual cudaError_t prepare() = 0;
-  // The weights have their place in the device's memory.
+  // Called when the weights have their place in the device's memory.
   virtual void relocate(Image& image, char* base) = 0;
   virtual fw_plan_t plan(int64_t streams) const = 0;
-  virtual cudaError_t launch(const fw_run_t& run, void* workspace, cudaStream_t stream) const = 0;
+  virtual cudaError_t launch(const fw_run_t& run, void* workspace, cudaStream_t cuda_stream) const = 0;
 };
 
 inline Shape shape_of(const fw_model_t& m) {
@@ -43,14 +43,14 @@ inline Shape shape_of(const fw_model_t& m) {
   return n;
 }
 
-// Null, and `why`, where the model or the device is not for the kernel.
+// Null, with the reason in `why`, where the kernel cannot run the model or not on this device.
 
 std::unique_ptr<Kernel> make_general(const fw_model_t& model, int32_t type, const DeviceLimits& device, Image& image,
                                      std::string& why);
 std::unique_ptr<Kernel> make_cluster(const fw_model_t& model, int32_t type, bool folded, const DeviceLimits& device,
                                      Image& image, std::string& why);
 
-// Where a run says how it came out is at the beginning of its workspace; what a kernel needs itself stands behind it.
+// The workspace of a run begins with its Outcome; what the kernel itself needs comes after it.
 inline constexpr int64_t kOutcomeBytes = 256;
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -1,10 +1,14 @@
 // The streams of a block: what all kernels do with the caller's side of a run.
 #pragma once
 
-#include "cuda/draw.h"
 #include "cuda/job.h"
+#include "cuda/sampling.h"
 
-namespace fw {
+namespace fw::cuda {
+
+__device__ inline float relu(float value) {
+  return value < 0 ? 0 : value;  // NaN stays NaN
+}
 
 __device__ inline int64_t floor_divide(int64_t a, int64_t b) {
   return a / b - (a % b < 0);
@@ -23,7 +27,7 @@ struct Streams {
   __device__ int32_t* classes() const { return static_cast<int32_t*>(tokens); }
   __device__ float* values() const { return static_cast<float*>(tokens); }
 
-  // What only the device can see of a run that cannot be right.
+  // Checks the values of a run that are in device memory.
   __device__ void check() const {
     const int threads = static_cast<int>(blockDim.x);
     for (int s = static_cast<int>(threadIdx.x); s < count; s += threads) {
@@ -76,7 +80,7 @@ struct Streams {
     }
   }
 
-  __device__ void give_back() const {
+  __device__ void write_back() const {
     const int threads = static_cast<int>(blockDim.x);
     for (int s = static_cast<int>(threadIdx.x); s < count; s += threads) run.times[first + s] += run.samples;
     for (int i = static_cast<int>(threadIdx.x); i < count * n.front_taps; i += threads) {
@@ -86,7 +90,7 @@ struct Streams {
     }
   }
 
-  // Where a layer's ring stands at the sample that is evaluated first.
+  // The slot of a layer's ring at the sample that is evaluated first.
   __device__ int32_t slot_of(int s, int64_t slots) const {
     const int64_t now = run.times[first + s] - 1;
     return static_cast<int32_t>(now - floor_divide(now, slots) * slots);
@@ -105,7 +109,7 @@ struct Streams {
     return sum;
   }
 
-  // Where a stream's conditioning stands in the sample before `time`.
+  // Finds a stream's conditioning of the sample before `time`.
   __device__ void locate(int s) const {
     Position& position = positions[s];
     const int64_t p = position.time - 1, frame = floor_divide(p, run.hop);
@@ -113,7 +117,7 @@ struct Streams {
     position.share = static_cast<float>(static_cast<double>(p - frame * run.hop) / static_cast<double>(run.hop));
   }
 
-  // Output j of a layer's dilated product before it is summed up; `bias` serves where nothing conditions it.
+  // What preactivation j of a layer begins with: the conditioning, or `bias` where there is none.
   __device__ float conditioned(int layer, int s, int j, const float* bias) const {
     if (run.projected == nullptr) return __ldg(bias + j);
     const float* row = run.projected + positions[s].row + int64_t{layer} * 2 * n.gate + j;
@@ -122,8 +126,8 @@ struct Streams {
     return fmaf(positions[s].share, __ldg(row + int64_t{n.layers} * 2 * n.gate) - here, here);
   }
 
-  // One warp: a given token or a drawn one becomes the newest of stream s, whose outputs `out` it may change. `sorted`
-  // is room for top-p. False where the outputs are not finite; then nothing has moved.
+  // One warp appends a token, given or drawn, to the last tokens of stream s. It may change the outputs `out`; `sorted`
+  // is room for top-p. False where the outputs are not finite; then nothing has changed.
   __device__ bool take(int s, int64_t i, float* out, float* sorted) const {
     const int64_t stream = first + s, here = stream * run.samples + i;
     bool broken = false;
@@ -164,4 +168,4 @@ struct Streams {
   }
 };
 
-}  // namespace fw
+}  // namespace fw::cuda

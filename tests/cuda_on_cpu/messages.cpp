@@ -72,10 +72,10 @@ __global__ void product(const float* weights, const float* inputs, float* output
   const int first = static_cast<int>(threadIdx.x) / 32 * 16;
   const auto weight_pair = [&](int output, int input) {
     const float* w = weights + (first + output) * kInputs + input;
-    return fw::to_bfloat16_pair(w[0], w[1]);
+    return fw::cuda::to_bfloat16_pair(w[0], w[1]);
   };
   const auto input_pair = [&](int input) {
-    return fw::to_bfloat16_pair(inputs[input * kStreams + g], inputs[(input + 1) * kStreams + g]);
+    return fw::cuda::to_bfloat16_pair(inputs[input * kStreams + g], inputs[(input + 1) * kStreams + g]);
   };
   float4 sums = make_float4(0, 0, 0, 0);
   for (int at = 0; at < kInputs; at += 16) {
@@ -86,7 +86,7 @@ __global__ void product(const float* weights, const float* inputs, float* output
     if (fault == kTileWithoutLane && at == 16 && lane == 9) {
       __syncwarp(1u << 9);
     } else {
-      fw::multiply_tile(sums, w, x);
+      fw::cuda::multiply_tile(sums, w, x);
     }
   }
   __syncthreads();
@@ -100,7 +100,7 @@ __global__ void product(const float* weights, const float* inputs, float* output
 constexpr int kThreads = 64, kRing = 4, kBlocks = 8, kTurns = 24;
 
 struct Mail {
-  fw::Signal signals[2];
+  fw::cuda::Signal signals[2];
   float2 pairs[2][kThreads];      // of the next block
   uint32_t numbers[2][kThreads];  // of the one before
 };
@@ -111,16 +111,16 @@ struct Mail {
 __global__ void circle(uint32_t* numbers, float2* pairs, Fault fault) {
   FW_DYNAMIC_SHARED(bytes);
   Mail& mail = *reinterpret_cast<Mail*>(bytes);
-  const uint32_t rank = fw::rank_in_cluster(), next = (rank + 1) % kRing, before = (rank + kRing - 1) % kRing;
+  const uint32_t rank = fw::cuda::rank_in_cluster(), next = (rank + 1) % kRing, before = (rank + kRing - 1) % kRing;
   const int i = static_cast<int>(threadIdx.x);
   if (i < 2 && fault != kNoPrepare) mail.signals[i].prepare();
   if (i == 0 && fault == kPrepareTwice) mail.signals[0].prepare();
-  if (fault != kNoPrepareBarrier) fw::cluster_barrier();
+  if (fault != kNoPrepareBarrier) fw::cuda::cluster_barrier();
   uint32_t number = blockIdx.x * kThreads + threadIdx.x;
   float2 pair = make_float2(static_cast<float>(blockIdx.x), static_cast<float>(i));
   for (int turn = 0; turn < kTurns; ++turn) {
     const int slot = fault == kOneSlot ? 0 : turn % 2, signal_of = fault == kOneSignal ? 0 : turn % 2;
-    fw::Signal& signal = mail.signals[signal_of];
+    fw::cuda::Signal& signal = mail.signals[signal_of];
     uint32_t phase = static_cast<uint32_t>(fault == kOneSignal ? turn : turn / 2);
     const bool last = turn + 1 == kTurns, planted = turn == 6;
     const bool expects = !(fault == kNoExpect && planted) && !(fault == kNoLastExpect && last && rank == 2);
@@ -130,10 +130,10 @@ __global__ void circle(uint32_t* numbers, float2* pairs, Fault fault) {
     void* to = &mail.numbers[slot][i];
     if (fault == kMisaligned && planted) to = bytes + sizeof(Mail) - 6;
     if (fault == kOutside && planted) to = bytes + sizeof(Mail);
-    fw::put(to, &signal, fault == kNoSuchBlock ? kRing : next, number);
+    fw::cuda::put(to, &signal, fault == kNoSuchBlock ? kRing : next, number);
     to = &mail.pairs[slot][i];
     if (fault == kMisalignedPair && planted) to = bytes + sizeof(Mail) - 12;
-    fw::put(to, &signal, before, pair);
+    fw::cuda::put(to, &signal, before, pair);
     if (i == 0 && turn % 3 == 0 && expects) signal.expect(expected);  // perhaps after all has come
     const uint32_t looked = fault == kEarlyLook ? mail.numbers[slot][(i + 1) % kThreads] : 0;
     if (fault == kLatePhase && planted) phase -= 2;
@@ -155,15 +155,15 @@ __global__ void circle(uint32_t* numbers, float2* pairs, Fault fault) {
 __global__ void two(uint32_t* out, Fault fault) {
   FW_DYNAMIC_SHARED(bytes);
   Mail& mail = *reinterpret_cast<Mail*>(bytes);
-  const uint32_t rank = fw::rank_in_cluster();
+  const uint32_t rank = fw::cuda::rank_in_cluster();
   const int i = static_cast<int>(threadIdx.x);
   if (i == 0) mail.signals[0].prepare();
   if (fault == kBarrierTwoLines && i == 3) {
-    fw::cluster_barrier();
+    fw::cuda::cluster_barrier();
   } else {
-    fw::cluster_barrier();
+    fw::cuda::cluster_barrier();
   }
-  const auto send = [&] { fw::put(&mail.numbers[0][0], &mail.signals[0], 1 - rank, 7 + rank); };
+  const auto send = [&] { fw::cuda::put(&mail.numbers[0][0], &mail.signals[0], 1 - rank, 7 + rank); };
   if (fault == kPutAfterEnd || fault == kEndBeforePut) {
     if (rank == 1) return;
     for (int k = 0; k < (fault == kPutAfterEnd ? 2000 : 0); ++k) __syncthreads();
@@ -172,13 +172,13 @@ __global__ void two(uint32_t* out, Fault fault) {
     mail.signals[0].expect(sizeof(uint32_t));
     if (fault == kBothWaitFirst) mail.signals[0].wait(0);
     if (fault != kWaitAndBarrier || rank == 0) send();
-    if (fault == kWaitAndBarrier && rank == 1) fw::cluster_barrier();
+    if (fault == kWaitAndBarrier && rank == 1) fw::cuda::cluster_barrier();
     mail.signals[0].wait(0);
     out[blockIdx.x] = mail.numbers[0][0];
   }
   if (fault == kHalfWarp && i == 40) return;
-  if (i >= 32) fw::barrier_of(3, 32);
-  fw::barrier_of(15, kThreads);
+  if (i >= 32) fw::cuda::barrier_of(3, 32);
+  fw::cuda::barrier_of(15, kThreads);
 }
 
 template <class... Parameters, class... Arguments>
@@ -211,11 +211,11 @@ bool product_is_right(Fault fault) {
 }
 
 bool rounding_is_right() {
-  const auto low = [](uint32_t bits) { return fw::to_bfloat16_pair(__uint_as_float(bits), 0); };
+  const auto low = [](uint32_t bits) { return fw::cuda::to_bfloat16_pair(__uint_as_float(bits), 0); };
   return low(0x3F808000) == 0x3F80 && low(0x3F818000) == 0x3F82 && low(0x3F808001) == 0x3F81 &&
          low(0x7F7FFFFF) == 0x7F80 && low(0xFF800000) == 0xFF80 && low(0x80000001) == 0x8000 &&
          (low(0x7F800001) & 0x7FFF) > 0x7F80 && (low(0xFFFFFFFF) & 0x7FFF) > 0x7F80 &&
-         fw::to_bfloat16_pair(1, -2) == 0xC0003F80;
+         fw::cuda::to_bfloat16_pair(1, -2) == 0xC0003F80;
 }
 
 bool circle_is_right(Fault fault) {

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 SCHEDULES = 8
 # Each must be seen. Of a barrier left out ThreadSanitizer sees a race where the schedules happen to come out right.
 FAULTS = [
-    ("draw.h", "value += __shfl_xor_sync(", "if (!FAULT || lane() != 7) value += __shfl_xor_sync("),
+    ("sampling.h", "value += __shfl_xor_sync(", "if (!FAULT || lane() != 7) value += __shfl_xor_sync("),
     ("general.cu", "s.total += room(floats);", "s.total += FAULT ? room(floats) / 2 : room(floats);"),
     ("general.h", "+ tap * layer.dilation;", "+ (FAULT && tap == 0 ? 1 : tap) * layer.dilation;"),
     ("streams.h", "run.projected + positions[s].row", "run.projected + (FAULT ? 0 : positions[s].row)"),

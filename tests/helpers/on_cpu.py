@@ -18,7 +18,7 @@ from fastwave.runtime import dispatch, library
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES, HERE = ROOT / "csrc", ROOT / "tests" / "cuda_on_cpu"
 CUDA = ("device.cu", "engine.cu", "general.cu", "cluster.cu")
-ENGINE = [*(SOURCES / "cuda" / each for each in CUDA), SOURCES / "model.cpp", SOURCES / "status.cpp"]
+ENGINE = [*(SOURCES / "cuda" / each for each in CUDA), SOURCES / "checks.cpp", SOURCES / "status.cpp"]
 # Without contraction a fused multiply-add is where the source says so, as the kernels' tests of equality need it.
 FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-Werror")
 SANITIZERS = {
@@ -106,7 +106,7 @@ def use(folder, monkeypatch):
 
 # A statement that only waits: at a barrier, or for a signal, which a name begins, with members, calls and indices.
 PART = r"(?:(?:\.|->|::)\w+|<\w+>|\([^;()]*(?:\([^;()]*\)[^;()]*)*\)|\[[^;\[\]]*(?:\[[^;\[\]]*\][^;\[\]]*)*\])"
-BARRIER = r"__sync(?:threads|warp)\(\);|\b(?:fw::)?(?:cluster_barrier\(\)|barrier_of\([^;]*\));"
+BARRIER = r"__sync(?:threads|warp)\(\);|\b(?:fw::cuda::)?(?:cluster_barrier\(\)|barrier_of\([^;]*\));"
 WAITS = re.compile(rf"{BARRIER}|\b\w+{PART}*?(?:\.|->)wait\([^;]*\);")
 
 
@@ -136,6 +136,6 @@ def with_faults(folder, written):
                 names.append(f"{file} with {new}")
                 faulty = faulty.replace(old, new.replace("FAULT", f"(::fault == {len(names) - 1})"))
         if path.name == "job.h":
-            faulty = faulty.replace("namespace fw {", "extern int fault;\nnamespace fw {", 1)
+            faulty = faulty.replace("namespace fw::cuda {", "extern int fault;\nnamespace fw::cuda {", 1)
         (folder / "cuda" / path.name).write_text(faulty)
     return names

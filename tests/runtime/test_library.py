@@ -12,50 +12,58 @@ import pytest
 
 import fastwave
 from fastwave.errors import BackendUnavailable, InputError, NativeError
-from fastwave.runtime import library
+from fastwave.runtime import abi, library
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+# A type of the header by the word that stands for it in abi.py
+WORDS = {
+    "int32_t": "int32",
+    "int64_t": "int64",
+    "uint64_t": "uint64",
+    "float": "float",
+    "double": "double",
+    "char*": "text",
+    "int32_t*": "int32*",
+    "int64_t*": "int64*",
+    "double*": "double*",
+    "float*": "pointer",
+    "const float*": "pointer",
+    "void*": "pointer",
+    "fw_engine_t*": "pointer",
+    "fw_engine_t**": "pointer*",
+    "fw_cuda_engine_t*": "pointer",
+    "const fw_cuda_engine_t*": "pointer",
+    "fw_cuda_engine_t**": "pointer*",
+    "fw_features_t*": "Features",
+    "fw_device_t*": "Device",
+    "const fw_model_t*": "Model",
+    "fw_run_t*": "Run",
+    "const fw_stack_t*": "Stack",
+    "const fw_stack_gradients_t*": "StackGradients",
+    "const fw_head_t*": "Head",
+    "const fw_head_gradients_t*": "HeadGradients",
+    "fw_plan_t*": "Plan",
+}
 C_TYPES = {
-    "void": None,
-    "int32_t": ctypes.c_int32,
-    "int64_t": ctypes.c_int64,
-    "double": ctypes.c_double,
-    "char*": ctypes.c_char_p,
-    "int32_t*": ctypes.POINTER(ctypes.c_int32),
-    "int64_t*": ctypes.POINTER(ctypes.c_int64),
-    "double*": ctypes.POINTER(ctypes.c_double),
-    "fw_features_t*": ctypes.POINTER(library._Features),
-    "fw_device_t*": ctypes.POINTER(library._Device),
-    "uint64_t": ctypes.c_uint64,
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "uint64": ctypes.c_uint64,
     "float": ctypes.c_float,
-    "float*": ctypes.c_void_p,
-    "const float*": ctypes.c_void_p,
-    "const fw_model_t*": ctypes.POINTER(library._Model),
-    "fw_run_t*": ctypes.POINTER(library._Run),
-    "const fw_stack_t*": ctypes.POINTER(library._Stack),
-    "const fw_stack_gradients_t*": ctypes.POINTER(library._StackGradients),
-    "const fw_head_t*": ctypes.POINTER(library._Head),
-    "const fw_head_gradients_t*": ctypes.POINTER(library._HeadGradients),
-    "fw_engine_t*": ctypes.c_void_p,
-    "fw_engine_t**": ctypes.POINTER(ctypes.c_void_p),
-    "void*": ctypes.c_void_p,
-    "fw_plan_t*": ctypes.POINTER(library._Plan),
-    "fw_cuda_engine_t*": ctypes.c_void_p,
-    "const fw_cuda_engine_t*": ctypes.c_void_p,
-    "fw_cuda_engine_t**": ctypes.POINTER(ctypes.c_void_p),
+    "double": ctypes.c_double,
+    "text": ctypes.c_char_p,
+    "pointer": ctypes.c_void_p,
+    "int32*": ctypes.POINTER(ctypes.c_int32),
+    "int64*": ctypes.POINTER(ctypes.c_int64),
+    "double*": ctypes.POINTER(ctypes.c_double),
+    "pointer*": ctypes.POINTER(ctypes.c_void_p),
+    **{name: ctypes.POINTER(structure) for name, structure in library._STRUCTURES.items()},
 }
-STRUCTURES = {
-    "fw_features_t": library._Features,
-    "fw_device_t": library._Device,
-    "fw_model_t": library._Model,
-    "fw_run_t": library._Run,
-    "fw_stack_t": library._Stack,
-    "fw_stack_gradients_t": library._StackGradients,
-    "fw_head_t": library._Head,
-    "fw_head_gradients_t": library._HeadGradients,
-    "fw_plan_t": library._Plan,
-}
+
+
+def header_name(structure):
+    """StackGradients -> fw_stack_gradients_t"""
+    return "fw" + re.sub("([A-Z])", r"_\1", structure).lower() + "_t"
 
 
 @pytest.fixture(scope="module")
@@ -87,64 +95,86 @@ def compile_fake(folder, source):
     subprocess.run([COMPILER, "-shared", "-fPIC", "-o", library_file(folder), folder / "fake.c"], check=True)
 
 
-# The table in library.py is the header
+# The tables in abi.py are the header, and ctypes gets what they say
 
 
 def test_every_function_of_the_header_is_declared_with_its_types(header):
     functions = re.findall(r"FW_API\s+(\w+)\s+(fw_\w+)\(([^)]*)\);", header)
     assert len(functions) == header.count("FW_API") - 2  # two are the macro itself
-    declared = {name: {} for name in library.SIGNATURES}
+    declared = {name: {} for name in abi.SIGNATURES}
     for result, name, arguments in functions:
         assert result == "int32_t", f"{name} returns no status"
         types = [re.sub(r"\s+\w+$", "", argument.strip()) for argument in arguments.split(",")]
         suffix = name.rsplit("_", 1)[1]
         for owner in [suffix] if suffix in declared else list(declared):
-            declared[owner][name] = tuple(C_TYPES[kind] for kind in types if kind != "void")
+            declared[owner][name] = tuple(WORDS[kind] for kind in types if kind != "void")
 
-    assert declared == library.SIGNATURES
+    assert declared == abi.SIGNATURES
 
 
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("name", abi.STRUCTURES)
 def test_every_struct_has_the_fields_of_the_header(header, name):
-    body = re.search(r"typedef struct \{([^}]*)\} " + name, header)[1]
+    body = re.search(r"typedef struct \{([^}]*)\} " + header_name(name) + ";", header)[1]
     fields = []
     for kind, pointer, names in re.findall(r"(?:const )?(\w+)(\*?)\s+([^;]+);", body):
         for field, count in re.findall(r"(\w+)(?:\[(\d+)\])?", names):
-            plain = ctypes.c_char * int(count) if count else C_TYPES[kind]
-            fields.append((field, ctypes.c_void_p if pointer else plain))
+            plain = f"char[{count}]" if count else WORDS.get(kind)
+            fields.append((field, "pointer" if pointer else plain))
 
-    assert fields == list(STRUCTURES[name]._fields_)
+    assert tuple(fields) == abi.STRUCTURES[name]
+
+
+def test_every_struct_of_the_header_is_declared(header):
+    assert set(re.findall(r"typedef struct \{[^}]*\} (\w+);", header)) == {header_name(name) for name in abi.STRUCTURES}
+
+
+@pytest.mark.parametrize("name", abi.STRUCTURES)
+def test_a_structure_of_ctypes_has_the_declared_fields_and_types(name):
+    fields = [
+        (field, ctypes.c_char * 256 if kind == "char[256]" else C_TYPES[kind]) for field, kind in abi.STRUCTURES[name]
+    ]
+
+    assert library._STRUCTURES[name]._fields_ == fields
+
+
+def test_the_functions_of_a_loaded_library_have_the_declared_types():
+    for name, kinds in abi.SIGNATURES["cpu"].items():
+        function = getattr(library._open("cpu"), name)
+        assert list(function.argtypes) == [C_TYPES[kind] for kind in kinds]
+        assert function.restype == ctypes.c_int32
 
 
 def test_every_constant_has_the_value_of_the_header(header):
-    names = {f"FW_{status.name}": status.value for status in library.Status}
+    names = {f"FW_{status.name}": status.value for status in abi.Status}
     names |= {f"FW_ISA_{name.upper()}": value for value, name in enumerate(library.INSTRUCTION_SETS)}
     names |= {f"FW_{name.upper()}": value for value, name in enumerate(library.TYPES)}
     names |= {f"FW_{name.split('-')[0].upper()}": value for value, name in enumerate(library.OUTPUTS)}
     names |= {f"FW_KERNEL_{name.upper().replace('-', '_')}": value for value, name in enumerate(library.KERNELS)}
 
     assert {name: int(value) for name, value in re.findall(r"(FW_\w+) = (\d+)", header)} == names
-    assert int(re.search(r"#define FW_ABI_VERSION (\d+)", header)[1]) == library.ABI_VERSION
+    assert int(re.search(r"#define FW_ABI_VERSION (\d+)", header)[1]) == abi.ABI_VERSION
 
 
-@pytest.mark.parametrize("library", library.SIGNATURES)
-def test_a_library_exports_its_functions_and_nothing_else(library):
-    path = library_file(library.FOLDER, library)
-    if not path.exists() and library != "cpu":
-        pytest.skip(library.missing(library))
+@pytest.mark.parametrize("name", abi.SIGNATURES)
+def test_a_library_exports_its_functions_and_nothing_else(name):
+    path = library_file(library.FOLDER, name)
+    if not path.exists() and name != "cpu":
+        pytest.skip(library.missing(name))
     if not shutil.which("nm") or sys.platform == "darwin":
         pytest.skip("needs nm of binutils")
 
     lines = subprocess.run(["nm", "-D", "--defined-only", path], capture_output=True, text=True, check=True).stdout
 
-    assert {line.split()[-1] for line in lines.splitlines()} == set(library.SIGNATURES[library])
+    assert {line.split()[-1] for line in lines.splitlines()} == set(abi.SIGNATURES[name])
 
 
 # Loading
 
 
 def test_importing_fastwave_loads_no_native_library():
-    program = "import fastwave; from fastwave.runtime import library; assert not library._open.cache_info().currsize"
+    program = (
+        "import fastwave; from fastwave.runtime import abi, library; assert not library._open.cache_info().currsize"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -182,14 +212,14 @@ def test_a_cuda_library_that_was_lost_says_so(elsewhere, monkeypatch):
 
 
 def test_a_library_of_another_abi_is_refused(elsewhere):
-    compile_fake(elsewhere, f"int fw_abi_version(void) {{ return {library.ABI_VERSION + 1}; }}")
+    compile_fake(elsewhere, f"int fw_abi_version(void) {{ return {abi.ABI_VERSION + 1}; }}")
 
-    with pytest.raises(NativeError, match=rf"has ABI {library.ABI_VERSION + 1}, this fastwave needs .*Reinstall"):
+    with pytest.raises(NativeError, match=rf"has ABI {abi.ABI_VERSION + 1}, this fastwave needs .*Reinstall"):
         library.cpu_features()
 
 
 def test_a_library_that_lacks_a_function_is_refused(elsewhere):
-    compile_fake(elsewhere, f"int fw_abi_version(void) {{ return {library.ABI_VERSION}; }}")
+    compile_fake(elsewhere, f"int fw_abi_version(void) {{ return {abi.ABI_VERSION}; }}")
 
     with pytest.raises(NativeError, match=r"fw_last_error.*Reinstall"):
         library.cpu_features()
@@ -221,7 +251,7 @@ def test_a_short_buffer_gets_the_beginning_and_the_whole_length():
 
     status = function(buffer, 10, ctypes.byref(length))
 
-    assert status == library.Status.BUFFER_TOO_SMALL
+    assert status == abi.Status.BUFFER_TOO_SMALL
     assert length.value == len(whole)
     assert buffer.raw == whole[:9].encode() + b"\0" + b"x" * 5 + b"\0"
 
@@ -234,6 +264,28 @@ def test_every_thread_has_its_own_message():
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(refused, range(1000)))
+
+
+def test_errors_name_the_operation_in_words_and_no_c_function():
+    sizes = {"batch": 1, "time": 1, "residual": 1, "gate": 1, "skip": 1, "condition": 0, "taps": 2, "layers": 1}
+    dims = {"rows": 0, "skip": 1, "head": 1, "outputs": 1}
+    stack = library.ResidualStack(sizes, [1], "float32", 1, None)
+    messages = {
+        "read bandwidth: ": lambda: library.read_bandwidth(1),
+        "multiply-add peak: ": lambda: library.multiply_add_peak(seconds=0),
+        "noise: ": lambda: library.noise(0, -1, 0, 1, 1, 8),
+        "residual stack, forward pass: dilated is null": lambda: stack.forward(8),
+        "residual stack, backward pass: dilated is null": lambda: stack.backward(8, {}),
+        "head and loss: rows is 0": lambda: library.head_loss(dims, {}, "float32", 1),
+        "making a CPU engine: ": lambda: library.CpuEngine(
+            {"taps": 0}, [1], dict.fromkeys(library.WEIGHTS.values(), 8), "float32", 1
+        ),
+    }
+    for beginning, call in messages.items():
+        with pytest.raises(InputError) as caught:
+            call()
+        assert str(caught.value).startswith(beginning)
+        assert "fw_" not in str(caught.value)
 
 
 # Ceilings
@@ -282,7 +334,7 @@ def test_the_features_are_those_the_kernel_reports():
         pytest.skip("this kernel names the features of another architecture")
     flags = set(re.search(r"^flags\s*:(.*)$", text, flags=re.MULTILINE)[1].split())
 
-    assert library.cpu_features().flags == flags & set(library._FLAGS)
+    assert library.cpu_features().flags == flags & set(abi.FLAGS)
 
 
 def test_the_peak_does_all_the_work_it_counts():
@@ -325,7 +377,7 @@ def test_a_cuda_library_without_a_gpu_says_why():
     if Path("/dev/nvidiactl").exists():
         pytest.skip("there is an NVIDIA driver here")
 
-    with pytest.raises(BackendUnavailable, match="no NVIDIA driver on this machine"):
+    with pytest.raises(BackendUnavailable, match=r"^no NVIDIA driver on this machine"):
         library.cuda_devices()
 
 

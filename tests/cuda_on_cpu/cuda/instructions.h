@@ -59,7 +59,7 @@ inline uint32_t nearest_bfloat16(float value) {
 
 }  // namespace on_cpu
 
-namespace fw {
+namespace fw::cuda {
 
 inline void multiply_tile(float4& sums, const uint4& weights, const uint2& inputs, const char* file = __builtin_FILE(),
                           int line = __builtin_LINE()) {
@@ -119,4 +119,4 @@ inline void barrier_of(int id, int threads, const char* file = __builtin_FILE(),
   on_cpu::named_barrier(id, threads, file, line);
 }
 
-}  // namespace fw
+}  // namespace fw::cuda

@@ -1,0 +1,28 @@
+// What both engines ask of a model and of a run, and the sizes that both share.
+#pragma once
+
+#include <stdint.h>
+
+#include "fastwave.h"
+
+namespace fw {
+
+inline constexpr int64_t kPad = 16;  // floats; every instruction set's vector divides it, so states fit all of them
+inline constexpr int64_t kFarFrame = int64_t{1} << 62;               // so that differences of frames cannot overflow
+inline constexpr float kLogScaleFloor = -12, kLogScaleCeiling = 12;  // as fastwave/distributions.py
+
+inline constexpr int64_t padded(int64_t channels) {
+  return (channels + kPad - 1) / kPad * kPad;
+}
+
+inline constexpr bool within(int64_t value, int64_t low, int64_t high) {
+  return low <= value && value <= high;
+}
+
+// Why no engine can be made of a model, or null.
+const char* model_fault(const fw_model_t& model);
+
+// Why a run's tokens or sampling options cannot be right for a model with so many classes, or null.
+const char* sampling_fault(int64_t classes, const fw_run_t& run);
+
+}  // namespace fw

@@ -1,0 +1,331 @@
+// The engine's C functions: checks, memory, packing and threads. The kernels are in cpu/generation/generate.cpp.
+#include "cpu/generation/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "cpu/generation/arena.h"
+#include "cpu/generation/pack.h"
+#include "cpu/generation/tuner.h"
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
+#include "status.h"
+
+FW_TABLE(Kernels, generation)
+
+namespace fw::cpu {
+namespace {
+
+constexpr int64_t kMostInt8Inputs = 65536;  // 255 * 127 * 65536 is just below 2^31
+
+struct Outcome {
+  int32_t status = FW_OK;
+  Failure failure;
+};
+
+}  // namespace
+}  // namespace fw::cpu
+
+struct fw_engine {
+  fw::cpu::Network network{};
+  std::vector<fw::cpu::Layer> layers;
+  std::unique_ptr<fw::cpu::Arena> weights;
+  const fw::cpu::Kernels* kernels = nullptr;
+  std::unique_ptr<fw::cpu::ThreadPool> pool;
+  std::vector<std::unique_ptr<fw::cpu::Arena>> arenas;  // scratch, one a thread
+  std::vector<fw::cpu::Scratch> scratch;
+  int64_t scratch_streams = 0;
+  std::vector<fw::cpu::Outcome> outcomes;  // one a thread
+  fw::cpu::Tuner tuner;
+};
+
+namespace fw::cpu {
+namespace {
+
+struct Plan {  // a matrix before it is packed
+  Matrix* matrix;
+  PaddedMatrix source;
+  const float* bias;               // null: zeros
+  int64_t narrow_bias, wide_bias;  // its groups, as in padding.h
+};
+
+// In the order of use: the layers, then everything that a second thread can do.
+std::vector<Plan> plan(const fw_model_t& m, fw_engine& e) {
+  Network& n = e.network;
+  std::vector<Plan> plans;
+  const auto add = [&](Matrix& matrix, int64_t in, int64_t out, const PaddedMatrix& source, const float* bias,
+                       int64_t narrow_bias, int64_t wide_bias) {
+    matrix.in = in;
+    matrix.out = out;
+    plans.push_back({&matrix, source, bias, narrow_bias, wide_bias});
+  };
+  const int64_t g = m.gate, r = m.residual, outputs = padded(m.outputs);
+  for (int64_t l = 0; l < m.layers; ++l) {
+    Layer& layer = e.layers[static_cast<size_t>(l)];
+    add(layer.dilated, n.dilated_inputs, 2 * n.gate,
+        {m.dilated + l * m.taps * r * 2 * g, r, n.residual, g, n.gate, 2 * g}, m.dilated_bias + l * 2 * g, g, n.gate);
+    if (l + 1 == m.layers) break;
+    add(layer.residual, n.gate, n.residual, {m.residual_weight + l * g * r, g, n.gate, r, n.residual, r},
+        m.residual_bias + l * r, r, n.residual);
+  }
+  for (int64_t l = 0; l < m.layers; ++l) {
+    add(e.layers[static_cast<size_t>(l)].skip, n.gate, n.skip,
+        {m.skip_weight + l * g * m.skip, g, n.gate, m.skip, n.skip, m.skip}, l == 0 ? m.skip_bias : nullptr, m.skip,
+        n.skip);
+  }
+  add(n.head0, n.skip, n.head, {m.head0, m.skip, n.skip, m.head, n.head, m.head}, m.head0_bias, m.head, n.head);
+  add(n.head1, n.head, outputs, {m.head1, m.head, n.head, m.outputs, outputs, m.outputs}, m.head1_bias, m.outputs,
+      outputs);
+  return plans;
+}
+
+void shape(const fw_model_t& m, int32_t type, fw_engine& e) {
+  Network& n = e.network;
+  n.residual = padded(m.residual);
+  n.gate = padded(m.gate);
+  n.skip = padded(m.skip);
+  n.head = padded(m.head);
+  n.outputs = m.outputs;
+  n.taps = m.taps;
+  n.front_taps = m.front_taps;
+  n.layers = m.layers;
+  n.classes = m.classes;
+  n.dilated_inputs = m.taps * n.residual;
+  n.skip_inputs = m.layers * n.gate;
+  n.output = m.output;
+  n.type = type;
+  e.layers.resize(static_cast<size_t>(m.layers));
+  for (int64_t l = 0; l < m.layers; ++l) {
+    Layer& layer = e.layers[static_cast<size_t>(l)];
+    layer.dilation = m.dilations[l];
+    layer.slots = (m.taps - 1) * layer.dilation;
+    layer.memory = n.memory_floats;
+    n.memory_floats += layer.slots * n.residual;
+  }
+  n.layer = e.layers.data();
+}
+
+void pack_all(const fw_model_t& m, fw_engine& e) {
+  Network& n = e.network;
+  const std::vector<Plan> plans = plan(m, e);
+  const int64_t rows = m.front_taps * std::max<int64_t>(m.classes, 1);
+  size_t bytes = Arena::size_of<float>(rows * n.residual);
+  for (const Plan& each : plans) {
+    const int64_t in = each.matrix->in, out = each.matrix->out;
+    bytes += Arena::size_of<char>(packed_bytes(in, out, n.type)) + 3 * Arena::size_of<float>(out);
+  }
+  e.weights = std::make_unique<Arena>(static_cast<int64_t>(bytes));
+  for (const Plan& each : plans) {  // first and in the order of use: one straight line through memory
+    Matrix& matrix = *each.matrix;
+    void* const place = e.weights->take<char>(packed_bytes(matrix.in, matrix.out, n.type));
+    matrix.weights = place;
+  }
+  for (const Plan& each : plans) {
+    Matrix& matrix = *each.matrix;
+    float* const bias = e.weights->take<float>(matrix.out);
+    if (each.bias != nullptr) pad_groups(bias, each.bias, each.narrow_bias, each.wide_bias, matrix.out);
+    matrix.bias = bias;
+    float* const scale = e.weights->take<float>(matrix.out);
+    int32_t* const offset = e.weights->take<int32_t>(matrix.out);
+    pack(matrix, n.type, e.kernels->lanes, each.source, const_cast<void*>(matrix.weights), scale, offset);
+  }
+  float* const front = e.weights->take<float>(rows * n.residual);
+  for (int64_t row = 0; row < rows; ++row)
+    std::copy_n(m.front + row * m.residual, m.residual, front + row * n.residual);
+  n.front = front;
+  n.skip_bias = n.layer[0].skip.bias;
+}
+
+// One thread's scratch for `streams` streams, from anything that hands out memory by `take`.
+template <class Memory>
+Scratch lay_out(const Network& n, int64_t streams, Memory& memory) {
+  const int64_t widest = std::max({n.dilated_inputs, n.skip_inputs, n.skip, n.head, n.gate});
+  Scratch s;
+  s.taps = memory.template take<float>(streams * n.dilated_inputs);
+  s.preactivation = memory.template take<float>(streams * 2 * n.gate);
+  s.x = memory.template take<float>(streams * n.residual);
+  s.z = memory.template take<float>(streams * n.skip_inputs);
+  s.skip = memory.template take<float>(streams * n.skip);
+  s.hidden = memory.template take<float>(streams * n.head);
+  s.out = memory.template take<float>(streams * padded(n.outputs));
+  s.mixed = memory.template take<float>(streams * n.layers * 2 * n.gate);
+  s.conditions = memory.template take<const float*>(streams);
+  s.bytes = memory.template take<uint8_t>(streams * 2 * widest);
+  s.steps = memory.template take<float>(streams);
+  s.order = memory.template take<int32_t>(padded(n.outputs));
+  return s;
+}
+
+struct Ruler {  // hands out nothing and counts how much was asked for
+  size_t bytes = 0;
+  template <class Value>
+  Value* take(int64_t count) {
+    bytes += Arena::size_of<Value>(count);
+    return nullptr;
+  }
+};
+
+void make_room(fw_engine& e, int64_t streams) {  // a thread's share
+  if (streams <= e.scratch_streams) return;
+  e.scratch_streams = 0;
+  Ruler ruler;
+  lay_out(e.network, streams, ruler);
+  for (size_t i = 0; i < e.scratch.size(); ++i) {
+    e.arenas[i] = std::make_unique<Arena>(static_cast<int64_t>(ruler.bytes));
+    e.scratch[i] = lay_out(e.network, streams, *e.arenas[i]);
+  }
+  e.scratch_streams = streams;
+}
+
+int32_t create(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads, fw_engine_t** engine) {
+  constexpr const char* kOperation = "making a CPU engine";
+  if (model == nullptr || engine == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
+  if (const int32_t status = check_isa(kOperation, isa); status != FW_OK) return status;
+  if (type < FW_FLOAT32 || type > FW_INT8 || threads < 1 || threads > kMostThreads) {
+    return fail(FW_INVALID_ARGUMENT, "%s: type %d or threads %d is out of range", kOperation, type, threads);
+  }
+  if (const char* fault = model_fault(*model)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
+  const int64_t widest =
+      std::max({model->taps * padded(model->residual), padded(model->gate), padded(model->skip), padded(model->head)});
+  if (type == FW_INT8 && widest > kMostInt8Inputs) {
+    return fail(FW_UNSUPPORTED, "%s: int8 sums overflow beyond %lld inputs, this model has %lld; use bfloat16",
+                kOperation, static_cast<long long>(kMostInt8Inputs), static_cast<long long>(widest));
+  }
+  auto made = std::make_unique<fw_engine>();
+  made->kernels = generation_of(isa);
+  shape(*model, type, *made);
+  pack_all(*model, *made);
+  made->pool = std::make_unique<ThreadPool>(threads);
+  made->arenas.resize(static_cast<size_t>(threads));
+  made->scratch.resize(static_cast<size_t>(threads));
+  made->outcomes.resize(static_cast<size_t>(threads));
+  make_room(*made, 1);
+  *engine = made.release();
+  return FW_OK;
+}
+
+const char* run_fault(const Network& n, const fw_run_t& r) {
+  if (r.streams < 1 || r.samples < 0) return "streams or samples is out of range";
+  if (r.times == nullptr || r.ids == nullptr || r.memory == nullptr) return "a pointer is null";
+  if (const char* fault = sampling_fault(n.classes, r)) return fault;
+  for (int64_t s = 0; s < r.streams; ++s) {
+    if (r.times[s] < 0 || r.times[s] > INT64_MAX - r.samples || !within(r.ids[s], 0, UINT32_MAX)) {
+      return "a time or a stream's id is out of range";
+    }
+    for (int64_t k = 0; n.classes && k < n.front_taps; ++k) {
+      if (!within(r.last_classes[s * n.front_taps + k], 0, n.classes - 1)) return "a last class is out of range";
+    }
+    for (int64_t i = 0; r.given_classes != nullptr && i < r.samples; ++i) {
+      if (!within(r.given_classes[s * r.samples + i], 0, n.classes - 1)) return "a given class is out of range";
+    }
+  }
+  if (r.projected == nullptr || r.samples == 0) return nullptr;
+  if (r.first_frame == nullptr || r.hop < 1 || r.frames < 1) return "conditioning is incomplete";
+  for (int64_t s = 0; s < r.streams; ++s) {
+    if (!within(r.first_frame[s], -kFarFrame, kFarFrame)) return "a first frame is out of range";
+    const auto frame_of = [&](int64_t p) { return (p < 0 ? -1 : p / r.hop) - r.first_frame[s]; };
+    const int64_t last = frame_of(r.times[s] + r.samples - 2) + (r.linear ? 1 : 0);
+    if (frame_of(r.times[s] - 1) < 0 || last >= r.frames) return "conditioning does not cover the run";
+  }
+  return nullptr;
+}
+
+// Samples first .. last-1 of all streams by one schedule.
+struct Turn {
+  fw_engine& engine;
+  const fw_run_t& job;
+  Schedule schedule;
+  int64_t first, last, workers, each;
+  Relay relay;
+
+  Turn(fw_engine& e, const fw_run_t& j, Schedule s, int64_t begin, int64_t end)
+      : engine(e), job(j), schedule(s), first(begin), last(end), workers(1), each(j.streams) {
+    if (relayed()) workers = 2;
+    if (schedule == kSpread) {
+      workers = std::min<int64_t>(e.pool->size(), j.streams);
+      each = (j.streams + workers - 1) / workers;
+    }
+    relay.yield = [] { std::this_thread::yield(); };
+  }
+
+  bool relayed() const { return schedule == kRelayed || schedule == kGrouped; }
+
+  void operator()(int32_t thread) {
+    const auto index = static_cast<size_t>(thread);
+    if (thread >= workers) return;
+    const int64_t begin = schedule == kSpread ? std::min(job.streams, thread * each) : 0;
+    Part part = {begin, std::min(job.streams, begin + each), first, last, Role::kAll, nullptr, 1};
+    Scratch scratch = engine.scratch[index];
+    if (relayed()) {
+      part.groups = schedule == kGrouped ? kMostGroups : 1;
+      part.role = thread == 0 ? Role::kBody : Role::kTail;
+      part.relay = &relay;
+      scratch.z = engine.scratch[0].z;
+    }
+    Outcome& outcome = engine.outcomes[index];
+    outcome.status = engine.kernels->run(engine.network, job, part, scratch, &outcome.failure);
+  }
+
+  const Outcome& run() {
+    std::fill(engine.outcomes.begin(), engine.outcomes.end(), Outcome{});
+    if (workers == 1) {
+      (*this)(0);
+    } else {
+      engine.pool->run([](void* turn, int32_t thread) { (*static_cast<Turn*>(turn))(thread); }, this);
+    }
+    for (const Outcome& outcome : engine.outcomes) {
+      if (outcome.status != FW_OK) return outcome;
+    }
+    return engine.outcomes.front();
+  }
+};
+
+int32_t run(fw_engine_t* engine, fw_run_t* job) {
+  constexpr const char* kOperation = "running a CPU engine";
+  if (engine == nullptr || job == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
+  if (const char* fault = run_fault(engine->network, *job))
+    return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
+  engine->tuner.expect(job->streams, engine->pool->size());
+  const int64_t threads = engine->pool->size();
+  make_room(*engine, job->streams <= kFewStreams ? job->streams : (job->streams + threads - 1) / threads);
+  for (int64_t first = 0; first < job->samples;) {
+    const Tuner::Choice choice = engine->tuner.next();
+    const int64_t last = first + std::min(choice.samples, job->samples - first);
+    const auto begun = std::chrono::steady_clock::now();
+    Turn turn(*engine, *job, choice.schedule, first, last);
+    const Outcome& outcome = turn.run();
+    if (outcome.status != FW_OK) {
+      job->failed_stream = outcome.failure.stream;
+      job->failed_time = outcome.failure.time;
+      return fail(outcome.status, "%s: the output for sample %lld of stream %lld is not finite", kOperation,
+                  static_cast<long long>(outcome.failure.time),
+                  static_cast<long long>(job->ids[outcome.failure.stream]));
+    }
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+    engine->tuner.record(last - first, took.count());
+    first = last;
+  }
+  return FW_OK;
+}
+
+}  // namespace
+}  // namespace fw::cpu
+
+FW_API int32_t fw_engine_create_cpu(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads,
+                                    fw_engine_t** engine) {
+  return fw::guarded("making a CPU engine", [&] { return fw::cpu::create(model, isa, type, threads, engine); });
+}
+
+FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine) {
+  return fw::guarded("freeing a CPU engine", [&] {
+    delete engine;
+    return FW_OK;
+  });
+}
+
+FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run) {
+  return fw::guarded("running a CPU engine", [&] { return fw::cpu::run(engine, run); });
+}

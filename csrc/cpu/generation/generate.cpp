@@ -1,0 +1,288 @@
+// One sample after another through the whole network. Compiled once per instruction set; see cpu/isa.h.
+#include <math.h>
+
+#include "cpu/denormals.h"
+#include "cpu/generation/gemv.h"
+#include "cpu/spin.h"
+
+namespace fw::cpu::FW_ISA {
+namespace {
+
+int64_t floor_divide(int64_t a, int64_t b) {
+  const int64_t quotient = a / b;
+  return quotient - (a % b < 0);
+}
+
+// x of the first layer: the sum of one embedding per front tap
+void embed(const Network& n, const fw_run_t& run, int64_t stream, float* x) {
+  const int64_t rows = n.classes ? n.classes : 1;
+  for (int64_t j = 0; j < n.residual; j += kLanes) {
+    Vec sum = {};
+    for (int64_t tap = 0; tap < n.front_taps; ++tap) {
+      const int64_t token = stream * n.front_taps + tap;
+      const int64_t row = tap * rows + (n.classes ? run.last_classes[token] : 0);
+      const Vec weights = load(n.front + row * n.residual + j);
+      sum = n.classes ? sum + weights : multiply_add(weights, fill(run.last_values[token]), sum);
+    }
+    store(x + j, sum);
+  }
+}
+
+// The conditioned bias of every layer at sample p: a row of the caller's, or a point between two, written to `mixed`.
+const float* conditioning(const Network& n, const fw_run_t& run, int64_t stream, int64_t p, float* mixed) {
+  const int64_t width = n.layers * 2 * n.gate;
+  const int64_t frame = floor_divide(p, run.hop);
+  const float* here = run.projected + (stream * run.frames + frame - run.first_frame[stream]) * width;
+  if (!run.linear) return here;
+  const float share = static_cast<float>(static_cast<double>(p - frame * run.hop) / static_cast<double>(run.hop));
+  for (int64_t j = 0; j < width; j += kLanes) {
+    const Vec left = load(here + j);
+    store(mixed + j, multiply_add(fill(share), load(here + width + j) - left, left));
+  }
+  return mixed;
+}
+
+// Collects [x of the oldest tap, ..., x now], and then overwrites the oldest one in the ring with x.
+void gather(const Network& n, const Layer& layer, float* memory, int64_t p, const float* x, float* taps) {
+  float* ring = memory + layer.memory;
+  const int64_t now = p - floor_divide(p, layer.slots) * layer.slots;
+  int64_t slot = now;  // the oldest tap stands where the newest will
+  for (int64_t tap = 0; tap + 1 < n.taps; ++tap) {
+    for (int64_t j = 0; j < n.residual; j += kLanes)
+      store(taps + tap * n.residual + j, load(ring + slot * n.residual + j));
+    slot += layer.dilation;
+    if (slot >= layer.slots) slot -= layer.slots;
+  }
+  for (int64_t j = 0; j < n.residual; j += kLanes) {
+    const Vec v = load(x + j);
+    store(taps + (n.taps - 1) * n.residual + j, v);
+    store(ring + now * n.residual + j, v);
+  }
+}
+
+void rectify(float* values, int64_t count) {
+  for (int64_t j = 0; j < count; j += kLanes) {
+    store(values + j, relu(load(values + j)));
+  }
+}
+
+bool finite(const float* values, int64_t count) {
+  Vec zeros = {};
+  for (int64_t j = 0; j < count; j += kLanes) zeros += load(values + j) * 0.0f;
+  return sum_of_lanes(zeros) == 0;
+}
+
+// exp((value - largest) / temperature) in place; the padding of the row becomes zero.
+void soften(float* values, int64_t count, float temperature) {
+  for (int64_t j = count; j < padded(count); ++j) values[j] = -INFINITY;
+  Vec most = load(values);
+  for (int64_t j = kLanes; j < padded(count); j += kLanes) most = load(values + j) > most ? load(values + j) : most;
+  const float largest = largest_lane(most);
+  for (int64_t j = 0; j < padded(count); j += kLanes) {
+    store(values + j, decay((load(values + j) - largest) / temperature));
+  }
+}
+
+int64_t draw(const Network& n, const fw_run_t& run, float* out, float uniform, int32_t* order) {
+  if (run.temperature == 0) {
+    int64_t best = 0;
+    for (int64_t j = 1; j < n.outputs; ++j) best = out[j] > out[best] ? j : best;
+    return best;
+  }
+  soften(out, n.outputs, run.temperature);
+  return draw_class(out, n.outputs, uniform, run.top_k, run.top_p, order);
+}
+
+float clamp(float value, float low, float high) {
+  return value < low ? low : value > high ? high : value;
+}
+
+float draw_value(const Network& n, const fw_run_t& run, float* out, const float* uniforms, int32_t* order) {
+  float mean, log_scale, unit;
+  if (n.output == FW_MIXTURE) {
+    const int64_t components = n.outputs / 3;
+    float largest = -INFINITY;  // the means follow the logits directly, so there is no room for whole vectors
+    for (int64_t j = 0; j < components; ++j) largest = out[j] > largest ? out[j] : largest;
+    for (int64_t j = 0; j < components; ++j) out[j] = expf(out[j] - largest);
+    const int64_t j = draw_class(out, components, uniforms[0], 0, 1, order);
+    mean = out[components + j];
+    log_scale = out[2 * components + j];
+    const float u = clamp(uniforms[1], 1e-5f, 1 - 1e-5f);
+    unit = logf(u / (1 - u));
+  } else {
+    mean = out[0];
+    log_scale = out[1];
+    unit = sqrtf(-2 * log1pf(-uniforms[0])) * cosf(6.28318531f * uniforms[1]);
+  }
+  const float scale = expf(clamp(log_scale, kLogScaleFloor, kLogScaleCeiling));
+  return clamp(mean + run.temperature * scale * unit, -1, 1);
+}
+
+// Takes the given token or draws one, and appends it to the last tokens.
+void take(const Network& n, const fw_run_t& run, int64_t stream, int64_t i, float* out, int32_t* order) {
+  const int64_t here = stream * run.samples + i;
+  const bool given = run.given_classes != nullptr || run.given_values != nullptr;
+  const int64_t draws = n.output == FW_CATEGORICAL ? 1 : 2;
+  float uniforms[2] = {};
+  for (int64_t d = 0; d < draws && !given; ++d) {
+    uniforms[d] = run.noise != nullptr
+                      ? run.noise[here * draws + d]
+                      : philox_uniform(run.seed, static_cast<uint64_t>(run.times[stream]),
+                                       static_cast<uint32_t>(run.ids[stream]), static_cast<uint32_t>(d));
+  }
+  if (n.classes) {
+    int64_t* last = run.last_classes + stream * n.front_taps;
+    const int64_t token = given ? run.given_classes[here] : draw(n, run, out, uniforms[0], order);
+    for (int64_t tap = 0; tap + 1 < n.front_taps; ++tap) last[tap] = last[tap + 1];
+    last[n.front_taps - 1] = token;
+    if (run.drawn_classes != nullptr) run.drawn_classes[here] = token;
+  } else {
+    float* last = run.last_values + stream * n.front_taps;
+    const float value = given ? run.given_values[here] : draw_value(n, run, out, uniforms, order);
+    for (int64_t tap = 0; tap + 1 < n.front_taps; ++tap) last[tap] = last[tap + 1];
+    last[n.front_taps - 1] = value;
+    if (run.drawn_values != nullptr) run.drawn_values[here] = value;
+  }
+}
+
+// Waits until `progress` reaches `goal`; false when the other thread failed.
+bool reach(const Relay::Counter& progress, int64_t goal, const Relay& relay) {
+  for (Spin spin(relay.yield);; spin.pause()) {
+    const int64_t seen = __atomic_load_n(&progress.value, __ATOMIC_ACQUIRE);
+    if (seen >= goal) return true;
+    if (seen < 0) return false;
+  }
+}
+
+// The layers of one sample of streams begin .. end-1; leaves z of all layers in s.z.
+void body(const Network& n, const fw_run_t& run, int64_t begin, int64_t end, const Scratch& s, int64_t* layers_done) {
+  const int64_t streams = end - begin, width = 2 * n.gate, z_stride = n.skip_inputs;
+  for (int64_t k = 0; k < streams; ++k) {
+    embed(n, run, begin + k, s.x + k * n.residual);
+    if (run.projected != nullptr) {
+      s.conditions[k] = conditioning(n, run, begin + k, run.times[begin + k] - 1, s.mixed + k * n.layers * width);
+    }
+  }
+  for (int64_t l = 0; l < n.layers; ++l) {
+    const Layer& layer = n.layer[l];
+    for (int64_t k = 0; k < streams; ++k) {
+      const int64_t stream = begin + k;
+      gather(n, layer, run.memory + stream * n.memory_floats, run.times[stream] - 1, s.x + k * n.residual,
+             s.taps + k * n.dilated_inputs);
+    }
+    const float* init = layer.dilated.bias;
+    int64_t stride = 0;
+    if (run.projected != nullptr) {
+      for (int64_t k = 0; k < streams; ++k) {
+        const float* row = s.conditions[k] + l * width;
+        for (int64_t j = 0; j < width; j += kLanes) store(s.preactivation + k * width + j, load(row + j));
+      }
+      init = s.preactivation;
+      stride = width;
+    }
+    multiply(n, layer.dilated, s, s.taps, n.dilated_inputs, init, stride, s.preactivation, width, streams);
+    for (int64_t k = 0; k < streams; ++k) {
+      for (int64_t j = 0; j < n.gate; j += kLanes) {
+        const float* a = s.preactivation + k * width + j;
+        store(s.z + k * z_stride + l * n.gate + j, gated(load(a), load(a + n.gate)));
+      }
+    }
+    if (layers_done != nullptr) __atomic_fetch_add(layers_done, 1, __ATOMIC_RELEASE);
+    if (l + 1 < n.layers) {
+      const Matrix& m = layer.residual;
+      for (int64_t k = 0; k < streams; ++k) {
+        float* x = s.x + k * n.residual;
+        for (int64_t j = 0; j < n.residual; j += kLanes) store(x + j, load(x + j) + load(m.bias + j));
+      }
+      multiply(n, m, s, s.z + l * n.gate, z_stride, s.x, n.residual, s.x, n.residual, streams);
+    }
+  }
+}
+
+// From z of all layers to s.out, for `streams` streams; layer by layer, so that it can run while the body computes.
+void tail(const Network& n, int64_t streams, const Scratch& s, int64_t done, int64_t group, Relay* relay) {
+  for (int64_t l = 0; l < n.layers; ++l) {
+    if (relay != nullptr) reach(relay->layers[group], done + l + 1, *relay);
+    const float* init = l == 0 ? n.skip_bias : s.skip;
+    multiply(n, n.layer[l].skip, s, s.z + l * n.gate, n.skip_inputs, init, l == 0 ? 0 : n.skip, s.skip, n.skip,
+             streams);
+  }
+  rectify(s.skip, streams * n.skip);
+  multiply(n, n.head0, s, s.skip, n.skip, n.head0.bias, 0, s.hidden, n.head, streams);
+  rectify(s.hidden, streams * n.head);
+  multiply(n, n.head1, s, s.hidden, n.head, n.head1.bias, 0, s.out, padded(n.outputs), streams);
+}
+
+// The scratch of streams from the k-th on.
+Scratch from(const Network& n, Scratch s, int64_t k) {
+  s.taps += k * n.dilated_inputs;
+  s.preactivation += k * 2 * n.gate;
+  s.x += k * n.residual;
+  s.z += k * n.skip_inputs;
+  s.skip += k * n.skip;
+  s.hidden += k * n.head;
+  s.out += k * padded(n.outputs);
+  s.mixed += k * n.layers * 2 * n.gate;
+  s.conditions += k;
+  return s;  // bytes, steps and order are used by one product or draw at a time
+}
+
+// Checks the outputs of streams begin .. end-1, copies them to the caller, and takes or draws one token each.
+int32_t finish(const Network& n, const fw_run_t& job, int64_t begin, int64_t end, int64_t i, const Scratch& s,
+               Failure* failure) {
+  const int64_t width = padded(n.outputs);
+  for (int64_t stream = begin; stream < end; ++stream) {
+    float* out = s.out + (stream - begin) * width;
+    if (!finite(out, width)) {
+      *failure = {stream, job.times[stream]};
+      return FW_NOT_FINITE;
+    }
+    if (job.outputs != nullptr) {
+      memcpy(job.outputs + (stream * job.samples + i) * n.outputs, out, static_cast<size_t>(n.outputs) * sizeof(float));
+    }
+    take(n, job, stream, i, out, s.order);
+    ++job.times[stream];
+  }
+  return FW_OK;
+}
+
+int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scratch& s, Failure* failure) {
+  Relay* const relay = part.relay;
+  const int64_t streams = part.last_stream - part.first_stream;
+  const int64_t groups = part.groups, half = (streams + groups - 1) / groups;
+  for (int64_t done = 0, i = part.first_sample; i < part.last_sample; ++done, ++i) {
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t begin = part.first_stream + group * half, last = begin + half;
+      const int64_t end = last < part.last_stream ? last : part.last_stream;
+      const Scratch own = from(n, s, group * half);
+      if (part.role != Role::kTail) {
+        if (relay != nullptr && !reach(relay->samples[group], done, *relay)) return FW_OK;  // the tail reports why
+        body(n, job, begin, end, own, relay == nullptr ? nullptr : &relay->layers[group].value);
+        if (part.role == Role::kBody) continue;
+      }
+      tail(n, end - begin, own, done * n.layers, group, relay);
+      const int32_t status = finish(n, job, begin, end, i, own, failure);
+      for (int64_t g = 0; g < groups && relay != nullptr; ++g) {
+        if (status != FW_OK || g == group) {
+          __atomic_store_n(&relay->samples[g].value, status == FW_OK ? done + 1 : -1, __ATOMIC_RELEASE);
+        }
+      }
+      if (status != FW_OK) return status;
+    }
+  }
+  return FW_OK;
+}
+
+int32_t run_flushed(const Network& n, const fw_run_t& job, const Part& part, const Scratch& s, Failure* failure) {
+  const uint32_t before = flush_denormals();
+  const int32_t status = run(n, job, part, s, failure);
+  restore_denormals(before);
+  return status;
+}
+
+}  // namespace
+
+extern const Kernels generation;
+const Kernels generation = {kLanes, run_flushed};
+
+}  // namespace fw::cpu::FW_ISA

@@ -14,19 +14,33 @@ int64_t floor_divide(int64_t a, int64_t b) {
   return quotient - (a % b < 0);
 }
 
-// x[s] = the sum of one embedding a front tap
-void embed(const Network& n, const fw_run_t& run, int64_t stream, float* x) {
+// One sample of one stream on its way through the layers.
+struct Row {
+  int64_t stream, time;    // the input is the token at this time, which may lie before the start
+  const int64_t* classes;  // the token of each front tap, oldest first; null for scalar input
+  const float* values;     // likewise
+  int64_t first_tap;       // taps before it reach back to where there are no tokens, and contribute nothing
+};
+
+// x = the sum of one embedding a front tap
+void embed(const Network& n, const Row& input, float* x) {
   const int64_t rows = n.classes ? n.classes : 1;
   for (int64_t j = 0; j < n.residual; j += kLanes) {
     Vec sum = {};
-    for (int64_t tap = 0; tap < n.front_taps; ++tap) {
-      const int64_t token = stream * n.front_taps + tap;
-      const int64_t row = tap * rows + (n.classes ? run.last_classes[token] : 0);
+    for (int64_t tap = input.first_tap; tap < n.front_taps; ++tap) {
+      const int64_t row = tap * rows + (n.classes ? input.classes[tap] : 0);
       const Vec weights = load(n.front + row * n.residual + j);
-      sum = n.classes ? sum + weights : multiply_add(weights, fill(run.last_values[token]), sum);
+      sum = n.classes ? sum + weights : multiply_add(weights, fill(input.values[tap]), sum);
     }
     store(x + j, sum);
   }
+}
+
+// The newest token of a stream that is being generated.
+Row newest(const Network& n, const fw_run_t& run, int64_t stream) {
+  const int64_t at = stream * n.front_taps;
+  const int64_t* const classes = n.classes ? run.last_classes + at : nullptr;
+  return {stream, run.times[stream] - 1, classes, n.classes ? nullptr : run.last_values + at, 0};
 }
 
 // The conditioned bias of every layer at sample p: a row of the caller's, or a point between two, written to `mixed`.
@@ -163,20 +177,23 @@ bool reach(const Relay::Counter& progress, int64_t goal, const Relay& relay) {
   }
 }
 
-// The layers of one sample of streams begin .. end-1: z of all in s.gates.
-void body(const Network& n, const fw_run_t& run, int64_t begin, int64_t end, const Scratch& s, int64_t* layers_done) {
-  const int64_t streams = end - begin, sums = 2 * n.gate, gates = n.skip_inputs;
+// The layers for `count` rows, row_of(k) the k-th of them: z of all layers in s.gates. Rows of one stream come in the
+// order of time, so that each finds in the memory what those before it left there.
+template <class RowOf>
+void body(const Network& n, const fw_run_t& run, int64_t count, RowOf row_of, const Scratch& s, int64_t* layers_done) {
+  const int64_t streams = count, sums = 2 * n.gate, gates = n.skip_inputs;
   for (int64_t k = 0; k < streams; ++k) {
-    embed(n, run, begin + k, s.x + k * n.residual);
+    const Row row = row_of(k);
+    embed(n, row, s.x + k * n.residual);
     if (run.projected != nullptr) {
-      s.conditions[k] = conditioning(n, run, begin + k, run.times[begin + k] - 1, s.mixed + k * n.layers * sums);
+      s.conditions[k] = conditioning(n, run, row.stream, row.time, s.mixed + k * n.layers * sums);
     }
   }
   for (int64_t l = 0; l < n.layers; ++l) {
     const Layer& layer = n.layer[l];
     for (int64_t k = 0; k < streams; ++k) {
-      const int64_t stream = begin + k;
-      gather(n, layer, run.memory + stream * n.memory_floats, run.times[stream] - 1, s.x + k * n.residual,
+      const Row row = row_of(k);
+      gather(n, layer, run.memory + row.stream * n.memory_floats, row.time, s.x + k * n.residual,
              s.taps + k * n.dilated_inputs);
     }
     const float* init = layer.dilated.bias;
@@ -266,7 +283,8 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
       const Scratch own = from(n, s, group * half);
       if (part.role != Role::kTail) {
         if (relay != nullptr && !reach(relay->samples[group], done, *relay)) return FW_OK;  // the tail tells why
-        body(n, job, begin, end, own, relay == nullptr ? nullptr : &relay->layers[group].value);
+        const auto row_of = [&](int64_t k) { return newest(n, job, begin + k); };
+        body(n, job, end - begin, row_of, own, relay == nullptr ? nullptr : &relay->layers[group].value);
         if (part.role == Role::kBody) continue;
       }
       tail(n, end - begin, own, done * n.layers, group, relay);
@@ -282,22 +300,45 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
   return FW_OK;
 }
 
+// The layers hear all tokens of a stream but the newest, `together` at a time: weights are read once for so many.
+void prime(const Network& n, const fw_run_t& job, int64_t stream, int64_t together, const Scratch& s) {
+  const int64_t inputs = job.samples - 1, start = job.times[stream] - job.samples, back = n.front_taps - 1;
+  for (int64_t first = 0; first < inputs; first += together) {
+    const auto row_of = [&](int64_t k) {
+      const int64_t oldest = first + k - back;  // tap 0, which may lie before the first token
+      const int64_t at = stream * job.samples + oldest;
+      const int64_t* const classes = n.classes ? job.given_classes + at : nullptr;
+      const float* const values = n.classes ? nullptr : job.given_values + at;
+      return Row{stream, start + first + k, classes, values, oldest < 0 ? -oldest : 0};
+    };
+    body(n, job, inputs - first < together ? inputs - first : together, row_of, s, nullptr);
+  }
+}
+
 // Denormal numbers cost a hundred cycles each and mean nothing here.
-int32_t run_flushed(const Network& n, const fw_run_t& job, const Part& part, const Scratch& s, Failure* failure) {
+template <class Work>
+auto flushed(Work work) {
 #if defined(__x86_64__)
-  const uint32_t before = _mm_getcsr();
-  _mm_setcsr(before | 0x8040);  // flush to zero, denormals are zero
-  const int32_t status = run(n, job, part, s, failure);
-  _mm_setcsr(before);
-  return status;
-#else
-  return run(n, job, part, s, failure);
+  struct Mode {
+    const uint32_t before = _mm_getcsr();
+    Mode() { _mm_setcsr(before | 0x8040); }  // flush to zero, denormals are zero
+    ~Mode() { _mm_setcsr(before); }
+  } mode;
 #endif
+  return work();
+}
+
+int32_t run_flushed(const Network& n, const fw_run_t& job, const Part& part, const Scratch& s, Failure* failure) {
+  return flushed([&] { return run(n, job, part, s, failure); });
+}
+
+void prime_flushed(const Network& n, const fw_run_t& job, int64_t stream, int64_t together, const Scratch& s) {
+  flushed([&] { prime(n, job, stream, together, s); });
 }
 
 }  // namespace
 
 extern const Kernels steps;
-const Kernels steps = {kLanes, run_flushed};
+const Kernels steps = {kLanes, run_flushed, prime_flushed};
 
 }  // namespace fw::FW_ISA

@@ -22,7 +22,7 @@ from ..errors import BackendUnavailable, FastwaveError, GenerationError, InputEr
 
 Library = Literal["cpu", "cuda"]
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, a ladder
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
@@ -183,6 +183,9 @@ SIGNATURES: dict[Library, dict[str, tuple[Any, ...]]] = {
         "fw_multiply_add_peak_cpu": (c_int32, c_int32, c_double, POINTER(c_double)),
         "fw_engine_create_cpu": (POINTER(_Model), c_int32, c_int32, c_int32, POINTER(c_void_p)),
         "fw_engine_destroy_cpu": (c_void_p,),
+        "fw_engine_memory_cpu": (c_void_p, POINTER(c_int64)),
+        "fw_engine_prime_cpu": (c_void_p, POINTER(_Run)),
+        "fw_engine_settle_cpu": (c_void_p, c_int32),
         "fw_engine_run_cpu": (c_void_p, POINTER(_Run)),
         "fw_noise_cpu": (c_uint64, c_int64, c_int64, c_int64, c_int64, c_void_p),
         "fw_residual_stack_forward_cpu": (POINTER(_Stack), c_int32, c_int32, c_int32, c_void_p),
@@ -288,6 +291,16 @@ class CpuEngine:
         self._handle = handle
         self._lock = threading.Lock()  # a native engine runs one job at a time
         weakref.finalize(self, _call, "cpu", "fw_engine_destroy_cpu", handle.value)
+
+    def prime(self, **fields: Any) -> None:
+        """One fw_run_t that gives tokens: the memory after them, as the C header says."""
+        with self._lock:
+            _call("cpu", "fw_engine_prime_cpu", self._handle.value, _Run(**fields))
+
+    def settle(self, settled: bool) -> None:
+        """Whether the engine keeps to the fastest schedule that it has measured, and tries no other."""
+        with self._lock:
+            _call("cpu", "fw_engine_settle_cpu", self._handle.value, int(settled))
 
     def run(self, **fields: Any) -> None:
         """One fw_run_t; pointers are integers. The caller keeps alive what they lead to."""

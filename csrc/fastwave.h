@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 6 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
+#define FW_ABI_VERSION 7 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -164,6 +164,17 @@ typedef struct fw_engine fw_engine_t;
 FW_API int32_t fw_engine_create_cpu(const fw_model_t* model, int32_t isa, int32_t type, int32_t threads,
                                     fw_engine_t** engine);
 FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine);
+/* The length of a stream's `memory` in floats. */
+FW_API int32_t fw_engine_memory_cpu(const fw_engine_t* engine, int64_t* floats);
+/* Makes the state of streams after a past: `samples` tokens, at least 1, in given_classes or given_values, of which the
+ * newest stands at time times[s] - 1. Writes `memory` and the last tokens; reads `times`, the conditioning of all
+ * samples of the past but the newest, and nothing else of `run`. The result is, bit for bit, that of runs which take
+ * the tokens one by one from a memory of zeros; here each weight is read once for many of them. Before the first sample
+ * of a sound should stand one receptive field of silence: 1 + (K0-1) + (K-1) * (sum of dilations) tokens. */
+FW_API int32_t fw_engine_prime_cpu(fw_engine_t* engine, fw_run_t* run);
+/* An engine with several threads tries its schedules as it runs, and keeps to the fastest; samples do not depend on it.
+ * settled = 1 ends the trials, for playback, in which a slow one would be heard; 0 allows them again. */
+FW_API int32_t fw_engine_settle_cpu(fw_engine_t* engine, int32_t settled);
 /* One run at a time on an engine. A failed run leaves `memory` and the rest partially updated; run on a copy. */
 FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run);
 /* The uniforms of fastwave/philox.py: [count, draws]. */

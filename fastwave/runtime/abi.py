@@ -13,7 +13,7 @@ from typing import Literal
 Library = Literal["cpu", "cuda"]
 Fields = tuple[tuple[str, str], ...]  # (name, type)
 
-ABI_VERSION = 6
+ABI_VERSION = 7
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, a ladder
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
@@ -123,6 +123,9 @@ SIGNATURES: dict[Library, dict[str, tuple[str, ...]]] = {
         "fw_multiply_add_peak_cpu": ("int32", "int32", "double", "double*"),
         "fw_engine_create_cpu": ("Model", "int32", "int32", "int32", "pointer*"),
         "fw_engine_destroy_cpu": ("pointer",),
+        "fw_engine_memory_cpu": ("pointer", "int64*"),
+        "fw_engine_prime_cpu": ("pointer", "Run"),
+        "fw_engine_settle_cpu": ("pointer", "int32"),
         "fw_engine_run_cpu": ("pointer", "Run"),
         "fw_noise_cpu": ("uint64", "int64", "int64", "int64", "int64", "pointer"),
         "fw_residual_stack_forward_cpu": ("Stack", "int32", "int32", "int32", "pointer"),

@@ -159,6 +159,16 @@ class CpuEngine:
         self._lock = threading.Lock()  # a native engine runs one job at a time
         weakref.finalize(self, _call, "cpu", "fw_engine_destroy_cpu", handle.value)
 
+    def prime(self, **fields: Any) -> None:
+        """One fw_run_t that gives tokens: the memory after them, as the C header says."""
+        with self._lock:
+            _call("cpu", "fw_engine_prime_cpu", self._handle.value, _STRUCTURES["Run"](**fields))
+
+    def settle(self, settled: bool) -> None:
+        """Whether the engine keeps to the fastest schedule that it has measured, and tries no other."""
+        with self._lock:
+            _call("cpu", "fw_engine_settle_cpu", self._handle.value, int(settled))
+
     def run(self, **fields: Any) -> None:
         """One fw_run_t; pointers are integers. The caller keeps alive what they lead to."""
         with self._lock:

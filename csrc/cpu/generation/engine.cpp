@@ -19,7 +19,8 @@ FW_TABLE(Kernels, generation)
 namespace fw::cpu {
 namespace {
 
-constexpr int64_t kMostInt8Inputs = 65536;  // 255 * 127 * 65536 is just below 2^31
+constexpr int64_t kPrimedTogether = kFewStreams;  // tokens of the past that share each weight that is read
+constexpr int64_t kMostInt8Inputs = 65536;        // 255 * 127 * 65536 is just below 2^31
 
 struct Outcome {
   int32_t status = FW_OK;
@@ -207,6 +208,19 @@ int32_t create(const fw_model_t* model, int32_t isa, int32_t type, int32_t threa
   return FW_OK;
 }
 
+// A run evaluates `inputs` inputs of each stream, the first of them at time r.times[s] - before.
+const char* conditioning_fault(const fw_run_t& r, int64_t before, int64_t inputs) {
+  if (r.projected == nullptr || inputs == 0) return nullptr;
+  if (r.first_frame == nullptr || r.hop < 1 || r.frames < 1) return "conditioning is incomplete";
+  for (int64_t s = 0; s < r.streams; ++s) {
+    if (!within(r.first_frame[s], -kFarFrame, kFarFrame)) return "a first frame is out of range";
+    const auto frame_of = [&](int64_t p) { return p / r.hop - (p % r.hop < 0) - r.first_frame[s]; };
+    const int64_t first = r.times[s] - before, last = frame_of(first + inputs - 1) + (r.linear ? 1 : 0);
+    if (frame_of(first) < 0 || last >= r.frames) return "conditioning does not cover the run";
+  }
+  return nullptr;
+}
+
 const char* run_fault(const Network& n, const fw_run_t& r) {
   if (r.streams < 1 || r.samples < 0) return "streams or samples is out of range";
   if (r.times == nullptr || r.ids == nullptr || r.memory == nullptr) return "a pointer is null";
@@ -222,15 +236,54 @@ const char* run_fault(const Network& n, const fw_run_t& r) {
       if (!within(r.given_classes[s * r.samples + i], 0, n.classes - 1)) return "a given class is out of range";
     }
   }
-  if (r.projected == nullptr || r.samples == 0) return nullptr;
-  if (r.first_frame == nullptr || r.hop < 1 || r.frames < 1) return "conditioning is incomplete";
-  for (int64_t s = 0; s < r.streams; ++s) {
-    if (!within(r.first_frame[s], -kFarFrame, kFarFrame)) return "a first frame is out of range";
-    const auto frame_of = [&](int64_t p) { return (p < 0 ? -1 : p / r.hop) - r.first_frame[s]; };
-    const int64_t last = frame_of(r.times[s] + r.samples - 2) + (r.linear ? 1 : 0);
-    if (frame_of(r.times[s] - 1) < 0 || last >= r.frames) return "conditioning does not cover the run";
+  return conditioning_fault(r, 1, r.samples);
+}
+
+// Why streams cannot be primed with this past, or null.
+const char* past_fault(const Network& n, const fw_run_t& r) {
+  if (r.streams < 1) return "streams is out of range";
+  if (r.samples < 1) return "there is no past to prime with";
+  if (n.classes ? r.given_classes == nullptr : r.given_values == nullptr) return "the past is null";
+  if (r.times == nullptr || r.memory == nullptr) return "a pointer is null";
+  if (n.classes ? r.last_classes == nullptr || r.given_values != nullptr
+                : r.last_values == nullptr || r.given_classes != nullptr) {
+    return "classes and values are mixed up, or the last ones are null";
   }
-  return nullptr;
+  for (int64_t s = 0; s < r.streams; ++s) {
+    if (r.times[s] < 0) return "a time is out of range";
+    for (int64_t i = 0; n.classes && i < r.samples; ++i) {
+      if (!within(r.given_classes[s * r.samples + i], 0, n.classes - 1)) return "a given class is out of range";
+    }
+  }
+  return conditioning_fault(r, r.samples, r.samples - 1);
+}
+
+// The last tokens of a stream's past; zeros stand where the past is shorter than the front is wide.
+template <class Token>
+void keep_last(const Token* past, int64_t samples, int64_t front_taps, Token* last) {
+  for (int64_t tap = 0; tap < front_taps; ++tap) {
+    const int64_t at = samples - front_taps + tap;
+    last[tap] = at < 0 ? Token{} : past[at];
+  }
+}
+
+int32_t prime(fw_engine_t* engine, const fw_run_t* job) {
+  constexpr const char* kOperation = "priming a CPU engine";
+  if (engine == nullptr || job == nullptr) return fail(FW_INVALID_ARGUMENT, "%s: a pointer is null", kOperation);
+  const Network& n = engine->network;
+  if (const char* fault = past_fault(n, *job)) return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
+  make_room(*engine, kPrimedTogether);
+  std::fill_n(job->memory, job->streams * n.memory_floats, 0.0f);
+  for (int64_t s = 0; s < job->streams; ++s) {
+    engine->kernels->prime(n, *job, s, kPrimedTogether, engine->scratch[0]);
+    const int64_t past = s * job->samples, last = s * n.front_taps;
+    if (n.classes) {
+      keep_last(job->given_classes + past, job->samples, n.front_taps, job->last_classes + last);
+    } else {
+      keep_last(job->given_values + past, job->samples, n.front_taps, job->last_values + last);
+    }
+  }
+  return FW_OK;
 }
 
 // Samples first .. last-1 of all streams by one schedule.
@@ -324,6 +377,26 @@ FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine) {
     delete engine;
     return FW_OK;
   });
+}
+
+FW_API int32_t fw_engine_memory_cpu(const fw_engine_t* engine, int64_t* floats) {
+  if (engine == nullptr || floats == nullptr) {
+    return fw::fail(FW_INVALID_ARGUMENT, "the memory of a CPU engine: a pointer is null");
+  }
+  *floats = engine->network.memory_floats;
+  return FW_OK;
+}
+
+FW_API int32_t fw_engine_settle_cpu(fw_engine_t* engine, int32_t settled) {
+  if (engine == nullptr || !fw::within(settled, 0, 1)) {
+    return fw::fail(FW_INVALID_ARGUMENT, "settling a CPU engine: the engine is null, or settled is not 0 or 1");
+  }
+  engine->tuner.settle(settled == 1);
+  return FW_OK;
+}
+
+FW_API int32_t fw_engine_prime_cpu(fw_engine_t* engine, fw_run_t* run) {
+  return fw::guarded("priming a CPU engine", [&] { return fw::cpu::prime(engine, run); });
 }
 
 FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run) {

@@ -92,6 +92,8 @@ struct Kernels {
   // FW_OK, or FW_NOT_FINITE with the place. A tail's scratch has the body's `z`.
   int32_t (*run)(const Network& network, const fw_run_t& run, const Part& part, const Scratch& scratch,
                  Failure* failure);
+  // The tokens given in `run` are heard by one stream, `together` of them at a time; its memory holds zeros before.
+  void (*prime)(const Network& network, const fw_run_t& run, int64_t stream, int64_t together, const Scratch& scratch);
 };
 
 // sampling.cpp: one draw, in the order that the specification fixes.

@@ -13,19 +13,33 @@ int64_t floor_divide(int64_t a, int64_t b) {
   return quotient - (a % b < 0);
 }
 
+// One input of one stream on its way through the layers.
+struct Row {
+  int64_t stream, time;    // the input is the token at this time, which may lie before the start
+  const int64_t* classes;  // the token of each front tap, oldest first; null for scalar input
+  const float* values;     // likewise
+  int64_t first_tap;       // taps before it reach back to where there are no tokens, and contribute nothing
+};
+
 // x of the first layer: the sum of one embedding per front tap
-void embed(const Network& n, const fw_run_t& run, int64_t stream, float* x) {
+void embed(const Network& n, const Row& input, float* x) {
   const int64_t rows = n.classes ? n.classes : 1;
   for (int64_t j = 0; j < n.residual; j += kLanes) {
     Vec sum = {};
-    for (int64_t tap = 0; tap < n.front_taps; ++tap) {
-      const int64_t token = stream * n.front_taps + tap;
-      const int64_t row = tap * rows + (n.classes ? run.last_classes[token] : 0);
+    for (int64_t tap = input.first_tap; tap < n.front_taps; ++tap) {
+      const int64_t row = tap * rows + (n.classes ? input.classes[tap] : 0);
       const Vec weights = load(n.front + row * n.residual + j);
-      sum = n.classes ? sum + weights : multiply_add(weights, fill(run.last_values[token]), sum);
+      sum = n.classes ? sum + weights : multiply_add(weights, fill(input.values[tap]), sum);
     }
     store(x + j, sum);
   }
+}
+
+// The newest token of a stream that is being generated.
+Row newest(const Network& n, const fw_run_t& run, int64_t stream) {
+  const int64_t at = stream * n.front_taps;
+  const int64_t* const classes = n.classes ? run.last_classes + at : nullptr;
+  return {stream, run.times[stream] - 1, classes, n.classes ? nullptr : run.last_values + at, 0};
 }
 
 // The conditioned bias of every layer at sample p: a row of the caller's, or a point between two, written to `mixed`.
@@ -154,34 +168,37 @@ bool reach(const Relay::Counter& progress, int64_t goal, const Relay& relay) {
   }
 }
 
-// The layers of one sample of streams begin .. end-1; leaves z of all layers in s.z.
-void body(const Network& n, const fw_run_t& run, int64_t begin, int64_t end, const Scratch& s, int64_t* layers_done) {
-  const int64_t streams = end - begin, width = 2 * n.gate, z_stride = n.skip_inputs;
-  for (int64_t k = 0; k < streams; ++k) {
-    embed(n, run, begin + k, s.x + k * n.residual);
+// The layers for `count` inputs, row_of(k) the k-th of them; leaves z of all layers in s.z. Inputs of one stream come
+// in the order of time, so that each finds in the memory what those before it left there.
+template <class RowOf>
+void body(const Network& n, const fw_run_t& run, int64_t count, RowOf row_of, const Scratch& s, int64_t* layers_done) {
+  const int64_t width = 2 * n.gate, z_stride = n.skip_inputs;
+  for (int64_t k = 0; k < count; ++k) {
+    const Row row = row_of(k);
+    embed(n, row, s.x + k * n.residual);
     if (run.projected != nullptr) {
-      s.conditions[k] = conditioning(n, run, begin + k, run.times[begin + k] - 1, s.mixed + k * n.layers * width);
+      s.conditions[k] = conditioning(n, run, row.stream, row.time, s.mixed + k * n.layers * width);
     }
   }
   for (int64_t l = 0; l < n.layers; ++l) {
     const Layer& layer = n.layer[l];
-    for (int64_t k = 0; k < streams; ++k) {
-      const int64_t stream = begin + k;
-      gather(n, layer, run.memory + stream * n.memory_floats, run.times[stream] - 1, s.x + k * n.residual,
+    for (int64_t k = 0; k < count; ++k) {
+      const Row row = row_of(k);
+      gather(n, layer, run.memory + row.stream * n.memory_floats, row.time, s.x + k * n.residual,
              s.taps + k * n.dilated_inputs);
     }
     const float* init = layer.dilated.bias;
     int64_t stride = 0;
     if (run.projected != nullptr) {
-      for (int64_t k = 0; k < streams; ++k) {
+      for (int64_t k = 0; k < count; ++k) {
         const float* row = s.conditions[k] + l * width;
         for (int64_t j = 0; j < width; j += kLanes) store(s.preactivation + k * width + j, load(row + j));
       }
       init = s.preactivation;
       stride = width;
     }
-    multiply(n, layer.dilated, s, s.taps, n.dilated_inputs, init, stride, s.preactivation, width, streams);
-    for (int64_t k = 0; k < streams; ++k) {
+    multiply(n, layer.dilated, s, s.taps, n.dilated_inputs, init, stride, s.preactivation, width, count);
+    for (int64_t k = 0; k < count; ++k) {
       for (int64_t j = 0; j < n.gate; j += kLanes) {
         const float* a = s.preactivation + k * width + j;
         store(s.z + k * z_stride + l * n.gate + j, gated(load(a), load(a + n.gate)));
@@ -190,11 +207,11 @@ void body(const Network& n, const fw_run_t& run, int64_t begin, int64_t end, con
     if (layers_done != nullptr) __atomic_fetch_add(layers_done, 1, __ATOMIC_RELEASE);
     if (l + 1 < n.layers) {
       const Matrix& m = layer.residual;
-      for (int64_t k = 0; k < streams; ++k) {
+      for (int64_t k = 0; k < count; ++k) {
         float* x = s.x + k * n.residual;
         for (int64_t j = 0; j < n.residual; j += kLanes) store(x + j, load(x + j) + load(m.bias + j));
       }
-      multiply(n, m, s, s.z + l * n.gate, z_stride, s.x, n.residual, s.x, n.residual, streams);
+      multiply(n, m, s, s.z + l * n.gate, z_stride, s.x, n.residual, s.x, n.residual, count);
     }
   }
 }
@@ -257,7 +274,8 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
       const Scratch own = from(n, s, group * half);
       if (part.role != Role::kTail) {
         if (relay != nullptr && !reach(relay->samples[group], done, *relay)) return FW_OK;  // the tail reports why
-        body(n, job, begin, end, own, relay == nullptr ? nullptr : &relay->layers[group].value);
+        const auto row_of = [&](int64_t k) { return newest(n, job, begin + k); };
+        body(n, job, end - begin, row_of, own, relay == nullptr ? nullptr : &relay->layers[group].value);
         if (part.role == Role::kBody) continue;
       }
       tail(n, end - begin, own, done * n.layers, group, relay);
@@ -273,6 +291,27 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
   return FW_OK;
 }
 
+// The layers take all tokens of a stream but the newest, `together` at a time: each weight is read once for so many.
+void prime(const Network& n, const fw_run_t& job, int64_t stream, int64_t together, const Scratch& s) {
+  const int64_t inputs = job.samples - 1, start = job.times[stream] - job.samples;
+  for (int64_t first = 0; first < inputs; first += together) {
+    const auto row_of = [&](int64_t k) {
+      const int64_t oldest = first + k - (n.front_taps - 1);  // of tap 0; it may lie before the first token
+      const int64_t at = stream * job.samples + oldest;
+      const int64_t* const classes = n.classes ? job.given_classes + at : nullptr;
+      const float* const values = n.classes ? nullptr : job.given_values + at;
+      return Row{stream, start + first + k, classes, values, oldest < 0 ? -oldest : 0};
+    };
+    body(n, job, inputs - first < together ? inputs - first : together, row_of, s, nullptr);
+  }
+}
+
+void prime_flushed(const Network& n, const fw_run_t& job, int64_t stream, int64_t together, const Scratch& s) {
+  const uint32_t before = flush_denormals();
+  prime(n, job, stream, together, s);
+  restore_denormals(before);
+}
+
 int32_t run_flushed(const Network& n, const fw_run_t& job, const Part& part, const Scratch& s, Failure* failure) {
   const uint32_t before = flush_denormals();
   const int32_t status = run(n, job, part, s, failure);
@@ -283,6 +322,6 @@ int32_t run_flushed(const Network& n, const fw_run_t& job, const Part& part, con
 }  // namespace
 
 extern const Kernels generation;
-const Kernels generation = {kLanes, run_flushed};
+const Kernels generation = {kLanes, run_flushed, prime_flushed};
 
 }  // namespace fw::cpu::FW_ISA

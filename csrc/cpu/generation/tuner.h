@@ -34,7 +34,9 @@ class Tuner {
   // What the next turns are for; another number of streams, or of threads, is another question.
   void expect(int64_t streams, int32_t threads) {
     if (streams == streams_ && threads == threads_) return;
+    const bool settled = settled_;
     *this = Tuner();
+    settled_ = settled;
     streams_ = streams;
     threads_ = threads;
     const bool few = streams <= kFewStreams;
@@ -42,6 +44,14 @@ class Tuner {
     possible_[kSpread] = threads > 1 && streams > 1;
     possible_[kRelayed] = threads > 1 && few;
     possible_[kGrouped] = threads > 1 && few && streams > 1;
+  }
+
+  // A settled tuner tries nothing: it keeps to the best that it has measured for this number of streams, and where it
+  // has measured nothing to one thread, or to spread streams where they are many. For live playback, in which one slow
+  // trial is heard.
+  void settle(bool settled) {
+    settled_ = settled;
+    left_ = 0;
   }
 
   Choice next() {
@@ -95,6 +105,7 @@ class Tuner {
   }
 
   Schedule pick() {
+    if (settled_) return best();
     for (int64_t turns = 0; turns < kFirstTurns; ++turns) {  // one turn each, again and again: all see the same times
       for (int s = 0; s < kSchedules; ++s) {
         if (possible_[s] && histories_[s].turns <= turns) return static_cast<Schedule>(s);
@@ -128,7 +139,7 @@ class Tuner {
   Schedule turn_ = kAlone;
   int last_trial_ = 0;
   int64_t left_ = 0, done_ = 0;
-  bool promising_ = false;
+  bool promising_ = false, settled_ = false;
   double turn_seconds_ = 0, since_trial_ = 0;
 };
 

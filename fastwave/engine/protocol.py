@@ -30,8 +30,8 @@ class Generator(Protocol):
     """Something that makes sound or text, stream by stream, from a state that its caller holds.
 
     `fastwave.generate` and `fastwave.stream` take any object with these members in place of a model. They ask in this
-    order: `check_sampling`, `read_condition` and `prepare` once; `start` once; then `run` until every stream has its length, with
-    `take` and `rows` in between, whenever some streams have ended: the others go on without them.
+    order: `check_sampling`, `read_condition`, `length_of` and `prepare` once; `start` once; then `run` until every
+    stream has its length, with `take` and `rows` in between, whenever some streams have ended.
 
     What a generator promises:
 
@@ -56,7 +56,7 @@ class Generator(Protocol):
         """Raise InputError for what this generator cannot do: top_k without classes, say."""
 
     def read_condition(self, condition: object) -> object:
-        """Conditioning from the path of a file, such as a recording, where the user gave one; anything else as it is."""
+        """Conditioning from a file, such as a recording, where the user gave a path; anything else as it is."""
 
     def length_of(self, condition: object) -> int | None:
         """How many samples this conditioning lasts, prime included; None where it says nothing about a length. It is

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "../native/random.h"
 #include "fibers.h"
 
 struct uint3 {
@@ -44,19 +45,7 @@ struct Line {
   }
 };
 
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed) {}
-  size_t below(size_t count) {  // splitmix64
-    uint64_t z = state_ += 0x9E3779B97F4A7C15;
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
-    z = (z ^ z >> 27) * 0x94D049BB133111EB;
-    return static_cast<size_t>((z ^ z >> 31) % count);
-  }
-
- private:
-  uint64_t state_;
-};
+using fw_test::Random;
 
 enum class Wait { kNothing, kBlock, kNamed, kWarp, kCluster, kSignal, kEnded };
 

@@ -1,5 +1,5 @@
 // Every function of fastwave.h with null, small and odd arguments, alone and from several threads at once.
-// Run under sanitizers by tests/test_sanitizers.py. `boundary overrun` and `boundary race` plant a fault, to show that
+// Run under sanitizers by test_sanitizers.py. `boundary overrun` and `boundary race` plant a fault, to show that
 // the sanitizers of this machine would see one.
 #include <algorithm>
 #include <atomic>
@@ -23,6 +23,7 @@ std::string last_error() {
   CHECK(fw_last_error(nullptr, 0, &length) == FW_OK);
   std::vector<char> exact(static_cast<size_t>(length) + 1, 'x');
   CHECK(fw_last_error(exact.data(), length + 1, nullptr) == FW_OK);
+  CHECK(std::strstr(exact.data(), "fw_") == nullptr);  // users see this text
   return exact.data();
 }
 
@@ -33,9 +34,9 @@ void check_text(int32_t (*text)(char*, int64_t, int64_t*)) {
   CHECK(text(nullptr, 1, &length) == FW_INVALID_ARGUMENT);
   for (int64_t capacity = 1; capacity <= length + 1; ++capacity) {  // exact sizes on the heap: one byte more is seen
     std::vector<char> buffer(static_cast<size_t>(capacity), 'x');
-    int64_t told = -1;
-    CHECK(text(buffer.data(), capacity, &told) == (capacity <= length ? FW_BUFFER_TOO_SMALL : FW_OK));
-    CHECK(told == length);
+    int64_t whole = -1;
+    CHECK(text(buffer.data(), capacity, &whole) == (capacity <= length ? FW_BUFFER_TOO_SMALL : FW_OK));
+    CHECK(whole == length);
     CHECK(static_cast<int64_t>(std::strlen(buffer.data())) == capacity - 1);
   }
   char one = 'x';
@@ -84,7 +85,7 @@ void check_library() {
 
 void check_message_of_thread(int) {
   CHECK(fw_device_count_cuda(nullptr) == FW_INVALID_ARGUMENT);
-  CHECK(last_error() == "fw_device_count_cuda: count is null");
+  CHECK(last_error() == "CUDA devices: count is null");
 }
 
 #else
@@ -267,12 +268,12 @@ void check_engine_runs() {
 struct SmallestStack {
   const int64_t dilations[2] = {1, 2};
   const std::vector<float> weights = std::vector<float>(8, 0.5f), three{1, -1, 2};
-  std::vector<float> streams, gates, skip_sum;
+  std::vector<float> layer_inputs, tanh_sigmoid, skip_sum;
   std::vector<std::vector<float>> gradients;
   fw_stack_t stack{};
   fw_stack_gradients_t to{};
 
-  SmallestStack() : streams(6, -7), gates(12, -7), skip_sum(3, -7) {
+  SmallestStack() : layer_inputs(6, -7), tanh_sigmoid(12, -7), skip_sum(3, -7) {
     stack.batch = stack.residual = stack.gate = stack.skip = stack.condition = 1;
     stack.taps = stack.layers = 2;
     stack.time = 3;
@@ -280,8 +281,8 @@ struct SmallestStack {
     stack.dilated = stack.dilated_bias = stack.residual_weight = stack.residual_bias = weights.data();
     stack.skip_weight = stack.skip_bias = stack.condition_weight = weights.data();
     stack.input = stack.conditioning = three.data();
-    stack.streams = streams.data();
-    stack.gates = gates.data();
+    stack.layer_inputs = layer_inputs.data();
+    stack.tanh_sigmoid = tanh_sigmoid.data();
     for (size_t count : {3, 8, 4, 1, 1, 2, 1, 4, 3}) gradients.emplace_back(count, -7.0f);
     std::vector<float>* const g = gradients.data();
     to = {g[0].data(), g[1].data(), g[2].data(), g[3].data(), g[4].data(),
@@ -289,7 +290,7 @@ struct SmallestStack {
   }
   bool untouched() const {
     const auto is = [](const std::vector<float>& v) { return v == std::vector<float>(v.size(), -7); };
-    return is(streams) && is(gates) && is(skip_sum) && std::all_of(gradients.begin(), gradients.end(), is);
+    return is(layer_inputs) && is(tanh_sigmoid) && is(skip_sum) && std::all_of(gradients.begin(), gradients.end(), is);
   }
   int32_t forward(int32_t isa, int32_t type, int32_t threads) {
     return fw_residual_stack_forward_cpu(&stack, isa, type, threads, skip_sum.data());
@@ -306,8 +307,8 @@ void check_refusal(const SmallestStack& s, int32_t status, int32_t expected, con
 }
 
 void check_stack_refused(SmallestStack& s, int32_t isa, int32_t type, int32_t threads, const std::string& why) {
-  check_refusal(s, s.forward(isa, type, threads), FW_INVALID_ARGUMENT, "fw_residual_stack_forward_cpu: " + why);
-  check_refusal(s, s.backward(isa, type, threads), FW_INVALID_ARGUMENT, "fw_residual_stack_backward_cpu: " + why);
+  check_refusal(s, s.forward(isa, type, threads), FW_INVALID_ARGUMENT, "residual stack, forward pass: " + why);
+  check_refusal(s, s.backward(isa, type, threads), FW_INVALID_ARGUMENT, "residual stack, backward pass: " + why);
 }
 
 template <class Field>
@@ -338,7 +339,7 @@ void check_odd_stacks() {
     check_odd_field<const int64_t*>(&S::dilations, dilations, "dilation " + std::to_string(odd) + " of layer 1 is not");
   }
   check_odd_field<const int64_t*>(&S::dilations, nullptr, "dilations is null");
-  check_odd_field<void*>(&S::streams, nullptr, "streams is null");
+  check_odd_field<void*>(&S::layer_inputs, nullptr, "layer_inputs is null");
   const struct {
     const char* name;
     const float* S::* field;
@@ -356,8 +357,8 @@ void check_odd_stacks() {
 }
 
 void check_odd_stack_calls() {
-  constexpr const char* kForward = "fw_residual_stack_forward_cpu: ";
-  constexpr const char* kBackward = "fw_residual_stack_backward_cpu: ";
+  constexpr const char* kForward = "residual stack, forward pass: ";
+  constexpr const char* kBackward = "residual stack, backward pass: ";
   constexpr int32_t kIsa = FW_ISA_PORTABLE, kType = FW_FLOAT32;
   SmallestStack s;
   for (int32_t odd : kFarOff) {
@@ -441,7 +442,7 @@ struct SmallestHead {
 
 void check_head_refused(SmallestHead& h, int32_t isa, int32_t type, int32_t threads, const std::string& why) {
   CHECK(h.run(isa, type, threads) == FW_INVALID_ARGUMENT);
-  CHECK(last_error().find("fw_head_loss_cpu: " + why) != std::string::npos);
+  CHECK(last_error().find("head and loss: " + why) != std::string::npos);
   CHECK(h.untouched());
 }
 

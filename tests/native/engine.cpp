@@ -1,6 +1,6 @@
 // The native engine over random small networks: every type, every usable instruction set, streams, threads, splits,
 // conditioning and given tokens, on buffers of exactly the stated sizes. Run under sanitizers by
-// tests/test_sanitizers.py. `engine allocations` counts what the sample loop allocates.
+// test_sanitizers.py. `engine allocations` counts what the sample loop allocates.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -14,6 +14,7 @@
 
 #include "check.h"
 #include "fastwave.h"
+#include "networks.h"
 #include "sweep.h"
 
 #if defined(__has_feature)
@@ -66,44 +67,6 @@ int posix_memalign(void** made, size_t alignment, size_t bytes) {
 
 namespace {
 
-constexpr int64_t padded(int64_t channels) {
-  return (channels + 15) / 16 * 16;
-}
-
-struct Network {
-  fw_model_t model{};
-  std::vector<int64_t> dilations;
-  std::vector<std::vector<float>> weights;
-
-  // Sets the sizes of `model` beforehand; weights keep every sum near 1.
-  void fill(Random& random) {
-    const fw_model_t& m = model;
-    const auto add = [&](int64_t count, int64_t inputs) {
-      weights.push_back(random.values(count, 1.5f / std::sqrt(static_cast<float>(inputs))));
-      return weights.back().data();
-    };
-    const int64_t r = m.residual, g = m.gate, l = m.layers;
-    model.dilations = dilations.data();
-    model.front = add(m.front_taps * std::max<int64_t>(m.classes, 1) * r, m.front_taps);
-    model.dilated = add(l * m.taps * r * 2 * g, m.taps * r);
-    model.dilated_bias = add(l * 2 * g, 9);
-    model.residual_weight = l > 1 ? add((l - 1) * g * r, g) : nullptr;
-    model.residual_bias = l > 1 ? add((l - 1) * r, 9) : nullptr;
-    model.skip_weight = add(l * g * m.skip, l * g);
-    model.skip_bias = add(m.skip, 9);
-    model.head0 = add(m.skip * m.head, m.skip);
-    model.head0_bias = add(m.head, 9);
-    model.head1 = add(m.head * m.outputs, m.head);
-    model.head1_bias = add(m.outputs, 9);
-  }
-  int64_t memory_floats() const {
-    int64_t slots = 0;
-    for (int64_t d : dilations) slots += (model.taps - 1) * d;
-    return slots * padded(model.residual);
-  }
-  int64_t condition_floats() const { return model.layers * 2 * padded(model.gate); }
-};
-
 Network random_network(Random& random, bool small) {
   Network n;
   fw_model_t& m = n.model;
@@ -123,105 +86,15 @@ Network random_network(Random& random, bool small) {
   return n;
 }
 
-struct State {
-  std::vector<int64_t> times, ids, last_classes;
-  std::vector<float> memory, last_values;
-  bool operator==(const State& other) const {
-    return times == other.times && last_classes == other.last_classes && memory == other.memory &&
-           last_values == other.last_values;
-  }
-};
-
-State random_state(const Network& n, int64_t streams, int64_t time, Random& random) {
-  State s;
-  for (int64_t stream = 0; stream < streams; ++stream) {
-    s.times.push_back(time + stream);
-    s.ids.push_back(random.within(0, UINT32_MAX));
-    for (int64_t k = 0; k < n.model.front_taps; ++k) {
-      if (n.model.classes) s.last_classes.push_back(random.within(0, n.model.classes - 1));
-      if (!n.model.classes) s.last_values.push_back(random.value(1));
-    }
-  }
-  s.memory = random.values(streams * n.memory_floats(), 1);
-  for (size_t i = 0; i < s.memory.size(); ++i) {  // the padding of a row is zero
-    if (static_cast<int64_t>(i) % padded(n.model.residual) >= n.model.residual) s.memory[i] = 0;
-  }
-  return s;
-}
-
-struct Options {
-  float temperature = 1, top_p = 1;
-  int32_t top_k = 0;
-  int64_t hop = 0;  // 0: no conditioning
-  bool linear = false;
-};
-
-struct Heard {
-  std::vector<int64_t> classes;
-  std::vector<float> values, outputs;
-};
-
-// Conditioning of one stream as a function of its frame, so that any stretch of it can be made alone.
-float condition_of(int64_t stream, int64_t frame, int64_t j) {
-  return std::sin(static_cast<float>((frame % 1000 + 1000) * 37 + j * 11 + stream * 5));
-}
-
-// `count` samples; tokens of `given` are taken where there are some, from sample `first` of its `stride` a stream.
-Heard run(fw_engine_t* engine, const Network& n, State& s, int64_t count, const Options& o,
-          const Heard* given = nullptr) {
-  const int64_t streams = static_cast<int64_t>(s.times.size());
-  const float nan = std::nanf("");
-  Heard heard;
-  fw_run_t job{};
-  job.streams = streams;
-  job.samples = count;
-  job.times = s.times.data();
-  job.ids = s.ids.data();
-  job.memory = s.memory.data();
-  heard.classes.assign(n.model.classes ? static_cast<size_t>(streams * count) : 0, -1);
-  heard.values.assign(n.model.classes ? 0 : static_cast<size_t>(streams * count), nan);
-  heard.outputs.assign(static_cast<size_t>(streams * count * n.model.outputs), nan);
-  if (n.model.classes) {
-    job.last_classes = s.last_classes.data();
-    job.drawn_classes = heard.classes.data();
-    job.given_classes = given ? given->classes.data() : nullptr;
-  } else {
-    job.last_values = s.last_values.data();
-    job.drawn_values = heard.values.data();
-    job.given_values = given ? given->values.data() : nullptr;
-  }
-  job.outputs = heard.outputs.data();
-  job.seed = 0x123456789ABCDEF;
-  job.temperature = o.temperature;
-  job.top_p = o.top_p;
-  job.top_k = o.top_k;
-  std::vector<float> projected;
-  std::vector<int64_t> first_frame;
-  if (o.hop) {
-    const auto frame_of = [&](int64_t p) { return p < 0 ? -1 : p / o.hop; };
-    for (int64_t time : s.times) {
-      const int64_t first = frame_of(time - 1);
-      first_frame.push_back(first);
-      job.frames = std::max(job.frames, frame_of(time + count - 2) + (o.linear ? 1 : 0) - first + 1);
-    }
-    const int64_t width = n.condition_floats(), gate = padded(n.model.gate);
-    projected.resize(static_cast<size_t>(streams * job.frames * width));
-    for (size_t i = 0; i < projected.size(); ++i) {
-      const int64_t j = static_cast<int64_t>(i) % width, row = static_cast<int64_t>(i) / width;
-      const int64_t stream = row / job.frames;
-      const int64_t frame = row % job.frames + first_frame[static_cast<size_t>(stream)];
-      projected[i] = j % gate < n.model.gate ? condition_of(s.ids[static_cast<size_t>(stream)] % 97, frame, j) : 0;
-    }
-    job.projected = projected.data();
-    job.first_frame = first_frame.data();
-    job.hop = o.hop;
-    job.linear = o.linear;
-  }
-  CHECK(fw_engine_run_cpu(engine, &job) == FW_OK);
-  for (float out : heard.outputs) CHECK(std::isfinite(out));
-  for (int64_t token : heard.classes) CHECK(0 <= token && token < n.model.classes);
-  for (float value : heard.values) CHECK(-1 <= value && value <= 1);
-  return heard;
+// `count` samples of all streams; tokens of `given` are taken where there are some.
+Samples run(fw_engine_t* engine, const Network& n, State& s, int64_t count, const Options& o,
+            const Samples* given = nullptr) {
+  Request request(n, s, count, o, given);
+  CHECK(fw_engine_run_cpu(engine, &request.job) == FW_OK);
+  for (float out : request.samples.outputs) CHECK(std::isfinite(out));
+  for (int64_t token : request.samples.classes) CHECK(0 <= token && token < n.model.classes);
+  for (float value : request.samples.values) CHECK(-1 <= value && value <= 1);
+  return request.samples;
 }
 
 fw_engine_t* make(const Network& n, int32_t isa, int32_t type, int32_t threads) {
@@ -230,8 +103,8 @@ fw_engine_t* make(const Network& n, int32_t isa, int32_t type, int32_t threads) 
   return engine;
 }
 
-// Part `first .. first+count-1` of what was heard, a stream a row.
-Heard part(const Heard& whole, int64_t streams, int64_t first, int64_t count) {
+// Samples first .. first+count-1 of every stream.
+Samples part(const Samples& whole, int64_t streams, int64_t first, int64_t count) {
   const auto cut = [&](const auto& rows) {
     std::remove_const_t<std::remove_reference_t<decltype(rows)>> kept;
     const int64_t width = static_cast<int64_t>(rows.size()) / streams;
@@ -247,11 +120,7 @@ Heard part(const Heard& whole, int64_t streams, int64_t first, int64_t count) {
   return {cut(whole.classes), cut(whole.values), cut(whole.outputs)};
 }
 
-bool same(const Heard& a, const Heard& b) {
-  return a.classes == b.classes && a.values == b.values && a.outputs == b.outputs;
-}
-
-// Runs in so many calls use every schedule that an engine has for them: it tries each one twice.
+// This many calls use every schedule that an engine has: it tries each one twice.
 constexpr int64_t kCalls[] = {4, 4, 0, 4, 1, 4, 4, 3};
 constexpr int64_t kSamples = 24;
 
@@ -267,27 +136,27 @@ void check_network(const Network& n, Random& random) {
   options.linear = random.within(0, 1) != 0;
   const State start = random_state(n, streams, time, random);
   for (int32_t type : {FW_FLOAT32, FW_BFLOAT16, FW_INT8}) {
-    Heard first;
+    Samples first;
     for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_AMX; ++isa) {
       if (!(usable >> isa & 1)) continue;
       fw_engine_t* const one = make(n, isa, type, 1);
       State whole = start;
-      const Heard heard = run(one, n, whole, kSamples, options);
+      const Samples drawn = run(one, n, whole, kSamples, options);
       for (int32_t threads = 2; threads <= 3; ++threads) {
         fw_engine_t* const several = make(n, isa, type, threads);
         State split = start;
         int64_t done = 0;
         for (int64_t count : kCalls) {
-          CHECK(same(run(several, n, split, count, options), part(heard, streams, done, count)));
+          CHECK(run(several, n, split, count, options) == part(drawn, streams, done, count));
           done += count;
         }
         CHECK(done == kSamples && split == whole);
         CHECK(fw_engine_destroy_cpu(several) == FW_OK);
       }
       State fed = start;
-      CHECK(same(run(one, n, fed, kSamples, options, &heard), heard));
+      CHECK(run(one, n, fed, kSamples, options, &drawn) == drawn);
       CHECK(fed == whole);
-      if (isa == FW_ISA_PORTABLE) first = heard;
+      if (isa == FW_ISA_PORTABLE) first = drawn;
       State again = start;  // the same tokens, so the same outputs but for rounding
       CHECK(distance(run(one, n, again, kSamples, options, &first).outputs, first.outputs) < 1e-3);
       CHECK(fw_engine_destroy_cpu(one) == FW_OK);

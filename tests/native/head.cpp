@@ -1,6 +1,6 @@
 // The head and its loss over random small heads: every usable instruction set, both types, threads, each gradient left
 // out in turn, on buffers of exactly the stated sizes that hold NaN before. Judged by plain float64 loops. Run under
-// sanitizers by tests/test_sanitizers.py.
+// sanitizers by test_sanitizers.py.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

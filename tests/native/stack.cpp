@@ -1,6 +1,6 @@
 // The fused residual stack over random small stacks: every usable instruction set, both types, threads, with and
-// without condition and kept gates, each gradient left out in turn, on buffers of exactly the stated sizes that hold
-// NaN before. Judged by plain float64 loops. Run under sanitizers by tests/test_sanitizers.py.
+// without condition and stored tanh and sigmoid, each gradient left out in turn, on buffers of exactly the stated sizes
+// that hold NaN before. Judged by plain float64 loops. Run under sanitizers by test_sanitizers.py.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -42,7 +42,7 @@ typedef std::vector<float, AtPageEnd<float>> Given;
 typedef std::vector<unsigned char, AtPageEnd<unsigned char>> Kept;
 
 struct Stack {
-  fw_stack_t fields{};  // without streams and gates
+  fw_stack_t fields{};  // without layer_inputs and tanh_sigmoid
   std::vector<int64_t> dilations;
   std::vector<Given> tensors;
   Given grad;  // of the skip sum
@@ -110,14 +110,14 @@ void add_gradients(const double* from, const double* matrix, int64_t inner, int6
 
 // fastwave/reference.py in float64, one layer and one sample after the other.
 struct Exact {
-  std::vector<double> streams, gates, skip_sum;  // as of fw_stack_t
+  std::vector<double> layer_inputs, tanh_sigmoid, skip_sum;  // as of fw_stack_t
   std::vector<double> gradients[kRoles];
 
   explicit Exact(const Stack& s)
-      : streams(zeros(s.kept(s.fields.residual))),
-        gates(zeros(s.kept(2 * s.fields.gate))),
+      : layer_inputs(zeros(s.kept(s.fields.residual))),
+        tanh_sigmoid(zeros(s.kept(2 * s.fields.gate))),
         skip_sum(zeros(static_cast<int64_t>(s.grad.size()))),
-        stream_grads_(streams),
+        layer_grads_(layer_inputs),
         f_(s.fields),
         dilations_(s.dilations),
         grad_(s.grad.begin(), s.grad.end()) {
@@ -125,7 +125,7 @@ struct Exact {
       values_[role].assign(s.tensors[role].begin(), s.tensors[role].end());
       gradients[role].resize(values_[role].size());
     }
-    std::copy(values_[kInput].begin(), values_[kInput].end(), streams.begin());
+    std::copy(values_[kInput].begin(), values_[kInput].end(), layer_inputs.begin());
     const int64_t rows = f_.batch * f_.time;
     for (int64_t layer = 0; layer < f_.layers; ++layer) {
       for (int64_t row = 0; row < rows; ++row) forward(layer, row);
@@ -133,7 +133,7 @@ struct Exact {
     for (int64_t layer = f_.layers - 1; layer >= 0; --layer) {
       for (int64_t row = 0; row < rows; ++row) backward(layer, row);
     }
-    std::copy_n(stream_grads_.begin(), gradients[kInput].size(), gradients[kInput].begin());
+    std::copy_n(layer_grads_.begin(), gradients[kInput].size(), gradients[kInput].begin());
   }
 
  private:
@@ -151,12 +151,12 @@ struct Exact {
 
   void forward(int64_t layer, int64_t row) {
     const int64_t r = f_.residual, g = f_.gate, c = f_.condition, at = layer * f_.batch * f_.time + row;
-    double* const gate = &gates[at * 2 * g];  // sums first
+    double* const gate = &tanh_sigmoid[at * 2 * g];  // preactivations first
     std::copy_n(weight(kDilatedBias, layer, 2 * g), 2 * g, gate);
     for (int64_t tap = 0; tap < f_.taps; ++tap) {
       const int64_t past = (f_.taps - 1 - tap) * dilations_[static_cast<size_t>(layer)];
       if (past > row % f_.time) continue;
-      add_product(&streams[(at - past) * r], weight(kDilated, layer * f_.taps + tap, r * 2 * g), r, 2 * g, gate);
+      add_product(&layer_inputs[(at - past) * r], weight(kDilated, layer * f_.taps + tap, r * 2 * g), r, 2 * g, gate);
     }
     add_product(values_[kConditioning].data() + row * c, weight(kConditionWeight, layer, c * 2 * g), c, 2 * g, gate);
     for (int64_t j = 0; j < g; ++j) {
@@ -168,14 +168,14 @@ struct Exact {
     if (layer == 0) std::copy_n(values_[kSkipBias].data(), f_.skip, skips);
     add_product(z.data(), weight(kSkipWeight, layer, g * f_.skip), g, f_.skip, skips);
     if (layer + 1 == f_.layers) return;
-    double* const next = &streams[(at + f_.batch * f_.time) * r];
-    for (int64_t j = 0; j < r; ++j) next[j] = streams[at * r + j] + weight(kResidualBias, layer, r)[j];
+    double* const next = &layer_inputs[(at + f_.batch * f_.time) * r];
+    for (int64_t j = 0; j < r; ++j) next[j] = layer_inputs[at * r + j] + weight(kResidualBias, layer, r)[j];
     add_product(z.data(), weight(kResidualWeight, layer, g * r), g, r, next);
   }
 
   void backward(int64_t layer, int64_t row) {
     const int64_t r = f_.residual, g = f_.gate, c = f_.condition, at = layer * f_.batch * f_.time + row;
-    const double* const gate = &gates[at * 2 * g];
+    const double* const gate = &tanh_sigmoid[at * 2 * g];
     const std::vector<double> z = products(gate, g);
     std::vector<double> z_grad(g), sums_grad(2 * g);
     const double* const skip_grad = &grad_[row * f_.skip];
@@ -183,11 +183,11 @@ struct Exact {
                   grad_of(kSkipWeight, layer, g * f_.skip));
     for (int64_t j = 0; layer == 0 && j < f_.skip; ++j) gradients[kSkipBias][j] += skip_grad[j];
     if (layer + 1 < f_.layers) {
-      const double* const next = &stream_grads_[(at + f_.batch * f_.time) * r];
+      const double* const next = &layer_grads_[(at + f_.batch * f_.time) * r];
       add_gradients(z.data(), weight(kResidualWeight, layer, g * r), g, r, next, z_grad.data(),
                     grad_of(kResidualWeight, layer, g * r));
       for (int64_t j = 0; j < r; ++j) {
-        stream_grads_[at * r + j] += next[j];
+        layer_grads_[at * r + j] += next[j];
         grad_of(kResidualBias, layer, r)[j] += next[j];
       }
     }
@@ -199,8 +199,8 @@ struct Exact {
     for (int64_t tap = 0; tap < f_.taps; ++tap) {
       const int64_t past = (f_.taps - 1 - tap) * dilations_[static_cast<size_t>(layer)];
       if (past > row % f_.time) continue;
-      add_gradients(&streams[(at - past) * r], weight(kDilated, layer * f_.taps + tap, r * 2 * g), r, 2 * g,
-                    sums_grad.data(), &stream_grads_[(at - past) * r],
+      add_gradients(&layer_inputs[(at - past) * r], weight(kDilated, layer * f_.taps + tap, r * 2 * g), r, 2 * g,
+                    sums_grad.data(), &layer_grads_[(at - past) * r],
                     grad_of(kDilated, layer * f_.taps + tap, r * 2 * g));
     }
     add_gradients(values_[kConditioning].data() + row * c, weight(kConditionWeight, layer, c * 2 * g), c, 2 * g,
@@ -208,7 +208,7 @@ struct Exact {
                   grad_of(kConditionWeight, layer, c * 2 * g));
   }
 
-  std::vector<double> stream_grads_, values_[kRoles];
+  std::vector<double> layer_grads_, values_[kRoles];
   const fw_stack_t& f_;
   const std::vector<int64_t>& dilations_;
   const std::vector<double> grad_;
@@ -216,20 +216,20 @@ struct Exact {
 
 struct Result {
   std::vector<float> skip_sum, gradients[kRoles];
-  Kept streams, gates;  // in the type of the products
+  Kept layer_inputs, tanh_sigmoid;  // in the type of the products
 };
 
 // Forward and backward; bit `role` of `wanted` is set where that gradient is.
-Result run(const Stack& s, int32_t isa, int32_t type, int32_t threads, bool keeps_gates, uint32_t wanted) {
+Result run(const Stack& s, int32_t isa, int32_t type, int32_t threads, bool stores_factors, uint32_t wanted) {
   Result r;
   const int64_t bytes = type == FW_BFLOAT16 ? 2 : 4;
   const float nan = std::nanf("");
   r.skip_sum.assign(s.grad.size(), nan);
-  r.streams.assign(static_cast<size_t>(s.kept(s.fields.residual) * bytes), 0xff);  // NaN in both types
-  if (keeps_gates) r.gates.assign(static_cast<size_t>(s.kept(2 * s.fields.gate) * bytes), 0xff);
+  r.layer_inputs.assign(static_cast<size_t>(s.kept(s.fields.residual) * bytes), 0xff);  // NaN in both types
+  if (stores_factors) r.tanh_sigmoid.assign(static_cast<size_t>(s.kept(2 * s.fields.gate) * bytes), 0xff);
   fw_stack_t stack = s.fields;
-  stack.streams = r.streams.data();
-  stack.gates = keeps_gates ? r.gates.data() : nullptr;
+  stack.layer_inputs = r.layer_inputs.data();
+  stack.tanh_sigmoid = stores_factors ? r.tanh_sigmoid.data() : nullptr;
   CHECK(fw_residual_stack_forward_cpu(&stack, isa, type, threads, r.skip_sum.data()) == FW_OK);
   fw_stack_gradients_t to{};
   for (size_t role = 0; role < kRoles; ++role) {
@@ -253,7 +253,7 @@ std::vector<float> widened(const Kept& kept, int32_t type) {
   return values;
 }
 
-std::vector<float> gates_of(const Kept& kept, int32_t type) {
+std::vector<float> factors_of(const Kept& kept, int32_t type) {
   if (type == FW_FLOAT32) return widened(kept, type);
   std::vector<float> values(kept.size() / 2);
   for (size_t i = 0; i < values.size(); ++i) {
@@ -269,14 +269,14 @@ void check_stack(const Stack& s, Random& random) {
   constexpr double kLimits[] = {1e-4, 5e-2};  // float32, bfloat16; tests/test_ops.py has the exact rule
   const Exact exact(s);
   for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
-    const bool keeps_gates = random.within(0, 1) != 0;
+    const bool stores_factors = random.within(0, 1) != 0;
     for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_AMX; ++isa) {
       if (!(usable >> isa & 1)) continue;
-      const Result one = run(s, isa, type, 1, keeps_gates, kAll);
+      const Result one = run(s, isa, type, 1, stores_factors, kAll);
       const double limit = kLimits[type];
       CHECK(distance(one.skip_sum, exact.skip_sum) < limit);
-      CHECK(distance(widened(one.streams, type), exact.streams) < limit);
-      if (keeps_gates) CHECK(distance(gates_of(one.gates, type), exact.gates) < limit);
+      CHECK(distance(widened(one.layer_inputs, type), exact.layer_inputs) < limit);
+      if (stores_factors) CHECK(distance(factors_of(one.tanh_sigmoid, type), exact.tanh_sigmoid) < limit);
       for (int role = 0; role < kRoles; ++role) {
         CHECK(distance(one.gradients[role], exact.gradients[role]) < limit);
       }
@@ -285,8 +285,9 @@ void check_stack(const Stack& s, Random& random) {
       const uint32_t some = left_out == kInput ? 1u : kAll & ~(1u << left_out);
       for (int32_t threads : {3, random.within(0, 1) ? 2 : 4}) {
         const uint32_t wanted = threads == 3 ? kAll : some;
-        const Result other = run(s, isa, type, threads, keeps_gates, wanted);
-        CHECK(same_bits(other.skip_sum, one.skip_sum) && other.streams == one.streams && other.gates == one.gates);
+        const Result other = run(s, isa, type, threads, stores_factors, wanted);
+        CHECK(same_bits(other.skip_sum, one.skip_sum) && other.layer_inputs == one.layer_inputs &&
+              other.tanh_sigmoid == one.tanh_sigmoid);
         for (int role = 0; role < kRoles; ++role) {
           if (wanted >> role & 1) CHECK(same_bits(other.gradients[role], one.gradients[role]));
         }

@@ -108,7 +108,7 @@ class State:
         tensors = (self.time, self.streams, self.tokens, *self.memory)
         if len(tensors) != len(self._checked):
             return False
-        for now, (then, version) in zip(tensors, self._checked):  # noqa: B905: as long as each other
+        for now, (then, version) in zip(tensors, self._checked, strict=True):
             if now is not then or now._version != version:
                 return False
         return True

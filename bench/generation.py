@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import functools
-import unittest.mock
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 
 import ceilings
 from fastwave import Engine, FastwaveError, WaveNetConfig
-from fastwave.engine.cuda import CudaEngine
 from fastwave.runtime import library
 from fastwave.tools import measure
 from fastwave.tools.doctor import example
@@ -121,19 +119,12 @@ class Contender:
     engine: Engine
     proof: str
 
-    def plan(self, streams: int) -> library.CudaPlan:
-        """How so many streams are launched."""
-        driver = self.engine._driver
-        assert isinstance(driver, CudaEngine)
-        return driver.plan(streams)
-
 
 @functools.cache
 def proved(name: str, config: WaveNetConfig, dtype: str, kernel: str) -> Contender:
     """An engine on this kernel that has shown its outputs; an AssertionError where they are wrong."""
     model = prepared(config, PROOF_STREAMS)[0]
-    with unittest.mock.patch("fastwave.engine.engine.CudaEngine", functools.partial(CudaEngine, kernel=kernel)):
-        engine = Engine(model, backend="cuda", dtype=dtype)
+    engine = Engine(model, backend="cuda", dtype=dtype, kernel=kernel)
     return Contender(name, engine, f"{prove(engine, PROOF_STREAMS)}, {PROOF_STREAMS} streams")
 
 
@@ -179,7 +170,8 @@ def timed(
 
 def row_of(contender: Contender, streams: int, samples: int, seconds: Sequence[float], device: Device) -> measure.Row:
     """The row of runs that each drew so many samples of every stream."""
-    plan, engine = contender.plan(streams), contender.engine
+    engine = contender.engine
+    plan = engine.plan(streams)
     row = measure.make_row(
         f"generate {contender.name}, cuda engine {plan.kernel}",
         samples * streams,
@@ -201,8 +193,8 @@ def most_samples(streams: int) -> int:
 def running(engine: Engine, streams: int) -> Callable[[int], Tensor]:
     """run(samples): draws the next samples of every stream: one past and one set of frames, but noise of its own."""
     horizon = RUNS * most_samples(streams)
-    given = example(engine.config, horizon, batch=1)[1]
-    alone = engine.prepare(given.get("condition"), given.get("speaker"), 1, horizon)
+    conditioning = example(engine.config, horizon, batch=1)[1]
+    alone = engine.prepare(conditioning.get("condition"), conditioning.get("speaker"), 1, horizon)
     state = engine.start(1, condition=alone).take([0] * streams)
     state.streams = torch.arange(streams, device=state.streams.device)
     condition = alone.rows([0] * streams)

@@ -16,18 +16,18 @@ def prepared(config, streams=1):
     """A model, tokens that fit it, and for them the exact outputs and those of eager float32 and bfloat16."""
     torch.manual_seed(0)
     model = WaveNet(config, backend="reference")
-    tokens, given = example(config, PROOF_SAMPLES, streams)
+    tokens, conditioning = example(config, PROOF_SAMPLES, streams)
     outputs = {}
     for dtype in ("float64", "float32", "bfloat16"):
         engine = Engine(model, backend="reference", dtype=dtype)
-        outputs[dtype] = engine.feed(engine.start(streams, **given), tokens, **given)
-    return model, tokens, given, outputs
+        outputs[dtype] = engine.feed(engine.start(streams, **conditioning), tokens, **conditioning)
+    return model, tokens, conditioning, outputs
 
 
 def prove(engine, streams=1):
     """float32 by the rule of tolerances.py; bfloat16 no worse than eager bfloat16; int8 within 4 times of that."""
-    _, tokens, given, outputs = prepared(engine.config, streams)
-    fed = engine.feed(engine.start(streams, **given), tokens, **given).cpu()
+    _, tokens, conditioning, outputs = prepared(engine.config, streams)
+    fed = engine.feed(engine.start(streams, **conditioning), tokens, **conditioning).cpu()
     if engine.dtype == "float32":
         return assert_as_close_as_eager(fed, outputs["float32"], outputs["float64"])
     error = float((fed - outputs["float64"]).abs().max())

@@ -25,8 +25,10 @@ def test_cpu_engine(row, preset, dtype, batch, threads):
     proof = prove(engine)
     # at least 1024, the chunk of `generate`: a run copies the state first, half a megabyte a stream at `ref`
     samples = max(1024, int(SECONDS_A_RUN * 2e10 / config.flop_per_sample / batch))
-    given = example(config, (ROUNDS + 2) * samples, batch)[1]
-    condition = engine.prepare(given.get("condition"), given.get("speaker"), batch, (ROUNDS + 2) * samples)
+    conditioning = example(config, (ROUNDS + 2) * samples, batch)[1]
+    condition = engine.prepare(
+        conditioning.get("condition"), conditioning.get("speaker"), batch, (ROUNDS + 2) * samples
+    )
     state = engine.start(batch, condition=condition)
 
     def run():
@@ -40,6 +42,41 @@ def test_cpu_engine(row, preset, dtype, batch, threads):
     row(
         f"generate {preset}, cpu engine", run, samples * batch,
         proof=proof, config=config, dtype=dtype, batch=batch, threads=threads, against=against,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", ["small", "ref", "vocoder"])
+def test_chunks_in_place(row, preset):
+    """What small chunks cost, as of a stream that is played while it is made, beside one call of the same length."""
+    config, chunk, samples = WaveNetConfig.preset(preset), 64, 1024
+    engine = Engine(prepared(config)[0], backend="cpu", threads=1)
+    proof = prove(engine)
+    horizon = 20 * samples * ROUNDS
+    conditioning = example(config, horizon, 1)[1]
+    condition = engine.prepare(conditioning.get("condition"), conditioning.get("speaker"), 1, horizon)
+    start = engine.start(condition=condition)
+    whole = engine.run(start.copy(), samples, condition=condition)
+    state = start.copy()
+    parts = [engine.run(state, chunk, condition=condition, in_place=True) for _ in range(samples // chunk)]
+    assert torch.equal(torch.cat(parts, dim=1), whole)
+
+    def contender(length, in_place):
+        state = start.copy()
+
+        def run():
+            for _ in range(samples // length):
+                engine.run(state, length, condition=condition, in_place=in_place)
+
+        return run
+
+    name = f"generate {preset}, cpu engine, chunks of {chunk}"
+    row(
+        f"{name} in place", contender(chunk, True), samples,
+        proof=f"{proof}; chunks = one call", config=config, dtype="float32", batch=1, threads=1,
+        against=[
+            (f"{name}, state copied", contender(chunk, False), samples, "float32", 1),
+            (f"generate {preset}, cpu engine, one call of {samples}", contender(samples, True), samples, "float32", 1),
+        ],
     )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def test_latency_of_the_cluster_kernel(gpu, rows, latency, in_turn):
     ]
     compare(wanted, 1, gpu, rows, in_turn, seconds=0.1)
     times = [each.microseconds for each in rows[-len(wanted) :]]
-    plans = [proved(*each).plan(1) for each in wanted]
+    plans = [proved(*each).engine.plan(1) for each in wanted]
     terms = terms_of(LAYERS, [plan.layer_blocks for plan in plans], times)
     latency.append(
         {

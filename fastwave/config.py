@@ -1,4 +1,4 @@
-"""WaveNetConfig: what a model is, in numbers that cannot contradict each other. Letters as in the README."""
+"""WaveNetConfig: the numbers that define a model, checked against each other. Letters as in the specification."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class WaveNetConfig:
     mixtures: int = 0  # M, mixture-of-logistics only
     condition_channels: int = 0  # C: local features and speaker vector together
     speaker_channels: int = 0  # the part of C that is a speaker (or any global) vector
-    speakers: int = 0  # how many speaker ids have a learned vector; 0: the vector itself is given
+    speakers: int = 0  # speaker ids with a learned vector; 0: the caller passes the vector itself
     hop: int = 1  # samples a frame of local features
     upsampling: Upsampling = "repeat"
     upsample_scales: tuple[int, ...] = ()  # learned only; their product is the hop

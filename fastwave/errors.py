@@ -1,4 +1,4 @@
-"""Every error fastwave raises on purpose. A message says what was asked, what was got and what to do."""
+"""Every error that fastwave raises on purpose. A message says what was asked for, what was found, and what to do."""
 
 
 class FastwaveError(Exception):
@@ -30,11 +30,11 @@ class NativeError(FastwaveError, RuntimeError):
 
 
 class GenerationError(FastwaveError, RuntimeError):
-    """Generation cannot go on; the message names the step."""
+    """Generation cannot continue; the message names the step."""
 
 
 class TrainingError(FastwaveError, RuntimeError):
-    """Training cannot go on; what was learned up to the last checkpoint is kept."""
+    """Training cannot continue; the last checkpoint is kept."""
 
 
 class StagnationWarning(UserWarning):

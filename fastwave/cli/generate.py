@@ -22,19 +22,21 @@ def add(verbs: Verbs) -> None:
     add_conditioning(verb)
     verb.add_argument("-o", "--output", help="where to save: .wav, .flac, .ogg, .mp3, or any name for text")
     length = verb.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=float, help="how long (default: the conditioning's length, or 3)")
-    length.add_argument("--samples", type=int, help="how many samples, or characters of text")
+    length.add_argument("--seconds", type=float, help="length of the sound (default: that of the conditioning, or 3)")
+    length.add_argument("--samples", type=int, help="length in samples, or in characters of text")
     verb.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples (default: 0)")
     verb.add_argument(
-        "--temperature", type=float, default=1.0, help="below 1 safer, 0 always the likeliest (default: 1)"
+        "--temperature", type=float, default=1.0, help="below 1 is safer, 0 always takes the likeliest (default: 1)"
     )
     verb.add_argument("--top-k", type=int, help="draw among the k likeliest classes only")
     verb.add_argument("--top-p", type=float, help="draw among the likeliest classes that hold this probability")
     verb.add_argument("--prime", metavar="FILE", help="continue this sound or text file")
     verb.add_argument("--prime-text", metavar="TEXT", help="continue this text")
-    verb.add_argument("--batch", type=int, default=1, help="how many streams (default: 1); files get -0, -1, ...")
     verb.add_argument(
-        "--save-every", type=float, metavar="SECONDS", help="also save what there is so far; for text, characters"
+        "--batch", type=int, default=1, help="number of streams (default: 1); their files end in -0, -1, ..."
+    )
+    verb.add_argument(
+        "--save-every", type=float, metavar="SECONDS", help="also save the beginning this often; for text, characters"
     )
 
 
@@ -70,9 +72,9 @@ def generate(options: argparse.Namespace) -> int:
     if options.output is None:
         print("\n\n".join(result.text))
     if sys.stderr.isatty():
-        made = sum(result.lengths)
-        real = f", {made / elapsed / result.sample_rate:.2f} times real time" if result.sample_rate else ""
-        print(f"{made} samples in {elapsed:.1f} s: {made / elapsed:,.0f} samples/s{real}", file=sys.stderr)
+        count = sum(result.lengths)
+        real = f", {count / elapsed / result.sample_rate:.2f} times real time" if result.sample_rate else ""
+        print(f"{count} samples in {elapsed:.1f} s: {count / elapsed:,.0f} samples/s{real}", file=sys.stderr)
     return 0
 
 

@@ -44,7 +44,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Make, or complete, the shards of a folder in `target`, and return the index."""
+    """Make the shards of a folder in `target`, or those of them that are missing, and return the index."""
     sound, text = find(folder)
     is_audio = preparation.codec_object.is_audio
     sources, speakers, skipped = name_speakers(sound if is_audio else text, preparation.speakers)
@@ -83,7 +83,7 @@ def prepare(
 
 
 def _group(sources: Sequence[Source]) -> list[list[Source]]:
-    """Sources of one shard each; where a group ends depends on what stands before it alone."""
+    """The sources of each shard. Where a group ends depends only on the sources before it."""
     groups: list[list[Source]] = [[]]
     for source in sources:
         if len(groups[-1]) >= SHARD_FILES or sum(each.size for each in groups[-1]) >= SHARD_BYTES:
@@ -95,6 +95,7 @@ def _group(sources: Sequence[Source]) -> list[list[Source]]:
 def _make_all(
     place: Path, groups: Sequence[Sequence[Source]], preparation: Preparation, workers: int, progress: bool
 ) -> list[dict[str, Any]]:
+    """Every shard's description, in order: read from disk where the shard is finished, else made now."""
     from tqdm import tqdm
 
     shards: dict[int, dict[str, Any]] = {}
@@ -118,6 +119,7 @@ def _make_all(
 def _work(
     place: Path, groups: dict[int, Sequence[Source]], preparation: Preparation, workers: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, description) of the shards that are missing, as they are finished; over several processes if asked."""
     if workers <= 1:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as in each of many processes
@@ -145,7 +147,7 @@ def _work(
 
 
 def _begin_worker() -> None:
-    """Each process has its core; and none outlives the one that started it, as they would after a kill."""
+    """Give the process one thread, and end it with the process that started it, which may be killed."""
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
 
@@ -161,12 +163,12 @@ def _begin_worker() -> None:
 
 
 def make_shard(place: Path, number: int, sources: Sequence[Source], preparation: Preparation) -> dict[str, Any]:
-    """Decode the sources one after the other. What cannot be used is named in `skipped` and leaves no trace."""
+    """Decode the sources one after the other. A file that cannot be used is named in `skipped` and leaves no bytes."""
     files: list[dict[str, Any]] = []
     skipped: list[tuple[str, str]] = []
     counts = np.zeros(preparation.classes or 65_536, dtype=np.int64)
     stem = f"shard-{number:05}"
-    (place / f"{stem}.json").unlink(missing_ok=True)  # what it says of the old tokens is wrong for the new ones
+    (place / f"{stem}.json").unlink(missing_ok=True)  # it describes the old tokens
     with (
         replacing(place / f"{stem}.tokens") as tokens_path,
         replacing(place / f"{stem}.frames") as frames_path,

@@ -73,12 +73,15 @@ def name_speakers(
     if speakers is None:
         return list(sources), [], []
     if speakers == "folders":
-        who = {source.name: source.name.rpartition("/")[0] for source in sources}
+        speaker_by_name = {source.name: source.name.rpartition("/")[0] for source in sources}
         reason = "it lies in no sub-folder that would name its speaker"
     else:
-        who = _read_speakers(Path(speakers))
+        speaker_by_name = _read_speakers(Path(speakers))
         reason = f"{speakers} names no speaker for it"
-    speaker_of = {source.name: who.get(source.name) or who.get(source.name.rpartition(".")[0]) for source in sources}
+    speaker_of = {
+        source.name: speaker_by_name.get(source.name) or speaker_by_name.get(source.name.rpartition(".")[0])
+        for source in sources
+    }
     names = sorted({name for name in speaker_of.values() if name})
     if not names:
         raise InputError(f"no file has a speaker: {reason}.")

@@ -8,7 +8,7 @@ ceil(T / hop) frames, however short it is. A frame is, in this order:
                over frequency in Hz
     frame      1 - 2 * ln(max(value, floor)) / ln(floor)
 
-so that silence is exactly -1, a value of 1 is 1, and loud sound is a little above. The way back is
+so that silence is exactly -1, a value of 1 is 1, and loud sound is a little above. The inverse is
 value = floor ** ((1 - frame) / 2). The values are those that librosa.feature.melspectrogram computes with power=1,
 center=True and pad_mode="constant".
 """
@@ -160,7 +160,7 @@ def _frames(heard: Array, hann: Tensor, bank: Tensor, settings: MelSettings) -> 
 
 
 def _advance(heard: Array, count: int) -> int:
-    """Drop the oldest samples, put zeros behind the others -> how many others there are."""
+    """Drop the oldest samples and put zeros behind the rest -> the number of samples in the rest."""
     kept = len(heard) - count
     heard[:kept] = heard[count:].copy()
     heard[kept:] = 0

@@ -125,6 +125,9 @@ def make_cases(folder: Path) -> dict[str, Case]:
     for name in CONFIGS:
         make_model(name).save_pretrained(folder / "other")
         configs.append((folder / "other" / CONFIG_FILE).read_bytes())
+    described = json.loads((folder / "config" / CONFIG_FILE).read_text())
+    described |= {"features": {"kind": "array", "channels": 4}, "codec_parameters": {"mu": 300, "rounding": "floor"}}
+    configs.append(json.dumps(described).encode())
     path = folder / "config" / CONFIG_FILE
     cases["config"] = Case(
         path, [path.read_bytes(), *configs], lambda: WaveNet.from_pretrained(folder / "config"), True

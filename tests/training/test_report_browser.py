@@ -14,9 +14,9 @@ import sys
 import time
 
 import pytest
-from test_report import start, train, validation, write_log, write_run
 
 from fastwave.training import report
+from report_runs import start, train, validation, write_log, write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fastwave.engine import cuda as cuda_engine
-from fastwave.runtime import library
+from fastwave.runtime import dispatch, library
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES, HERE = ROOT / "csrc", ROOT / "tests" / "cuda_on_cpu"
@@ -99,7 +99,7 @@ def use(folder, monkeypatch):
     monkeypatch.setattr(library, "FOLDER", folder)
     monkeypatch.setattr(cuda_engine, "device_of", lambda parameters: torch.device("cpu"))
     monkeypatch.setattr(cuda_engine, "stream_of", lambda device: 0)
-    monkeypatch.setattr(sys.modules["fastwave.backends"], "_no_torch_cuda", lambda: "")
+    monkeypatch.setattr(dispatch, "_no_torch_cuda", lambda: "")
     library._open.cache_clear()
     return Machine(library._open("cuda"))
 

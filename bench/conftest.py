@@ -54,7 +54,8 @@ def _one_thread():
 def row(benchmark, request) -> Callable[..., None]:
     """row(name, run, samples, proof=..., config=..., dtype=...): times run(), which makes `samples` samples.
 
-    `against` are others on one thread, (name, run, samples, dtype, batch), timed in turn with it for rows of their own.
+    `against` lists contenders on one thread, (name, run, samples, dtype, batch): they are timed in turn with it, and
+    each gets a row.
     """
 
     def measured(

@@ -24,6 +24,6 @@ def terms_of(layers: Sequence[int], layer_blocks: Sequence[int], seconds: Sequen
     if int(torch.linalg.matrix_rank(known)) < 3:
         raise ValueError(f"{list(layers)} layers in {list(layer_blocks)} blocks do not tell layer, hop and tail apart.")
     measured = torch.tensor(seconds, dtype=torch.float64)
-    found = torch.linalg.lstsq(known, measured).solution
-    residual = (known @ found - measured).square().mean().sqrt()
-    return Terms(*found.tolist(), residual=float(residual))
+    solution = torch.linalg.lstsq(known, measured).solution
+    residual = (known @ solution - measured).square().mean().sqrt()
+    return Terms(*solution.tolist(), residual=float(residual))

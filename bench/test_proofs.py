@@ -19,7 +19,7 @@ MODELS = {name: WaveNetConfig(**{**BASE, **CONFIGS[name]}) for name in ("categor
 
 
 def in_turn(runs, place, rounds):
-    """As the bench's own, without its options."""
+    """As the fixture of bench/conftest.py, without its options."""
     return [[ceilings.stopwatch(run, place) for _ in range(rounds)] for run in runs]
 
 

@@ -76,24 +76,24 @@ def described(window):
 def prove(steps, window, not_measured):
     """-> the steps that can run, and for each means and dtype what was shown; a wrong one fails."""
     measures = exact(window)
-    eager = {step.dtype: found(step) for step in steps if step.means == "eager"}
+    eager = {step.dtype: results_of(step) for step in steps if step.means == "eager"}
     able, proofs = [], {}
     for step in steps:
         try:
-            actual = found(step)
+            actual = results_of(step)
         except torch._dynamo.exc.TorchDynamoException as error:
             not_measured[f"torch.compile of {described(window)}"] = str(error).splitlines()[0]
             continue
         loss, of_eager = actual.pop("loss"), eager[step.dtype]
-        own = actual[STRETCHES]
-        assert_as_close_as_eager(loss, own.mean(), own.double().mean(), "loss, the mean of its stretches")
+        stretches = actual[STRETCHES]
+        assert_as_close_as_eager(loss, stretches.mean(), stretches.double().mean(), "loss, the mean of its stretches")
         figures = [assert_as_close_as_eager(actual[name], of_eager[name], measures[name], name) for name in actual]
         proofs[step] = f"{', '.join(name.removeprefix('gradient of ') for name in actual)}; {STRETCHES}: {figures[0]}"
         able.append(step)
     return able, proofs
 
 
-def found(step):
+def results_of(step):
     """The loss and its stretches, and but for torch.compile the skip sum and the gradients of the stack alone."""
     results = step.results()
     return results if step.means == "compiled" else {**results, **Stack(step).results()}

@@ -168,7 +168,7 @@ def modules_named(path):
         elif isinstance(node, ast.Import):
             yield from (alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
-            yield ast.literal_eval(node.args[0]).split(".")[0]
+            yield ast.unparse(node.args[0]).strip("'").split(".")[0]
 
 
 # README and docs are executed

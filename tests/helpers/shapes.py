@@ -56,35 +56,36 @@ def make_tokens(config: WaveNetConfig, batch: int, steps: int, seed: int = 1) ->
 def make_condition(config: WaveNetConfig, batch: int, steps: int, seed: int = 2) -> dict[str, torch.Tensor]:
     """condition= and speaker= for `steps` samples, as far as the config has them."""
     random = torch.Generator().manual_seed(seed)
-    given = {}
+    conditioning = {}
     if config.local_channels:
-        given["condition"] = torch.randn(batch, -(-steps // config.hop), config.local_channels, generator=random)
+        conditioning["condition"] = torch.randn(batch, -(-steps // config.hop), config.local_channels, generator=random)
     if config.speakers:
-        given["speaker"] = torch.randint(config.speakers, (batch,), generator=random)
+        conditioning["speaker"] = torch.randint(config.speakers, (batch,), generator=random)
     elif config.speaker_channels:
-        given["speaker"] = torch.randn(batch, config.speaker_channels, generator=random)
-    return given
+        conditioning["speaker"] = torch.randn(batch, config.speaker_channels, generator=random)
+    return conditioning
 
 
-def row_of(given: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
+def row_of(conditioning: dict[str, torch.Tensor], row: int) -> dict[str, torch.Tensor]:
     """The conditioning of one stream."""
-    return {name: values[row : row + 1] for name, values in given.items()}
+    return {name: values[row : row + 1] for name, values in conditioning.items()}
 
 
 @torch.no_grad()
-def heard(model: WaveNet, tokens: torch.Tensor, given: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What the parallel model says about tokens after one receptive field of silence: [B, T, O]."""
+def heard(model: WaveNet, tokens: torch.Tensor, conditioning: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The parallel model's outputs for tokens after one receptive field of silence: [B, T, O]."""
     field, config = model.config.receptive_field, model.config
     dtype = model.get_parameter("front.weight").dtype
     silence = torch.full((tokens.shape[0], field), config.codec_object.silence, dtype=tokens.dtype)
-    given = dict(given)
-    if "condition" in given:  # the first frame repeats before the start; a whole number of frames keeps the phase
+    conditioning = dict(conditioning)
+    if "condition" in conditioning:
+        # The first frame repeats before the start; a whole number of frames keeps the phase.
         frames = -(-field // config.hop)
-        first = given["condition"][:, :1].expand(-1, frames, -1)
-        given["condition"] = torch.cat([first, given["condition"]], dim=1).to(dtype)
+        first = conditioning["condition"][:, :1].expand(-1, frames, -1)
+        conditioning["condition"] = torch.cat([first, conditioning["condition"]], dim=1).to(dtype)
         extra = frames * config.hop - field
         silence = torch.full((tokens.shape[0], field + extra), config.codec_object.silence, dtype=tokens.dtype)
     past = torch.cat([silence, tokens], dim=1)
     if config.scalar_input:
         past = past.to(dtype)
-    return model(past, **given)[:, silence.shape[1] - 1 : -1]
+    return model(past, **conditioning)[:, silence.shape[1] - 1 : -1]

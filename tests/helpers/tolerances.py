@@ -1,6 +1,6 @@
 """The one table of tolerances, and the two comparisons that use it (for tests and benches).
 
-A result in a given dtype is judged by its distance from float64, next to the distance of plain eager PyTorch in the
+A result of some dtype is judged by its distance from float64, next to the distance of plain eager PyTorch in the
 same dtype: at most twice as far, plus a floor. The floor is there because eager can be exact by luck on a small
 tensor, while any other order of summation is not.
 """

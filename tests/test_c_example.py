@@ -1,0 +1,31 @@
+"""The C program of examples/ needs only a C compiler, and writes the file that the command line writes."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastwave import checkpoint
+from fastwave.runtime import library
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = ROOT / "examples" / "generate.c"
+COMPILER = shutil.which("cc")
+
+
+@pytest.mark.skipif(not PROGRAM.exists(), reason="no examples/ around these tests")
+@pytest.mark.skipif(not COMPILER or sys.platform != "linux", reason="needs a C compiler on Linux")
+def test_the_c_example_writes_the_file_that_the_command_line_writes(tmp_path):
+    folder = library.FOLDER
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-I", ROOT / "csrc"]
+    linked = ["-L", folder, "-lfastwave_cpu", f"-Wl,-rpath,{folder}", "-lm"]
+    subprocess.run([COMPILER, *flags, PROGRAM, "-o", tmp_path / "generate", *linked], check=True)
+
+    pluck = checkpoint.BUNDLED / "pluck"
+    subprocess.run([tmp_path / "generate", pluck, tmp_path / "c.wav", "3", "7"], check=True, timeout=60)
+    command = [sys.executable, "-m", "fastwave", "generate", "pluck", "--seconds", "3", "--seed", "7"]
+    subprocess.run([*command, "-o", tmp_path / "python.wav"], check=True, timeout=60, cwd=tmp_path)
+
+    assert (tmp_path / "c.wav").read_bytes() == (tmp_path / "python.wav").read_bytes()

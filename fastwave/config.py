@@ -1,4 +1,4 @@
-"""WaveNetConfig: what a model is, in numbers that cannot contradict each other. Letters as in the README."""
+"""WaveNetConfig: what a model is, in numbers that cannot contradict each other. Letters as in docs/spec.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WaveNetConfig: the numbers that define a model, checked against each other. Letters as in the specification."""
+"""WaveNetConfig: what a model is, in numbers that cannot contradict each other. Letters as in docs/spec.md."""
 
 from __future__ import annotations
 

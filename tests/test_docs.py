@@ -14,7 +14,12 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/*.md", "examples/*.md", "recipes/*/*.md", "fastwave/bundled/*/*.md")
     for page in CHECKOUT.glob(pattern)
 )
-MAPPED = {"fastwave": {".py"}, "csrc": {".h", ".in", ".cpp", ".cu", ".txt", ".map"}, "kernels": {".py"}}
+MAPPED = {
+    "fastwave": {".py"},
+    "kernels": {".py"},
+    "csrc": {".h", ".in", ".cpp", ".cu", ".txt", ".map"},
+    "bench": {".py", ".sh"},
+}
 
 if not (CHECKOUT / "docs").exists():
     pytest.skip("the pages are not here: these tests run from another folder", allow_module_level=True)
@@ -32,7 +37,7 @@ def files_on_the_map():
             files.add(folder / entry[1])
             if entry[2]:
                 files.add((folder / entry[1]).with_suffix(entry[2]))
-    return {file.as_posix() for file in files if file.suffix}
+    return {file.as_posix() for file in files if file.suffix and file.parts[0] in MAPPED}
 
 
 def files_of_the_checkout():

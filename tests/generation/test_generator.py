@@ -50,6 +50,9 @@ class Hum:
         if sampling.top_k is not None or sampling.top_p is not None:
             raise InputError("a hum has no classes.")
 
+    def read_condition(self, condition):
+        return condition
+
     def length_of(self, condition):
         return None if condition is None else 100 * len(condition)
 

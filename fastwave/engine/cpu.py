@@ -27,5 +27,9 @@ class CpuEngine(NativeEngine):
             sizes_of(config), config.dilations, self._pointers(), dtype, threads or machine.cores(), instruction_set
         )
 
+    def settle(self, settled: bool) -> None:
+        """Whether the fastest schedule measured so far is kept, and no other tried."""
+        self._engine.settle(settled)
+
     def _run_native(self, **fields: Any) -> None:
         self._engine.run(**fields)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Engine:
     """A copy of a model's weights, ready to generate on one backend. Later changes to the model do not reach it.
 
     `start` makes a state, `run` draws samples from it, `feed` gives it known ones. On the CPU `threads` share the
-    streams of a batch (default: all cores); samples do not depend on it. `instruction_set` forces one of
+    streams of a batch, or two of them one network (default: all cores); samples do not depend on it. `instruction_set` forces one of
     `library.cpu_features()`. With CUDA, states and samples are on the model's GPU, or on torch's current one, and
     `kernel` forces one of `library.KERNELS`; `plan` says which runs.
 
@@ -205,6 +206,32 @@ class Engine:
         tokens = self._tokens(tokens, state.batch)
         prepared = self._prepare_for(state, condition, speaker, tokens.shape[1])
         return self._advance(state, in_place, lambda work: self._driver.feed(work, tokens, prepared))
+
+    def settle(
+        self,
+        state: State,
+        *,
+        condition: object = None,
+        speaker: object = None,
+        samples: int = 256,
+        seconds: float = 0.3,
+    ) -> None:
+        """Measure for so many seconds how as many streams as this state has run fastest here, and keep to that.
+
+        A CPU engine with several threads tries its ways of sharing the work again and again as it runs, and a slow try
+        would be heard in live playback: a settled engine tries none. Where later batches have another size, it takes
+        one thread, or spread streams where they are many. Samples do not depend on any of this, and the state stays
+        where it is: the runs measured are of `samples` samples, which the conditioning must cover, on copies.
+        """
+        self._check_state(state)
+        if not isinstance(self._driver, CpuEngine):
+            return
+        prepared = self._prepare_for(state, condition, speaker, samples)
+        self._driver.settle(False)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.run(state.copy(), samples, condition=prepared, in_place=True)
+        self._driver.settle(True)
 
     def load_state(self, path: str | os.PathLike[str]) -> State:
         """The state that `State.save` wrote. A file of other weights, another backend or dtype is refused."""

@@ -204,10 +204,47 @@ void check_refused_run(fw_engine_t* engine, Smallest& s, Change&& change) {
   CHECK((s.times == std::vector<int64_t>{5, 5}));
 }
 
+void check_priming(fw_engine_t* engine, Smallest& s) {
+  const auto prime = [&](auto change) {
+    s.reset();
+    s.run.projected = nullptr;
+    s.run.given_classes = s.given.data();
+    change(s.run);
+    return fw_engine_prime_cpu(engine, &s.run);
+  };
+  CHECK(prime([](fw_run_t&) {}) == FW_OK && (s.times == std::vector<int64_t>{5, 5}));
+  CHECK(prime([](fw_run_t& r) { r.ids = nullptr; }) == FW_OK);  // nothing is drawn
+  CHECK(prime([](fw_run_t& r) { r.times = nullptr; }) == FW_INVALID_ARGUMENT);
+  CHECK(prime([](fw_run_t& r) { r.memory = nullptr; }) == FW_INVALID_ARGUMENT);
+  CHECK(prime([](fw_run_t& r) { r.last_classes = nullptr; }) == FW_INVALID_ARGUMENT);
+  CHECK(prime([](fw_run_t& r) { r.given_classes = nullptr; }) == FW_INVALID_ARGUMENT);
+  CHECK(prime([&](fw_run_t& r) { r.given_values = s.values.data(); }) == FW_INVALID_ARGUMENT);
+  for (int64_t odd : {int64_t{0}, int64_t{-1}, kLeast}) {
+    CHECK(prime([&](fw_run_t& r) { r.streams = odd; }) == FW_INVALID_ARGUMENT);
+    CHECK(prime([&](fw_run_t& r) { r.samples = odd; }) == FW_INVALID_ARGUMENT);
+    CHECK(prime([&](fw_run_t& r) { r.times[1] = odd == 0 ? -1 : odd; }) == FW_INVALID_ARGUMENT);
+  }
+  for (int64_t odd : {int64_t{-1}, int64_t{2}, kLeast, kMost}) {
+    const int64_t kept = s.given[1];
+    s.given[1] = odd;
+    CHECK(prime([](fw_run_t&) {}) == FW_INVALID_ARGUMENT);
+    s.given[1] = kept;
+  }
+}
+
 void check_engine_runs() {
   Smallest s;
   fw_engine_t* engine = nullptr;
   CHECK(fw_engine_create_cpu(&s.model, FW_ISA_PORTABLE, FW_FLOAT32, 2, &engine) == FW_OK);
+  for (int32_t odd : kFarOff) CHECK(fw_engine_settle_cpu(engine, odd) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_settle_cpu(nullptr, 1) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_settle_cpu(engine, 1) == FW_OK && fw_engine_settle_cpu(engine, 0) == FW_OK);
+  int64_t floats = -7;
+  CHECK(fw_engine_memory_cpu(nullptr, &floats) == FW_INVALID_ARGUMENT && floats == -7);
+  CHECK(fw_engine_memory_cpu(engine, nullptr) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_memory_cpu(engine, &floats) == FW_OK && floats > 0);
+  CHECK(fw_engine_prime_cpu(nullptr, &s.run) == FW_INVALID_ARGUMENT);
+  CHECK(fw_engine_prime_cpu(engine, nullptr) == FW_INVALID_ARGUMENT);
   CHECK(fw_engine_run_cpu(nullptr, &s.run) == FW_INVALID_ARGUMENT);
   CHECK(fw_engine_run_cpu(engine, nullptr) == FW_INVALID_ARGUMENT);
   const auto refused = [&](auto change) { check_refused_run(engine, s, change); };
@@ -261,6 +298,7 @@ void check_engine_runs() {
   s.run.samples = 0;
   s.run.frames = kLeast;
   CHECK(fw_engine_run_cpu(engine, &s.run) == FW_OK && s.times[0] == 5);
+  check_priming(engine, s);
   CHECK(fw_engine_destroy_cpu(engine) == FW_OK);
 }
 

@@ -208,7 +208,7 @@ def test_no_code_leaks_from_one_instruction_set_to_another(wheel, tree):
         for line in symbols.splitlines():
             _, kind, name = line.split(maxsplit=2)
 
-            assert kind.islower() or f"fw::{rung}::" in name, f"{file}: {line}"
+            assert kind.islower() or f"fw::cpu::{rung}::" in name, f"{file}: {line}"
             assert kind not in "vwu", f"{file}: the linker would merge {name} with the other instruction sets'"
 
 

@@ -149,10 +149,11 @@ int32_t run(const fw_cuda_engine_t* engine, fw_run_t* job, void* workspace, void
     return failed(kOperation, error);
   }
   if (capture != cudaStreamCaptureStatusNone) {
-    return fail(FW_INVALID_ARGUMENT,
-                "%s: the CUDA stream is being captured into a graph, but a run waits for its outcome; run outside of "
-                "the capture",
-                kOperation);
+    return fail(
+        FW_INVALID_ARGUMENT,
+        "%s: the CUDA stream is being captured into a CUDA graph, but a run waits for its outcome; run outside of "
+        "the capture",
+        kOperation);
   }
   if (job->samples == 0) return FW_OK;
 

@@ -1,7 +1,8 @@
 // One tile of the head with its categorical loss, forward and backward. Compiled once per instruction set; see
 // cpu/isa.h.
 //
-//   relu(skip sum) -> relu(hidden) -> logits -> nats; dlogits -> dhidden -> dskip, and the gradients of the parameters
+//   forward   relu(skip sum) -> relu(hidden) -> logits -> nats
+//   backward  gradients of the logits -> of hidden -> of the skip sum, and those of the parameters
 #include "cpu/training/head_tile.h"
 
 #include "cpu/training/tile_common.h"

@@ -32,9 +32,7 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--top-p", type=float, help="draw among the likeliest classes that hold this probability")
     verb.add_argument("--prime", metavar="FILE", help="continue this sound or text file")
     verb.add_argument("--prime-text", metavar="TEXT", help="continue this text")
-    verb.add_argument(
-        "--batch", type=int, default=1, help="number of streams (default: 1); their files end in -0, -1, ..."
-    )
+    verb.add_argument("--batch", type=int, default=1, help="number of streams (default: 1), saved as -0, -1, ...")
     verb.add_argument(
         "--save-every", type=float, metavar="SECONDS", help="also save the beginning this often; for text, characters"
     )

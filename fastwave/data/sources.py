@@ -73,14 +73,13 @@ def name_speakers(
     if speakers is None:
         return list(sources), [], []
     if speakers == "folders":
-        speaker_by_name = {source.name: source.name.rpartition("/")[0] for source in sources}
+        names_of = {source.name: source.name.rpartition("/")[0] for source in sources}
         reason = "it lies in no sub-folder that would name its speaker"
     else:
-        speaker_by_name = _read_speakers(Path(speakers))
+        names_of = _read_speakers(Path(speakers))
         reason = f"{speakers} names no speaker for it"
     speaker_of = {
-        source.name: speaker_by_name.get(source.name) or speaker_by_name.get(source.name.rpartition(".")[0])
-        for source in sources
+        source.name: names_of.get(source.name) or names_of.get(source.name.rpartition(".")[0]) for source in sources
     }
     names = sorted({name for name in speaker_of.values() if name})
     if not names:

@@ -45,8 +45,8 @@ class Window:
 
     def inputs(self, dtype: torch.dtype = torch.float32) -> tuple[Tensor, dict[str, Tensor]]:
         """Tokens [batch, steps + 1], so that `steps` of them are targets, and conditioning."""
-        tokens, given = example(self.config, self.steps + 1, self.batch)
-        return self._placed(tokens, dtype), {name: self._placed(value, dtype) for name, value in given.items()}
+        tokens, features = example(self.config, self.steps + 1, self.batch)
+        return self._placed(tokens, dtype), {name: self._placed(value, dtype) for name, value in features.items()}
 
     def _placed(self, values: Tensor, dtype: torch.dtype) -> Tensor:
         return values.to(self.device, dtype if values.is_floating_point() else None)
@@ -63,12 +63,12 @@ class Step:
     def __init__(self, means: str, dtype: str, window: Window) -> None:
         self.means, self.dtype, self.window = means, dtype, window
         exact = dtype == "float64"
-        self.tokens, self.given = window.inputs(torch.float64 if exact else torch.float32)
+        self.tokens, self.features = window.inputs(torch.float64 if exact else torch.float32)
         plain = means in ("eager", "compiled")
         self.model = window.model("reference" if plain else FUSED[window.device], means == "recompute")
         self.model = self.model.double() if exact else self.model
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
-        self._plain = plain
+        self._by_autograd = plain
         self._nats = torch.compile(self._plain_nats, dynamic=False) if means == "compiled" else self._plain_nats
 
     def run(self) -> None:
@@ -79,9 +79,9 @@ class Step:
 
     def loss(self) -> Tensor:
         with self.precision():
-            if self._plain:
-                return self._nats(self.tokens, **self.given).mean()
-            return self.model.loss(self.tokens, **self.given)
+            if self._by_autograd:
+                return self._nats(self.tokens, **self.features).mean()
+            return self.model.loss(self.tokens, **self.features)
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         return torch.autocast(self.window.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
@@ -89,18 +89,20 @@ class Step:
     def results(self) -> dict[str, Tensor]:
         """The loss, and what it is the mean of: nats of short stretches."""
         with torch.no_grad(), self.precision():
-            if self._plain:
-                nats = self._nats(self.tokens, **self.given)
+            if self._by_autograd:
+                nats = self._nats(self.tokens, **self.features)
                 return {"loss": nats.mean(), STRETCHES: nats.reshape(COUNT, -1).mean(1)}
-            return {"loss": self.model.loss(self.tokens, **self.given), STRETCHES: self._stretches_of_loss()}
+            return {"loss": self.model.loss(self.tokens, **self.features), STRETCHES: self._stretches_of_loss()}
 
-    def _plain_nats(self, tokens: Tensor, **given: Tensor) -> Tensor:
-        out = self.model(tokens[:, :-1], **given)
+    def _plain_nats(self, tokens: Tensor, **features: Tensor) -> Tensor:
+        out = self.model(tokens[:, :-1], **features)
         return negative_log_likelihood(self.window.config.output, out, tokens[:, 1:])
 
     def _stretches_of_loss(self) -> Tensor:
         """As `model.loss` computes them, from one skip sum."""
-        skip_sum = self.model._skip_sum(self.tokens[:, :-1], self.given.get("condition"), self.given.get("speaker"))
+        skip_sum = self.model._skip_sum(
+            self.tokens[:, :-1], self.features.get("condition"), self.features.get("speaker")
+        )
         parts = zip(skip_sum.flatten(0, 1).chunk(COUNT), self.tokens[:, 1:].flatten().chunk(COUNT), strict=True)
         output, head = self.window.config.output, self.model._head()
         even = torch.full((1, skip_sum.shape[0] * skip_sum.shape[1] // COUNT), 1.0, device=skip_sum.device)
@@ -118,9 +120,9 @@ class Stack:
     def __init__(self, step: Step) -> None:
         self.step, config = step, step.window.config
         parameters = dict(step.model.named_parameters())
-        tokens, given = step.tokens[:, :-1], (step.given.get("condition"), step.given.get("speaker"))
+        tokens, features = step.tokens[:, :-1], (step.features.get("condition"), step.features.get("speaker"))
         with torch.no_grad():
-            prepared = conditioning.prepare(config, *given, *tokens.shape)
+            prepared = conditioning.prepare(config, *features, *tokens.shape)
             condition = conditioning.vectors(config, parameters, prepared, 0, tokens.shape[1])
             x = reference.front(tokens, parameters["front.weight"])
         self.x, self.weights = x.requires_grad_(), reference.stack_weights(parameters)

@@ -196,7 +196,7 @@ def check_tokens(config: WaveNetConfig, tokens: object) -> Tensor:
         raise InputError(
             f"the {config.codec} codec takes integer classes, got {tokens.dtype}: encode the waveform first."
         )
-    # on an accelerator this look would stall the queue; its own index check speaks there
+    # on an accelerator this check would wait for the queue; its index check reports a wrong class there
     if tokens.numel() and tokens.device.type == "cpu" and not torch.compiler.is_compiling():
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= config.classes:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-INTERPRETED = triton.knobs.runtime.interpret  # as it was when the kernels below were made
+INTERPRETED = triton.knobs.runtime.interpret  # as it was when the kernels below were defined
 _INTERPRETED = tl.constexpr(INTERPRETED)
 
 
 @triton.jit
 def _nearest_bfloat16(values):
-    """float32 rounded to bfloat16, kept in float32. For the interpreter, whose own conversion truncates."""
+    """float32 rounded to bfloat16, stored in float32. For the interpreter, whose own conversion truncates."""
     bits = values.to(tl.float32).to(tl.uint32, bitcast=True)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).to(tl.uint32).to(tl.float32, bitcast=True)
 

@@ -316,7 +316,7 @@ def _tuned(kernel: Any, constants: tuple[tuple[str, Any], ...], device: int) -> 
 
 @contextlib.contextmanager
 def _alone_on(x: Tensor, launch: Launch | None) -> Iterator[None]:
-    """On the device of x, without gradients of its own or autocast's casts."""
+    """On the device of x, with autograd and autocast switched off."""
     if launch is None and gated_layer.INTERPRETED and x.is_cuda:
         raise BackendUnavailable(
             f"triton: the kernels were imported under TRITON_INTERPRET=1, which runs them on the CPU, and got a tensor "

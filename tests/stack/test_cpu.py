@@ -7,6 +7,7 @@ from fastwave import InputError
 from fastwave.config import PRESETS, WaveNetConfig
 from fastwave.runtime import library
 from fastwave.stack import cpu as cpu_stack
+from fastwave.stack.sizes import StackSizes
 from stack_checks import CASES, MODES, Case, by_kernels, fill_with_nan, inputs, judge, preset_case, split
 
 ISAS = library.cpu_features().instruction_sets
@@ -71,6 +72,15 @@ def test_inputs_need_not_be_contiguous(isa, products):
     )
     assert torch.equal(straight[0], crooked[0])
     assert all(torch.equal(a, b) for a, b in zip(straight[1], crooked[1], strict=True))
+
+
+def test_it_saves_layer_inputs_and_two_factors_of_z_in_the_dtypes_of_the_products():
+    sizes = StackSizes(batch=2, time=3, residual=4, gate=5, skip=6, condition=7, taps=8, layers=9)
+    float32, half = torch.float32, (torch.bfloat16, torch.int16)
+    for products, (inputs_dtype, factors_dtype) in (("float32", (float32, float32)), ("bfloat16", half)):
+        layer_inputs = ((9, 2, 3, 4), inputs_dtype)
+        for recompute, shape in ((False, (9, 2, 3, 2, 5)), (True, (0,))):
+            assert cpu_stack.saved(sizes, float32, products, recompute) == (layer_inputs, (shape, factors_dtype))
 
 
 def test_a_future_sample_changes_nothing_before_it():

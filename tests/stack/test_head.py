@@ -1,9 +1,12 @@
 """The head and its loss together: the numbers of the whole, and the table of what computes which head."""
 
+import re
+
 import pytest
 import torch
 
 from fastwave import BackendUnavailable, InputError, WaveNet, WaveNetConfig
+from fastwave.cli.main import main
 from fastwave.distributions import negative_log_likelihood
 from fastwave.runtime import dispatch, library
 from fastwave.stack import head, head_cpu
@@ -97,6 +100,13 @@ def test_the_cpu_trains_a_mixture_and_says_that_pytorch_computes_its_head(heads)
     model.loss(make_tokens(model.config, 2, 60), **make_condition(model.config, 2, 60)).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert set(heads) == {dispatch.head_computed_by("cpu", model.config.output)} == {"PyTorch"}
+
+
+@pytest.mark.parametrize(("preset", "computed_by"), [("small", r"C\+\+"), ("vocoder", "PyTorch")])
+def test_info_says_what_computes_the_head(preset, computed_by, capsys, monkeypatch):
+    monkeypatch.setenv("FASTWAVE_BACKEND", "cpu")
+    assert main(["info", "--untrained", preset]) == 0
+    assert re.search(f"training head +the head of a .* output is computed by {computed_by}\n", capsys.readouterr().out)
 
 
 def test_a_weight_of_any_float_dtype_leaves_the_head_where_the_table_says(heads):

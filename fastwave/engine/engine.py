@@ -35,9 +35,9 @@ class Engine:
     """A copy of a model's weights, ready to generate on one backend. Later changes to the model do not reach it.
 
     `start` makes a state, `run` draws samples from it, `feed` gives it known ones. On the CPU `threads` share the
-    streams of a batch, or two of them one network (default: all cores); samples do not depend on it. `instruction_set` forces one of
-    `library.cpu_features()`. With CUDA, states and samples are on the model's GPU, or on torch's current one, and
-    `kernel` forces one of `library.KERNELS`; `plan` says which runs.
+    streams of a batch, or two of them one network (default: all cores); samples do not depend on it. `instruction_set`
+    forces one of `library.cpu_features()`. With CUDA, states and samples are on the model's GPU, or on torch's current
+    one, and `kernel` forces one of `library.KERNELS`; `plan` says which runs.
 
     An engine keeps the `Generator` protocol: `fastwave.generate` and `fastwave.stream` take it in place of a model.
     """

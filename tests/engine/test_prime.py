@@ -1,5 +1,7 @@
 """fw_engine_prime_cpu: a past heard in blocks leaves the state that hearing it sample by sample leaves."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -26,6 +28,12 @@ def state_fields(engine, past, time):
     return tensors, {"streams": batch, "samples": past.shape[1], "temperature": 1.0, "top_p": 1.0}
 
 
+def projected_for(engine, condition, time, batch, count):
+    """The fields that carry the conditioning of samples time-1 .. time+count-2."""
+    state = SimpleNamespace(time=torch.full((batch,), time), projections=None)
+    return engine._driver._projector.fields(state, condition, count)
+
+
 def call(function, tensors, numbers, projected):
     tensors = {**tensors, **{name: value for name, value in projected.items() if isinstance(value, torch.Tensor)}}
     numbers = {**numbers, **{name: value for name, value in projected.items() if not isinstance(value, torch.Tensor)}}
@@ -37,7 +45,7 @@ def prime(engine, past, time, given):
     tensors, numbers = state_fields(engine, past, time)
     count = past.shape[1] - 1
     prepared = engine.prepare(given.get("condition"), given.get("speaker"), past.shape[0], 0)
-    projected = engine._driver._projected(prepared, [time - count] * past.shape[0], max(1, count))
+    projected = projected_for(engine, prepared, time - count, past.shape[0], max(1, count))
     call(engine._driver._engine.prime, tensors, numbers, projected)
     return tensors["memory"], tensors["last_values" if engine.config.scalar_input else "last_classes"]
 
@@ -57,7 +65,7 @@ def test_priming_equals_feeding_sample_by_sample(name, dtype):
     last_name = "last_values" if model.config.scalar_input else "last_classes"
     tensors[last_name][:] = past[:, :1]
     prepared = engine.prepare(given.get("condition"), given.get("speaker"), 2, LENGTH)
-    call(engine._driver._engine.run, tensors, numbers, engine._driver._projected(prepared, [1, 1], LENGTH - 1))
+    call(engine._driver._engine.run, tensors, numbers, projected_for(engine, prepared, 1, 2, LENGTH - 1))
     assert torch.equal(memory, tensors["memory"]) and memory.any()
     assert torch.equal(last, tensors[last_name]) and torch.equal(last, past[:, -1:])
 
@@ -112,6 +120,6 @@ def test_a_past_that_cannot_be_is_refused():
     past = make_tokens(conditioned.config, 1, 20)
     tensors, numbers = state_fields(conditioned, past, 20)
     prepared = conditioned.prepare(torch.zeros(4, 4), None, 1, 20)
-    projected = conditioned._driver._projected(prepared, [9], 1)
+    projected = projected_for(conditioned, prepared, 9, 1, 1)
     with pytest.raises(InputError, match="does not cover"):
         call(conditioned._driver._engine.prime, tensors, numbers, {**projected, "frames": 1})

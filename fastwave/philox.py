@@ -1,7 +1,7 @@
 """Uniform random numbers as a pure function of (seed, stream, time, draw): Philox4x32-10, first word of four.
 
-Because each number is computed from its own coordinates, a sample does not depend on batch size, chunk size,
-thread count or device. Philox: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
+Each number is computed from its own coordinates alone, so it is the same for any batch size, chunk size, number of
+threads and device. Philox: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011).
 """
 
 from __future__ import annotations

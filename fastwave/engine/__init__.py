@@ -1,1 +1,1 @@
-"""A model made ready to generate, on one of three backends, and the state that it moves on."""
+"""Engines: models made ready to generate on one of three backends, their states, and the generator protocol."""

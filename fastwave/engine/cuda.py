@@ -13,7 +13,7 @@ from .native import NativeEngine, sizes_of
 
 
 def device_of(parameters: dict[str, Tensor]) -> torch.device:
-    """Where an engine of these parameters lives: on their own device if that is a GPU, else on the current one."""
+    """The device of an engine of these parameters: theirs if it is a GPU, else the current one."""
     device = next(iter(parameters.values())).device
     return device if device.type == "cuda" else torch.device("cuda", torch.cuda.current_device())
 

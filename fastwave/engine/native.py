@@ -101,7 +101,7 @@ class NativeEngine:
     ) -> Tensor:
         """Native calls of some 20 ms, and what they wrote, joined in time.
 
-        fields_of_call(first, count) makes the tensor that a call fills, and the fields of fw_run_t that are its own.
+        fields_of_call(first, count) makes the tensor that a call fills, and the fields of fw_run_t that go with it.
         """
         if not samples:
             return fields_of_call(0, 0)[0]

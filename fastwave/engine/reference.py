@@ -22,7 +22,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 
 class ReferenceEngine:
-    """On one thread and one stream at a time, so that a sample's last bit cannot depend on its neighbours."""
+    """Computes on one thread, one stream at a time, so that a sample's last bit cannot depend on its neighbours."""
 
     def __init__(self, config: WaveNetConfig, parameters: dict[str, Tensor], dtype: str) -> None:
         self.config = config

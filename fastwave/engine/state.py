@@ -22,7 +22,7 @@ class State:
 
     time [B] counts samples since the start; streams [B] says which noise a row draws; tokens [B, K0] are the last
     ones, the newest not yet fed to the network; memory holds what the layers keep of their inputs, (K-1)*d each, in
-    the order its backend likes.
+    the layout of its backend.
     """
 
     time: Tensor
@@ -96,7 +96,7 @@ class State:
         )
 
     def remember_check(self) -> None:
-        """Every tensor has been found good by an engine, or was written by one."""
+        """For an engine that has checked every tensor, or has written it."""
         tensors = self.tensors()
         inference = any(tensor.is_inference() for tensor in tensors)  # these do not count their changes
         self._checked = None if inference else [(tensor, tensor._version) for tensor in tensors]

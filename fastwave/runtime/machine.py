@@ -6,5 +6,5 @@ import os
 
 
 def cores() -> int:
-    """Processor cores, those that the process is not kept from."""
+    """How many processor cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

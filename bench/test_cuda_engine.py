@@ -1,4 +1,4 @@
-"""Rows of the CUDA engine: every preset, dtype and number of streams, the most important first should time run out."""
+"""Rows of the CUDA engine: every preset, dtype and number of streams. The most important come first."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from latency import terms_of
 
 STREAMS = (1, 8, 128, 1024, 8192)
 LAYERS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20)
-OTHERS = [name for name in PRESETS if name != "ref"]
+OTHER_PRESETS = [name for name in PRESETS if name != "ref"]
 
 pytestmark = pytest.mark.gpu
 
@@ -60,7 +60,7 @@ def test_latency_of_the_cluster_kernel(gpu, rows, latency, in_turn):
     )
 
 
-@pytest.mark.parametrize("preset", OTHERS)
+@pytest.mark.parametrize("preset", OTHER_PRESETS)
 @pytest.mark.parametrize("streams", STREAMS)
 def test_generation_of_other_presets(gpu, preset, streams, rows, in_turn):
     config = WaveNetConfig.preset(preset)

@@ -34,7 +34,7 @@ enum { /* status */
        FW_NOT_FINITE = 10     /* an output in generation is NaN or infinite; fw_run_t says where */
 };
 
-enum {                      /* instruction sets: a ladder, each holds all before it */
+enum {                      /* instruction sets: a ladder, each includes all before it */
        FW_ISA_PORTABLE = 0, /* what the compiler emits by default: SSE2 on x86-64, NEON on 64-bit ARM */
        FW_ISA_AVX2 = 1,     /* AVX2, FMA, F16C */
        FW_ISA_AVX512 = 2,   /* F, BW, DQ, VL */
@@ -43,7 +43,7 @@ enum {                      /* instruction sets: a ladder, each holds all before
        FW_ISA_AMX = 5 /* the matrix unit, with bfloat16 */
 };
 
-enum { /* types of multiplicand; sums are float32, and int32 for int8 */
+enum { /* types of the operands of a product; sums are float32, and int32 for int8 */
        FW_FLOAT32 = 0,
        FW_BFLOAT16 = 1,
        FW_INT8 = 2
@@ -60,7 +60,7 @@ typedef struct { /* 1 where the processor has it and the operating system saves 
   int32_t avx512vl;
   int32_t avx512_vnni;
   int32_t avx512_bf16;
-  int32_t amx_tile; /* 1 where Linux lets this process use it, which is asked for by the first call */
+  int32_t amx_tile; /* 1 where Linux lets this process use it; the first call asks Linux for that */
   int32_t amx_bf16;
   int32_t amx_int8;
   int32_t neon;
@@ -73,7 +73,7 @@ typedef struct {
   int32_t compute_major;
   int32_t compute_minor;
   int32_t multiprocessors;
-  int32_t shared_bytes_per_block; /* the most a block may opt in to */
+  int32_t shared_bytes_per_block; /* the most that a block may ask for (opt in) */
   int64_t l2_bytes;
   int64_t memory_bytes;
 } fw_device_t;
@@ -94,10 +94,10 @@ FW_API int32_t fw_build_info_cuda(char* buffer, int64_t capacity, int64_t* lengt
 
 FW_API int32_t fw_features_cpu(fw_features_t* features);
 
-/* Ceilings of one core. The calling thread works for about `seconds`, in (0, 60]; the result is that of the best pass.
- */
+/* Ceilings of one core. The calling thread works for about `seconds`, above 0 and at most 60; the result is that of the
+ * fastest pass. */
 
-/* Reads `bytes`, in [4096, 2^32], again and again. */
+/* Reads the same `bytes` bytes, 4096 to 2^32, again and again. */
 FW_API int32_t fw_read_bandwidth_cpu(int32_t isa, int64_t bytes, double seconds, double* bytes_per_second);
 /* Multiplies and adds in registers; a multiply-add is two operations. */
 FW_API int32_t fw_multiply_add_peak_cpu(int32_t isa, int32_t type, double seconds, double* operations_per_second);
@@ -132,8 +132,8 @@ typedef struct {
  *
  * A sample at time t is drawn from the output at sample t-1, so a run from time t evaluates samples t-1 .. t+n-2.
  * Conditioning is already projected, bias included: for each frame, L rows of [filter | gate], each half filled up with
- * zeros to a multiple of 16. Sample p reads frame floor(p / hop) - first_frame, or with `linear` the point between that
- * frame and the next one. Without conditioning `projected` is null. */
+ * zeros to a multiple of 16. Sample p reads frame floor(p / hop) - first_frame, or with `linear` an interpolation
+ * between that frame and the next one. Without conditioning `projected` is null. */
 typedef struct {
   int64_t streams, samples;
   int64_t* times;             /* [streams], advanced in place */
@@ -144,7 +144,7 @@ typedef struct {
   const float* projected;     /* [streams, frames, L, 2 * padded G] or null */
   const int64_t* first_frame; /* [streams] */
   int64_t frames, hop;
-  int32_t linear; /* 1: between frames; 0: frames repeat */
+  int32_t linear; /* 1: interpolate between frames; 0: repeat each frame */
   int32_t top_k;  /* 0: all classes */
   uint64_t seed;
   const float* noise; /* [streams, samples, draws]: uniforms to use in place of the seed's, or null */
@@ -166,14 +166,16 @@ FW_API int32_t fw_engine_create_cpu(const fw_model_t* model, int32_t isa, int32_
 FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine);
 /* The length of a stream's `memory` in floats. */
 FW_API int32_t fw_engine_memory_cpu(const fw_engine_t* engine, int64_t* floats);
-/* Makes the state of streams after a past: `samples` tokens, at least 1, in given_classes or given_values, of which the
- * newest stands at time times[s] - 1. Writes `memory` and the last tokens; reads `times`, the conditioning of all
- * samples of the past but the newest, and nothing else of `run`. The result is, bit for bit, that of runs which take
- * the tokens one by one from a memory of zeros; here each weight is read once for many of them. Before the first sample
- * of a sound should stand one receptive field of silence: 1 + (K0-1) + (K-1) * (sum of dilations) tokens. */
+/* Computes the state of streams from their past: `samples` tokens, at least 1, in given_classes or given_values, of
+ * which the newest stands at time times[s] - 1. Writes `memory` and the last tokens; reads `times`, the conditioning of
+ * all samples of the past but the newest, and nothing else of `run`. The result is, bit for bit, that of runs which
+ * take the tokens one by one, beginning with a memory of zeros; here each weight is read once for many of them. A sound
+ * is preceded by silence: put one receptive field of it, 1 + (K0-1) + (K-1) * (sum of dilations) tokens, before the
+ * first sample. */
 FW_API int32_t fw_engine_prime_cpu(fw_engine_t* engine, fw_run_t* run);
-/* An engine with several threads tries its schedules as it runs, and keeps to the fastest; samples do not depend on it.
- * settled = 1 ends the trials, for playback, in which a slow one would be heard; 0 allows them again. */
+/* An engine with several threads has several schedules, ways to divide the work. It tries them as it runs, and keeps to
+ * the fastest; samples do not depend on the choice. settled = 1 ends the trials: in live playback a slow one would be
+ * heard. 0 allows them again. */
 FW_API int32_t fw_engine_settle_cpu(fw_engine_t* engine, int32_t settled);
 /* One run at a time on an engine. A failed run leaves `memory` and the rest partially updated; run on a copy. */
 FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run);
@@ -205,7 +207,7 @@ typedef struct {
                        * int16_t with 32767 for 1 where products are of bfloat16 */
 } fw_stack_t;
 
-typedef struct { /* each [as its tensor], overwritten, or null where not wanted */
+typedef struct { /* each has its tensor's shape and is overwritten; null where it is not wanted */
   float* input;  /* never null: the backward pass also uses it as scratch */
   float* dilated;
   float* dilated_bias;
@@ -237,7 +239,7 @@ typedef struct {
   const float* weights;              /* [N] */
 } fw_head_t;
 
-typedef struct { /* each [as its tensor], overwritten, or null where not wanted */
+typedef struct { /* each has its tensor's shape and is overwritten; null where it is not wanted */
   float* skip_sum;
   float* weight0;
   float* bias0;
@@ -264,7 +266,7 @@ enum { /* kernels; where the one that is asked for cannot run the model, FW_UNSU
        FW_KERNEL_AUTO = 0,
        FW_KERNEL_GENERAL = 1,         /* any model, a block of threads for up to 8 streams */
        FW_KERNEL_CLUSTER = 2,         /* a cluster of blocks holds the weights for 8 streams: bfloat16, from 9.0 on */
-       FW_KERNEL_CLUSTER_UNFOLDED = 3 /* the same without products made of two matrices: for comparison */
+       FW_KERNEL_CLUSTER_UNFOLDED = 3 /* the same, with no weight matrices multiplied in advance: to compare */
 };
 
 typedef struct { /* how an engine runs a number of streams */

@@ -7,7 +7,7 @@
 
 namespace fw {
 namespace {
-thread_local char last_error[512] = "";  // no allocation: out of memory has a message too
+thread_local char last_error[512] = "";  // of fixed size: a failed allocation is reported without another one
 }
 
 int32_t fail(int32_t status, const char* format, ...) {

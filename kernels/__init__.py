@@ -1,1 +1,1 @@
-"""Triton kernels, one file an operator; this folder is installed as `fastwave.kernels`."""
+"""Triton kernels; this folder is installed as `fastwave.kernels`."""

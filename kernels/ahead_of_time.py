@@ -27,10 +27,11 @@ def compile_ahead(
 ) -> list[dict[str, Any]]:
     """Compile the kernels of one training step for sm_<architecture>, without a GPU.
 
-    config has the fields of `WaveNetConfig` that shape the stack; x and the weights are of dtype. Thorough is every
-    tile of every launch; else the hungriest tile, and of launches that differ by a part left out the full one.
-    -> a record each: name, constants, warps, stages, registers, spill_bytes (all stack: only spills lie there),
-    shared_bytes
+    config has the fields of `WaveNetConfig` that shape the stack; x and the weights are of dtype. With thorough, every
+    launch is compiled with every tile. Without it, each only with the tile that needs the most registers and shared
+    memory, and of launches that differ in optional parts (the boolean constants) only the one with the most parts.
+    -> one record for each: name, constants, warps, stages, registers, spill_bytes (the whole stack, which only spills
+    use), shared_bytes
     """
     seen: dict[str, tuple[int, Any, dict[str, str], dict[str, Any]]] = {}
 

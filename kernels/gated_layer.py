@@ -2,7 +2,8 @@
 
 Layouts and letters are those of `fastwave/reference.py`. Rows are the time steps of one batch entry; a program owns one
 tile of them. Row offsets are int64, because rows times channels passes 2^31; offsets inside a tile are int32.
-No kernel reads a buffer that it writes (but for its own rows of z, behind a barrier), so a tuning run spoils nothing.
+No kernel reads a buffer that it writes (but for its own rows of z, behind a barrier), so the autotuner may run a kernel
+several times. `rows_class` is read by the autotuner alone.
 
 PRECISION: "ieee" (float32 products), "tf32", or "bfloat16" (operands rounded to bfloat16, float32 sums).
 """
@@ -44,7 +45,7 @@ def _multiply(left, right, total, PRECISION: tl.constexpr):
 
 @triton.jit
 def _tanh(x):
-    """Good to 1 unit in the last place near zero, where 1 - 2 / (1 + exp(2x)) has lost them all."""
+    """tanh, within 1 unit in the last place also near zero, where 1 - 2 / (1 + exp(2x)) loses all digits."""
     square = x * x
     # minimax of (tanh(x)/x - 1) / x^2 on |x| < 0.625, relative error 5e-9
     series = 0.02063255 - 0.00569738 * square
@@ -56,7 +57,7 @@ def _tanh(x):
 
 @triton.jit
 def _tile(steps, tile, BLOCK_T: tl.constexpr):
-    """Of the `tile`-th tile of rows: the int64 index of its first row, that row's time, and which rows exist."""
+    """-> of the `tile`-th tile of rows: the int64 index of its first row, that row's time, and which rows exist."""
     tiles = tl.cdiv(steps, BLOCK_T)
     first = tile % tiles * BLOCK_T
     row = (tile // tiles).to(tl.int64) * steps + first
@@ -76,18 +77,18 @@ def _preactivation(
     TAPS: tl.constexpr, R: tl.constexpr, G: tl.constexpr, C: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_T: tl.constexpr, BLOCK_G: tl.constexpr, CHUNK_R: tl.constexpr, CHUNK_C: tl.constexpr,
 ):  # fmt: skip
-    """Filter and gate half of a [BLOCK_T, BLOCK_G]."""
-    steps_in = tl.arange(0, BLOCK_T)
+    """-> the filter half and the gate half of the preactivation, each [BLOCK_T, BLOCK_G]."""
+    rows = tl.arange(0, BLOCK_T)
     exists = (columns < G)[None, :]
     filter_half = tl.zeros([BLOCK_T, BLOCK_G], tl.float32)
     gate_half = tl.zeros([BLOCK_T, BLOCK_G], tl.float32)
     CHUNKS: tl.constexpr = (R + CHUNK_R - 1) // CHUNK_R
-    for step in range(TAPS * CHUNKS):  # one loop over taps and channels, so that loads run ahead across taps too
+    for step in range(TAPS * CHUNKS):  # one loop over taps and channels, so that loads are pipelined across taps too
         tap = step // CHUNKS
         channels = step % CHUNKS * CHUNK_R + tl.arange(0, CHUNK_R)
         shift = (TAPS - 1 - tap) * dilation.to(tl.int64)
         absent = tl.minimum(shift - first, BLOCK_T).to(tl.int32)  # rows before the start: zeros
-        taps = _load(layer_input, row - shift, R, channels, R, inside & (steps_in >= absent), BLOCK_T)
+        taps = _load(layer_input, row - shift, R, channels, R, inside & (rows >= absent), BLOCK_T)
         weights = weight + (tap * R + channels[:, None]) * (2 * G) + columns[None, :]
         mask = (channels < R)[:, None] & exists
         filter_half = _multiply(taps, tl.load(weights, mask=mask, other=0.0), filter_half, PRECISION)

@@ -1,8 +1,8 @@
 """The fused residual stack in Triton: `fastwave/reference.py: residual_stack` without history, forward and backward.
 
-One kernel launch a layer forward, five to seven backward. Saved for the backward pass are the input of every layer and
-z, or the input alone (recompute), with products "bfloat16" in bfloat16. The input of a layer and its gradient pass from
-layer to layer in float32, out of place: two buffers a pass, so that a tuning run spoils nothing.
+The forward pass launches one kernel a layer, the backward pass five to seven. Saved for the backward pass are the input
+of every layer and z, or with recompute the input alone; in bfloat16 if the products are. From layer to layer, the input
+and its gradient are passed in float32, out of place, in two buffers: so the autotuner may run a kernel several times.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TILES = {
     "tf32": ((64, 8, 2), (64, 8, 3), (64, 4, 2), (64, 4, 3), (128, 8, 2), (128, 8, 3)),
     "bfloat16": ((64, 8, 2), (64, 8, 3), (64, 4, 2), (64, 4, 3), (128, 8, 2), (128, 8, 3)),
 }
-SUMS_A_THREAD = {80: 64, 90: 128}  # of 255 registers; tensor cores before sm_90 hold their operands there too
+SUMS_A_THREAD = {80: 64, 90: 128}  # float32 sums; of 255 registers, where tensor cores before sm_90 also hold operands
 BLOCK = {"ieee": 32, "tf32": 64, "bfloat16": 128}  # output channels of a program, at most
 ROWS = {"ieee": 32, "tf32": 32, "bfloat16": 64}  # time steps that a weight gradient adds at once
 PROGRAMS = 264  # of a weight gradient: two for each of 132 multiprocessors
@@ -49,7 +49,7 @@ def forward(
     x: Tensor, weights: StackWeights, condition: Tensor | None, dilations: Sequence[int], products: Products,
     recompute: bool, launch: Launch | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Shapes as in `reference.residual_stack`; x and weights float32 or bfloat16, each its own.
+    """Shapes as in `reference.residual_stack`; x and the weights are float32 or bfloat16, not necessarily alike.
 
     -> skip_sum [B, T, S] in the dtype of x; layer_inputs [L, B, T, R]; z [B, T, L*G] of all layers, or with `recompute`
     nothing: backward then computes it again
@@ -78,8 +78,9 @@ def backward(
     grad: Tensor, layer_inputs: Tensor, z: Tensor, weights: StackWeights, condition: Tensor | None,
     dilations: Sequence[int], products: Products, needed: Collection[str], launch: Launch | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """From the gradient of the skip sum, grad [B, T, S] -> those of x, the weights and the condition that `needed`
-    names, each in the dtype of its tensor; layer_inputs and z as `forward` returned them.
+    """grad [B, T, S] is the gradient of the skip sum; layer_inputs and z are as `forward` returned them.
+
+    -> the gradients of x, the weights and the condition that `needed` names, each in the dtype of its tensor
     """
     with _alone_on(grad, launch):
         stack = _Stack(layer_inputs[0], weights, condition, dilations, products, launch or _launch)
@@ -131,7 +132,7 @@ class _Stack:
         self.layers, self.taps, self.R = weights.dilated_weight.shape[:3]
         self.G, self.S = weights.skip_weight.shape[1:]
         self.C = 0 if condition is None else condition.shape[2]
-        self.dilations = [min(dilation, self.steps) for dilation in dilations]  # from T on every older tap is padding
+        self.dilations = [min(dilation, self.steps) for dilation in dilations]  # from T on, older taps are all padding
         self.dilated_weight = self.operand(weights.dilated_weight)
         self.dilated_bias = weights.dilated_bias.float().contiguous()
         self.residual_weight = self.operand(weights.residual_weight)
@@ -205,7 +206,7 @@ class _Stack:
         self, z: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None, dtype: torch.dtype
     ) -> Tensor:
         """before (or the bias) + z @ weight; z [B, T, k*G], weight [k*G, S]"""
-        if self.precision != "bfloat16":  # torch would take its TF32 from a global switch
+        if self.precision != "bfloat16":  # in torch a global switch decides whether a product is TF32
             start = before if before is not None else bias.float().expand(self.batch, self.steps, -1).contiguous()
             return self.product(z, weight.t().contiguous()[None], start, dtype)
         if before is None and dtype == torch.bfloat16:
@@ -221,7 +222,7 @@ class _Stack:
         }  # fmt: skip
 
     def times(self, dilation: int) -> dict[str, int]:
-        rows_class = min((self.batch * self.steps).bit_length() // 2, 10)  # tiles are timed anew for 4 times the rows
+        rows_class = min((self.batch * self.steps).bit_length() // 2, 10)  # at 4 times the rows, tune again
         return {"steps": self.steps, "dilation": dilation, "rows_class": rows_class}
 
     def shape(self) -> dict[str, Any]:
@@ -299,8 +300,8 @@ def configs(kernel: Any, constants: Mapping[str, Any], architecture: int) -> lis
 
 def _launch(kernel: Any, grid: Any, arguments: dict[str, Any], constants: dict[str, Any]) -> None:
     """Run a kernel on the current stream, with the tiles that were fastest when it first ran on such a shape."""
-    if gated_layer.INTERPRETED:
-        tile = {} if kernel is gated_layer.weight_gradient else {"BLOCK_T": 128}  # 30 ms a program, whatever its size
+    if gated_layer.INTERPRETED:  # which costs time for each program: few of them
+        tile = {} if kernel is gated_layer.weight_gradient else {"BLOCK_T": 128}  # 30 ms a program, of whatever size
         kernel[grid](**arguments, **constants, **tile)
     else:
         tuned = _tuned(kernel, tuple(constants.items()), torch.cuda.current_device())
@@ -342,6 +343,6 @@ def _block(width: int, most: int) -> int:
 
 
 def _chunk(width: int, precision: str) -> int:
-    """Steps in which a width is summed: 64, 32 or 16, the largest that adds at most a quarter of padding."""
+    """Channels that are summed at a time: 64, 32 or 16, the most of them that add at most a quarter of padding."""
     sizes = (16,) if precision == "ieee" else (64, 32, 16)  # without tensor cores operands fill the registers
     return next((size for size in sizes if -(-width // size) * size <= 1.25 * width), 16)

@@ -25,7 +25,7 @@ def run(script: Callable[[], None]) -> None:
 
 
 def empty_folder(path: str) -> Path:
-    """`path` as a folder that holds nothing: files of an older run would be trained on with the new ones."""
+    """`path` as an empty folder, made if need be: training would mix files of an older run with the new ones."""
     folder = Path(path)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} must be a new or an empty folder: remove it, or name another")

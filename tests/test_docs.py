@@ -22,7 +22,7 @@ MAPPED = {
 }
 
 if not (CHECKOUT / "docs").exists():
-    pytest.skip("the pages are not here: these tests run from another folder", allow_module_level=True)
+    pytest.skip("the pages are not beside these tests, which were copied to another folder", allow_module_level=True)
 
 
 def files_on_the_map():
@@ -41,7 +41,7 @@ def files_on_the_map():
 
 
 def files_of_the_checkout():
-    """Sources of the folders that the map goes into; `__init__` of a room only says what the room is."""
+    """Sources in the folders of MAPPED, without the `__init__` of a room, which only says what the room is."""
     for folder, suffixes in MAPPED.items():
         for path in (CHECKOUT / folder).rglob("*"):
             name = path.relative_to(CHECKOUT).as_posix()
@@ -54,7 +54,7 @@ def test_the_map_lists_every_file_and_no_other():
 
 
 def anchors(page):
-    """What GitHub makes of the headings of a page."""
+    """The anchors that GitHub gives to the headings of a page."""
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     for heading in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE):
         yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

@@ -38,7 +38,7 @@ uint64_t saved_registers() {
   return uint64_t{high} << 32 | low;
 }
 
-// Linux gives a process the tiles when it asks, once; a thread started before may use them too.
+// Linux lets a process use the matrix unit's tiles once it has asked; threads started before may use them too.
 bool may_use_tiles() {
 #if defined(__linux__)
   constexpr long kRequest = 0x1023, kTileData = 18;

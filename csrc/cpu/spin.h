@@ -1,4 +1,4 @@
-// Waiting for another thread's progress: first by looking again and again, then by giving the core away between looks.
+// Waiting for another thread's progress: first by looking again and again, then by yielding the core between looks.
 // Compiled once per instruction set; see cpu/isa.h.
 #pragma once
 

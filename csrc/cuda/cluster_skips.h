@@ -1,17 +1,18 @@
-// Blocks of a cluster that hold skip channels: they add up their sums over all layers, rectify them, and multiply them
-// by their share of the head's first matrix.
+// Blocks of a cluster that hold skip channels: each computes its channels of the skip sum over all layers, and relu of
+// them, multiplies those by its share of the head's first matrix, and sends the product to the head's block.
 #pragma once
 
 #include "cuda/cluster_member.h"
 
 namespace fw::cuda {
 
-inline constexpr int kMostSkipTiles = 2;  // of a warp, whose sums are in its registers
+inline constexpr int kMostSkipTiles = 2;  // of a warp, which keeps their sums in registers
 
 struct SkipsMember : Member {
   using Member::Member;
 
-  // Weights: the head's share, the bias, then layer after layer from the last, which is waited for.
+  // Order of the weights: the share of the head, the bias, then the layers from the last to the first. Those that other
+  // blocks wait for, up to the last layer, come first, and are certain to be in shared memory.
   __device__ void generate() const {
     const int tiles = place.end - place.first, steps = n.gate / kTile;
     const int bias = tile_bytes(n.head, tiles * kTile), last = bias + tiles * kTile * kNumber;

@@ -7,7 +7,8 @@
 
 namespace fw::cuda {
 
-// Places are offsets from the beginning, until the memory has an address.
+// take() returns offsets from the beginning in the form of pointers: the device's address is added to them when it is
+// known (Kernel::relocate). here() leads to the same place on the host.
 class Image {
  public:
   template <class Value>

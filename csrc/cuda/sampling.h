@@ -7,7 +7,7 @@
 
 namespace fw::cuda {
 
-inline constexpr int kBatch = 8;  // values loaded at once ahead of a chain of sums: their latency is paid once
+inline constexpr int kBatch = 8;  // values loaded together before they are added one by one: one latency for all
 
 __device__ inline int lane() {
   return static_cast<int>(threadIdx.x) % kWarp;
@@ -40,7 +40,7 @@ __device__ inline float largest_of(const float* values, int count) {
   return most;
 }
 
-// The lowest class among the likeliest.
+// The likeliest class; of several, the lowest.
 __device__ inline int likeliest(const float* values, int count) {
   int best = -1;
   float most = -INFINITY;
@@ -82,7 +82,7 @@ __device__ inline float sum_in_order(const float* values, int count) {
 
 // Zeroes all but the `kept` largest of `weights`, which lie in [0, 1]; among equals the lower class stays.
 __device__ inline void keep_largest(float* weights, int count, int kept) {
-  const auto at_least = [&](uint32_t bits) {  // floats from 0 up are in the order of their bits
+  const auto at_least = [&](uint32_t bits) {  // floats that are not negative sort like their bits
     int found = 0;
     for (int j = lane(); j < count; j += kWarp) found += __float_as_uint(weights[j]) >= bits;
     return sum_over_warp(found);
@@ -104,7 +104,7 @@ __device__ inline void keep_largest(float* weights, int count, int kept) {
   __syncwarp();
 }
 
-// How many classes, the largest first, reach `share` of the total. `sorted` has room for a power of two >= count.
+// How many of the likeliest classes together reach `share` of the total. `sorted` has room for a power of two >= count.
 __device__ inline int needed_for(const float* weights, int count, float share, float* sorted) {
   int size = 1;
   while (size < count) size *= 2;
@@ -130,7 +130,7 @@ __device__ inline int needed_for(const float* weights, int count, float share, f
     while (needed < count && (sum += sorted[needed]) < goal) ++needed;
     ++needed;
   }
-  __syncwarp();  // lane 0 has read the weights that are zeroed next
+  __syncwarp();  // the caller changes the weights only after lane 0 has read them
   return __shfl_sync(kAllLanes, needed, 0);
 }
 

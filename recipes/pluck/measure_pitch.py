@@ -1,4 +1,4 @@
-"""Say how well the notes of a sound lie on the training scale: the share of voiced frames near one of its pitches."""
+"""Measure how well a sound is in tune: the share of its voiced frames whose pitch is near a note of the scale."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ import fastwave.sound.audio
 LOWEST, HIGHEST = 150.0, 1250.0  # the range searched: well beyond the scale on both sides
 SILENCE = 0.01  # root mean square of a frame: 31 dB below a plucked note's start
 _SHORTEST_NOTE = 5  # frames of 10 ms
-_ATTACK = 1.4  # the level rises by this within 30 ms where the same note is plucked again
+_ATTACK = 1.4  # the level rises by this factor within 30 ms where the same note is plucked again
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Of one sound. Shares are of its voiced frames, except `voiced` and `silent`, of all frames."""
+    """One sound. `voiced` and `silent` are shares of all frames."""
 
     seconds: float
-    within_50: float
+    within_50: float  # share of the voiced frames within 50 cents of a note
     within_30: float
     voiced: float
     silent: float
@@ -40,16 +40,16 @@ class Measure:
 
 
 def measure(wave: NDArray[np.float64], sample_rate: int) -> Measure:
-    """[time] in [-1, 1]."""
+    """wave [time] in [-1, 1]"""
     track = pitch.track(wave, sample_rate, LOWEST, HIGHEST, SILENCE)
-    step, off = nearest_note(track.pitch[track.voiced])
+    step, distance = nearest_note(track.pitch[track.voiced])
     every_step = np.full(len(track.pitch), -1)
     every_step[track.voiced] = step
     frames = max(1, len(track.pitch))
     return Measure(
         seconds=len(wave) / sample_rate,
-        within_50=float((off <= 50).mean()) if len(off) else 0.0,
-        within_30=float((off <= 30).mean()) if len(off) else 0.0,
+        within_50=float((distance <= 50).mean()) if len(distance) else 0.0,
+        within_30=float((distance <= 30).mean()) if len(distance) else 0.0,
         voiced=float(track.voiced.sum() / frames),
         silent=float((track.level < SILENCE).sum() / frames),
         notes=count_notes(every_step, track.level),
@@ -76,7 +76,7 @@ def count_notes(step: NDArray[np.intp], level: NDArray[np.float64]) -> int:
 
 
 def chance(within: float) -> float:
-    """The share of all pitches from the lowest to the highest note, even in cents, that lie so near a note."""
+    """The share of pitches within so many cents of a note, for pitches spread evenly (in cents) over the scale."""
     notes = pitch.cents(np.array(SCALE), SCALE[0])
     covered = np.minimum(np.diff(notes), 2 * within).sum()
     return float(covered / notes[-1])

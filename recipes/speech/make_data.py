@@ -28,13 +28,13 @@ _TIMEOUT_SECONDS = 60  # a sentence takes 0.1 s
 
 
 def sentence(seed: int, speaker: int, index: int) -> str:
-    """Sentence `index` of a speaker, which depends on nothing but these numbers."""
+    """Sentence `index` of a speaker: a function of these three numbers."""
     rng = np.random.default_rng([seed, speaker, index])
     return grammar.expand("EVENT", grammar.cast(rng), rng)
 
 
 def speak(flite: str, voice: str, text: str, wav: Path) -> float:
-    """Write `text`, spoken by `voice`, into `wav`; the seconds it takes."""
+    """Write `text`, spoken by `voice`, into `wav`; -> the seconds of sound."""
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder) / "raw.wav"
         command = [flite, "-voice", voice, "-t", text, "-o", str(raw)]
@@ -50,7 +50,7 @@ def speak(flite: str, voice: str, text: str, wav: Path) -> float:
 
 
 def make(folder: Path, voices: list[str], minutes: float, seed: int) -> dict[str, tuple[int, float]]:
-    """Write each speaker's share of `minutes`; how many files and seconds each has."""
+    """Write each speaker's share of `minutes`; -> {voice: (files, seconds)}."""
     flite = find_flite(voices)
     workers = os.cpu_count() or 1
     made = {}
@@ -76,7 +76,7 @@ def make(folder: Path, voices: list[str], minutes: float, seed: int) -> dict[str
 
 
 def find_flite(voices: list[str]) -> str:
-    """The program, after a look at whether it knows the voices: an unknown one would silently become another."""
+    """The path of flite, after a check that it knows the voices: for an unknown one it would silently take another."""
     flite = shutil.which("flite")
     if flite is None:
         raise InputError("the program flite was not found, and it is what speaks: apt-get install flite")

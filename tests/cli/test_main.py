@@ -29,7 +29,7 @@ def text_model(tmp_path):
     return tmp_path / "text"
 
 
-def test_generate_saves_what_the_function_makes(sound_model, tmp_path, capsys):
+def test_generate_saves_what_the_python_function_returns(sound_model, tmp_path, capsys):
     assert main(["generate", str(sound_model), "-o", str(tmp_path / "x.wav"), "--samples", "500", "--seed", "4"]) == 0
     wave, rate = soundfile.read(tmp_path / "x.wav", dtype="float32")
     expected = generate(sound_model, samples=500, seed=4).samples[0].numpy()
@@ -73,7 +73,7 @@ def test_score_reads_text(text_model, tmp_path, capsys):
     assert float(capsys.readouterr().out.split("\t")[0]) == pytest.approx(score(text_model, "some text"), abs=1e-3)
 
 
-def test_info_states_size_field_and_floors(capsys):
+def test_info_states_receptive_field_parameters_and_least_time_a_sample(capsys):
     assert main(["info", "--untrained", "ref"]) == 0
     out = capsys.readouterr().out
     assert "2,047 samples = 127.9 ms at 16000 Hz" in out
@@ -90,8 +90,8 @@ def test_training_memory_in_info_is_what_autograd_keeps(backend, recompute):
     parameters = {parameter.data_ptr() for parameter in model.parameters()}
 
     def keep(tensor):
-        held = tensor.detach()  # itself, where it is an output, it would hold itself for ever
-        seen.append(weakref.ref(held))  # what the head keeps of one piece is gone before the next
+        held = tensor.detach()  # an output that saved itself would keep itself alive for ever
+        seen.append(weakref.ref(held))  # weak: the head frees what it saved for one piece before the next
         return held
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
@@ -99,6 +99,7 @@ def test_training_memory_in_info_is_what_autograd_keeps(backend, recompute):
     assert loss.requires_grad
     alive = [each().untyped_storage() for each in seen if each() is not None]
     kept = {storage.data_ptr(): storage.nbytes() for storage in alive if storage.data_ptr() not in parameters}
+    # 8,000 samples; the figure is that of 1,000
     assert sum(kept.values()) / 8 == pytest.approx(_training_bytes(config, backend, recompute), rel=0.05)
 
 
@@ -143,7 +144,7 @@ def test_bench_prints_a_row_with_its_proof(capsys):
         (["doctor", "/nowhere"], "no checkpoint folder"),
     ],
 )
-def test_failures_are_one_sentence_and_a_status(arguments, message, capsys, monkeypatch, tmp_path):
+def test_failures_are_one_sentence_and_status_1(arguments, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 1
     err = capsys.readouterr().err.splitlines()

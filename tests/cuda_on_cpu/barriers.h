@@ -34,7 +34,7 @@ inline void block_barrier(const char* file, int line) {
   acquire(place);
 }
 
-// `threads` of the block, whole warps. Of a warp that has come, every lane must have, from the same line.
+// For `threads` threads of the block, which are whole warps: all lanes of a warp must come, from the same source line.
 inline void named_barrier(int id, int threads, const char* file, int line) {
   Block& b = *block;
   void* place;
@@ -84,8 +84,8 @@ inline void named_barrier(int id, int threads, const char* file, int line) {
   acquire(place);
 }
 
-// Lanes of a warp meet. The last that comes does what there is to do, `combine`, with what each has `given`. Only
-// __syncwarp orders memory: what a lane wrote before a shuffle or a vote, another may not see after it.
+// Lanes of a warp meet. The last to come calls `combine` with what each of them has `given`. Only __syncwarp orders
+// memory: what a lane wrote to memory before a shuffle or a vote, another lane need not see after it.
 template <class Given, class Combine>
 void meet(const char* operation, unsigned mask, Given* given, const Combine& combine, Line here,
           bool orders_memory = false) {

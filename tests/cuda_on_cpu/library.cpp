@@ -1,4 +1,4 @@
-// What a test may set and ask of a libfastwave_cuda that runs on the CPU.
+// Functions by which a test controls and watches a libfastwave_cuda that runs on the CPU.
 #include "cuda_runtime.h"
 #include "fastwave.h"
 
@@ -8,7 +8,7 @@ FW_API void on_cpu_set_seed(uint64_t seed) {
 FW_API const char* on_cpu_fault() {
   return on_cpu::fault().c_str();
 }
-// From now on the function of the CUDA runtime answers with the error; 0: as it should.
+// From now on `function`, one of the CUDA runtime, fails with `error`; with 0 it works again.
 FW_API void on_cpu_answer(const char* function, int32_t error) {
   on_cpu::Machine::here().answers[function] = static_cast<cudaError_t>(error);
 }

@@ -1,4 +1,5 @@
-// The run of little kernels: all of them under every schedule; with a name, with that fault planted until it is seen.
+// Runs the small kernels that test this folder: without an argument, all of them under every schedule; with the name of
+// a fault, with that fault planted, under one schedule after the other until it is seen.
 #pragma once
 
 #include <cuda_runtime.h>

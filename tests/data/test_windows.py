@@ -16,12 +16,12 @@ from fastwave.sound import audio
 from fastwave.training.parallel import Group
 from small_runs import make_config
 
-LENGTHS = (1000, 37, 640, 129, 1, 333)  # samples of the files: a multiple of the window, one beside it, a single one
+LENGTHS = (1000, 37, 640, 129, 1, 333)  # samples of the files: 640 is 10 windows, 129 is 2 and a sample, 1 is a sample
 WINDOW = 64
 
 
 def write_noise(folder, lengths=LENGTHS):
-    """Files of 16-bit noise: no two stretches are alike, so a shift of one shows."""
+    """Files of 16-bit noise. No two stretches are alike, so a shift by one sample is seen."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(5)
     for number, length in enumerate(lengths):
@@ -31,8 +31,8 @@ def write_noise(folder, lengths=LENGTHS):
 
 
 def make_noise(folder, lengths=LENGTHS, **changes):
-    how = Preparation(**{"classes": 32, "held_out": 0.3, **changes})
-    prepare(write_noise(folder / "sound", lengths), folder / "data", how, workers=1)
+    preparation = Preparation(**{"classes": 32, "held_out": 0.3, **changes})
+    prepare(write_noise(folder / "sound", lengths), folder / "data", preparation, workers=1)
     return Data(folder / "data")
 
 
@@ -54,18 +54,19 @@ def in_order(windows):
     return windows.some(1 << 40)
 
 
-def sides_of(data, held_out):
+def files_of(data, held_out):
+    """The numbers of the files that are held out, or of those that are not."""
     return [number for number, file in enumerate(data.files) if (file["held_out_samples"] > 0) == held_out]
 
 
-# Which windows
+# Which windows there are
 
 
 @pytest.mark.parametrize("window", [1, WINDOW, 5000])
 @pytest.mark.parametrize("held_out", [False, True])
 def test_every_target_of_every_file_is_counted_exactly_once(data, window, held_out):
     windows = Windows(data, make_config(), window, seed=0, held_out=held_out)
-    times = {number: np.zeros(data.files[number]["samples"], dtype=int) for number in sides_of(data, held_out)}
+    times = {number: np.zeros(data.files[number]["samples"], dtype=int) for number in files_of(data, held_out)}
     assert times
     places = in_order(windows)
     for place in places:
@@ -80,8 +81,8 @@ def test_every_target_of_every_file_is_counted_exactly_once(data, window, held_o
 def test_an_epoch_visits_every_window_once_before_any_comes_again(data, batch, monkeypatch):
     windows = Windows(data, make_config(), WINDOW, seed=3)
     drawn = []
-    right = Windows._place
-    monkeypatch.setattr(Windows, "_place", lambda self, index, shift: drawn.append(index) or right(self, index, shift))
+    draw = Windows._place
+    monkeypatch.setattr(Windows, "_place", lambda self, index, shift: drawn.append(index) or draw(self, index, shift))
     steps = -(-3 * windows.count // batch)
     for step in range(steps):
         windows.places(step, batch)
@@ -98,7 +99,7 @@ def test_places_depend_on_seed_and_step_and_on_nothing_else(data):
     want = [forwards.places(step, 4) for step in steps]
     assert [backwards.places(step, 4) for step in reversed(steps)] == want[::-1]
     assert [Windows(data, config, WINDOW, seed=10).places(step, 4) for step in steps] != want
-    # the order is of windows, whatever the batch
+    # the order of the windows is the same in batches of 4 and of 8
     pairs = [want[step] + want[step + 1] for step in range(0, 12, 2)]
     assert pairs == [forwards.places(step, 8) for step in range(6)]
 
@@ -123,7 +124,7 @@ def test_the_rows_of_all_ranks_are_the_global_batch(data, world):
         group.share(8)
 
 
-def test_training_windows_stay_inside_their_file_and_move_their_cut_between_epochs(data):
+def test_training_windows_stay_inside_their_file_and_begin_elsewhere_in_each_epoch(data):
     windows = Windows(data, make_config(), WINDOW, seed=2)
     firsts = collections.defaultdict(set)
     for step in range(20 * windows.count):
@@ -135,7 +136,7 @@ def test_training_windows_stay_inside_their_file_and_move_their_cut_between_epoc
     assert len(firsts[long]) > 10
 
 
-def test_some_is_a_fixed_choice_of_about_so_many_targets(data):
+def test_some_is_a_fixed_choice_of_windows_that_hold_about_so_many_targets(data):
     windows = Windows(data, make_config(), 16, seed=0)
     chosen = windows.some(320)
     assert chosen == Windows(data, make_config(), 16, seed=5).some(320)
@@ -144,7 +145,7 @@ def test_some_is_a_fixed_choice_of_about_so_many_targets(data):
     assert len(windows.some(1 << 40)) == windows.count
 
 
-def test_nothing_to_train_on_is_said(tmp_path):
+def test_data_that_is_all_held_out_is_refused_for_training(tmp_path):
     (only,) = (data := make_noise(tmp_path, (100,), held_out=0.5)).files
     only["held_out_samples"] = 100
     with pytest.raises(InputError, match=r"all of .* is held out. Lower --held-out"):
@@ -159,7 +160,7 @@ def test_shuffled_is_a_permutation(count):
         assert orders[0] != orders[1] and orders[0] != list(range(count))
 
 
-# What is in them
+# What is in the windows
 
 
 def test_tokens_are_the_true_past_and_silence_before_a_file(data):
@@ -183,7 +184,7 @@ def test_tokens_are_the_true_past_and_silence_before_a_file(data):
         )
 
 
-def test_scalar_tokens_are_the_sixteen_bits_over_their_full_scale(tmp_path):
+def test_scalar_tokens_are_the_samples_of_the_file(tmp_path):
     data = make_noise(tmp_path, (300, 200), codec="pcm", classes=0)
     config = make_config(codec="pcm", classes=0, output="gaussian")
     windows = Windows(data, config, WINDOW, seed=0)
@@ -234,7 +235,7 @@ def test_a_window_gives_a_model_what_the_whole_file_gives_it(tmp_path, upsamplin
     config = make_config(**conditioned, **scales)
     torch.manual_seed(0)
     model = WaveNet(config, backend="reference")
-    for parameter in model.parameters():  # an upsampler begins as interpolation, which reads less than it may
+    for parameter in model.parameters():  # a new upsampler interpolates, which needs fewer frames than it may read
         torch.nn.init.normal_(parameter, std=0.3)
     for held_out in (False, True):
         windows = Windows(data, config, 100, seed=0, held_out=held_out)
@@ -328,7 +329,7 @@ def test_a_shard_that_is_missing_or_cut_short_is_an_input_error_and_mended_by_pr
     assert path.read_bytes() == content
 
 
-def test_the_summary_counts_what_there_is(data):
+def test_the_summary_counts_files_and_samples(data):
     summary = data.summary()
     assert json.loads(json.dumps(summary)) == summary
     assert summary["files"] == len(LENGTHS)

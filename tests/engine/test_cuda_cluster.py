@@ -1,4 +1,4 @@
-"""The cluster kernel: a network held by several blocks. Its arithmetic is bfloat16's, its promises the engine's."""
+"""The cluster kernel: a network held by several blocks. It computes in bfloat16, and keeps an engine's promises."""
 
 import copy
 
@@ -29,7 +29,7 @@ def engine_of(model, kernel):
 
 
 def smallest_limit(machine, model, kernel):
-    """(the least shared memory that a cluster can do with, an engine there): most blocks hold layers"""
+    """(the least shared memory that a cluster needs, an engine under that limit): there most blocks hold layers."""
     for limit in range(2 << 10, LARGE, 2 << 10):
         machine.set(shared_limit=limit)
         try:
@@ -44,16 +44,16 @@ def check_outputs(model, kernel, batch, steps):
     trial = make_trial(model, batch, steps)
     eager = copy.deepcopy(model).bfloat16()
     tokens = torch.cat([trial.prime, trial.tokens], dim=1)
-    given = {name: value if name == "speaker" and not value.is_floating_point() else value.bfloat16()
-             for name, value in trial.given.items()}  # fmt: skip
+    conditioning = {name: value if name == "speaker" and not value.is_floating_point() else value.bfloat16()
+                    for name, value in trial.given.items()}  # fmt: skip
     with quiet_torch():
-        heard = eager(tokens.bfloat16() if model.config.scalar_input else tokens, **given)
-    of_eager = heard[:, trial.prime.shape[1] - 1 : -1]
+        outputs = eager(tokens.bfloat16() if model.config.scalar_input else tokens, **conditioning)
+    of_eager = outputs[:, trial.prime.shape[1] - 1 : -1]
     ours = trial.outputs("cuda", dtype="bfloat16", kernel=kernel).cpu().bfloat16()
     assert_as_close_as_eager(ours, of_eager, trial.exact)
 
 
-# On the CPU
+# The CUDA sources on the CPU
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_a_run_is_the_same_under_every_schedule_and_in_parts(machine, kernel, na
 
 
 @pytest.mark.slow
-def test_an_output_that_is_not_finite_is_named_and_the_engine_lives_on(machine, kernel):
+def test_an_output_that_is_not_finite_is_named_and_the_engine_stays_usable(machine, kernel):
     model = make_model("categorical")
     with torch.no_grad():
         model.get_parameter("front.weight")[0, 9] = float("nan")
@@ -188,11 +188,11 @@ def test_a_stream_of_a_cluster_on_a_gpu_is_the_same_in_any_batch_and_any_chunks(
 @pytest.mark.gpu
 def test_a_hundred_thousand_samples_of_a_cluster_on_a_gpu_are_the_same_twice(clusters, kernel):
     engine = engine_of(lively(**PRESETS["small"]), kernel)
-    first, second = (engine.run(engine.start(20), 100_000, seed=2) for _ in "ab")
+    first, second = (engine.run(engine.start(20), 100_000, seed=2) for _ in range(2))
     assert torch.equal(first, second)
 
 
-# The rule that chooses it
+# Which models run on it
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_a_hundred_thousand_samples_of_a_cluster_on_a_gpu_are_the_same_twice(clu
     ("preset", "blocks", "layer_blocks"),
     [("ref", 8, 5), ("small", 4, 2), ("music8x10", 8, 5), ("large", 0, 0), ("vocoder", 0, 0)],
 )
-def test_presets_that_fit_a_cluster_are_on_one(machine, preset, blocks, layer_blocks):
+def test_auto_puts_the_presets_that_fit_on_a_cluster_and_says_why_others_are_not(machine, preset, blocks, layer_blocks):
     machine.set(multiprocessors=132, shared_limit=LARGE)
     plan = engine_of(lively(**PRESETS[preset]), "auto").plan(20)
     assert (plan.blocks_per_cluster, plan.layer_blocks) == (blocks, layer_blocks)
@@ -221,7 +221,7 @@ def test_presets_that_fit_a_cluster_are_on_one(machine, preset, blocks, layer_bl
         ("bfloat16", {"clusters": 0}, "the device has no 4 free multiprocessors side by side"),
     ],
 )
-def test_what_no_cluster_can_run_is_general_and_says_why(machine, dtype, settings, reason):
+def test_what_no_cluster_can_run_is_general_with_auto_and_refused_by_name(machine, dtype, settings, reason):
     machine.set(**settings)
     model = make_model("categorical")
     plan = Engine(model, "cuda", dtype).plan(1)

@@ -1,4 +1,4 @@
-"""fw_engine_prime_cpu: a past heard in blocks leaves the state that hearing it sample by sample leaves."""
+"""fw_engine_prime_cpu: a past taken in blocks leaves the same state as one that is fed sample by sample."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from shapes import CONFIGS, make_condition, make_model, make_tokens
 from tolerances import assert_as_close_as_eager
 
 pytestmark = pytest.mark.skipif(bool(library.missing("cpu")), reason="the native library is missing")
-LENGTH = 45  # samples; more than two blocks of the past that are heard together, and no multiple of one
+LENGTH = 45  # samples; more than two of the blocks in which a past is taken, and no multiple of one
 
 
 def state_fields(engine, past, time):
@@ -60,7 +60,7 @@ def test_priming_equals_feeding_sample_by_sample(name, dtype):
 
     memory, last = prime(engine, past, LENGTH, given)
 
-    # fed: the first token is the last one of the state, at time 1; the others are given
+    # fed one by one: the first token is the last one of the state, at time 1; the others are given to the run
     tensors, numbers = state_fields(engine, past[:, 1:], 1)
     last_name = "last_values" if model.config.scalar_input else "last_classes"
     tensors[last_name][:] = past[:, :1]
@@ -72,7 +72,7 @@ def test_priming_equals_feeding_sample_by_sample(name, dtype):
 
 @pytest.mark.parametrize("time", [0, 7], ids=["silence alone", "silence and seven samples"])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_primed_state_is_as_close_to_float64_as_a_start_by_the_reference(name, time):
+def test_a_primed_state_is_as_close_to_float64_as_that_of_engine_start(name, time):
     model = make_model(name)
     config, field = model.config, model.config.receptive_field
     engine = Engine(model, backend="cpu", dtype="float32", threads=1)
@@ -100,7 +100,7 @@ def test_a_primed_state_is_as_close_to_float64_as_a_start_by_the_reference(name,
         at += slots * width
 
 
-def test_a_past_that_cannot_be_is_refused():
+def test_a_missing_or_invalid_past_is_refused():
     engine = Engine(make_model("categorical"), backend="cpu", threads=1)
     past = make_tokens(engine.config, 1, 4)
     tensors, numbers = state_fields(engine, past, 4)

@@ -4,8 +4,8 @@
 
 One run of CI builds the same libraries many times over: a wheel, an editable install, and the wheels of
 test_package.py. An object is taken from FOLDER where compiler, flags, source and every header that the compiler read
-are those that made it. What the compiler warns of is never kept, so that -Werror, which changes nothing else, and
-`-Xptxas=-v`, which only prints, may differ. Paths of the source and build folders may differ too.
+are those that made it. An object is not kept if the compiler gave a warning for it; therefore -Werror may differ, which
+changes nothing else, and so may `-Xptxas=-v`, which only prints. Paths of the source and build folders may differ too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-REPORT = "-Xptxas=-v"  # always asked of nvcc, and shown to those who ask for it
+REPORT = "-Xptxas=-v"  # always passed to nvcc; what it prints is shown if the command asked for it
 SAME_CODE = {REPORT, "-Werror", "-Werror=all-warnings"}
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Variables of CMake under which its compilers are launched through this file; those that are set stay."""
+    """Variables that make CMake launch its compilers through this file; those that are already set stay as they are."""
     launcher = f"{sys.executable};{Path(__file__).resolve()};{folder}"
     names = ("CMAKE_CXX_COMPILER_LAUNCHER", "CMAKE_CUDA_COMPILER_LAUNCHER")
     return {name: os.environ.get(name, launcher) for name in names}
@@ -38,7 +38,7 @@ def digest_of(path: str | Path) -> str:
 
 
 class Paths:
-    """Names for the folders that differ from build to build."""
+    """Replaces the folders that differ from build to build by fixed names, and back."""
 
     def __init__(self, command: list[str]) -> None:
         include = (each[2:] for each in command if each.startswith("-I"))
@@ -80,7 +80,7 @@ def main(folder: Path, command: list[str]) -> int:
 
 
 def find(shelf: Path, paths: Paths) -> Path | None:
-    """What was compiled from the files as they are now."""
+    """The entry that was compiled from the files as they are now."""
     for entry in shelf.glob("entry-*"):
         digests = json.loads((entry / "digests").read_text())
         files = {paths.shown(name): digest for name, digest in digests.items()}

@@ -1,4 +1,4 @@
-"""Small training runs for tests: data of a second's worth, models of a few thousand weights."""
+"""Small training runs for tests: a second of sound, models of a few thousand weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPE: dict[str, Any] = {"residual_channels": 8, "skip_channels": 12, "dilations
 
 
 def make_sound(folder: Path, files: int = 4, seconds: float = 0.25) -> Path:
-    """Decaying tones at 16 kHz, each file another pitch."""
+    """Files of one decaying tone each, at 16 kHz, every file with another pitch."""
     folder.mkdir(parents=True, exist_ok=True)
     time = torch.arange(round(16_000 * seconds)) / 16_000
     for number in range(files):
@@ -31,7 +31,7 @@ def make_sound(folder: Path, files: int = 4, seconds: float = 0.25) -> Path:
 
 
 def make_data(folder: Path, **changes: Any) -> Data:
-    """Those tones, prepared for SHAPE."""
+    """The tones of make_sound, prepared for SHAPE."""
     preparation = Preparation(**{"classes": 32, "held_out": 0.25, **changes})
     prepare(make_sound(folder / "sound"), folder / "data", preparation)
     return Data(folder / "data")
@@ -52,7 +52,7 @@ def make_settings(**changes: Any) -> Settings:
 
 
 def train_wavenet(data: Data, out: Path, config: WaveNetConfig, settings: Settings, backend: str = "auto") -> float:
-    """Train in this process; the bits a sample on held-out data."""
+    """Train in this process; -> bits a sample on held-out data."""
     return train(WaveNetTask(data, config, settings, backend), out)
 
 
@@ -63,7 +63,7 @@ def lines_of(run: Path, event: str | None = None) -> list[dict[str, Any]]:
 
 
 def weights_of(run: Path, step: int) -> bytes:
-    """A checkpoint's tensors, without the seconds that its counters hold."""
+    """The bytes of a checkpoint's tensors, without its header: the counters there include seconds, which differ."""
     content = (run / "checkpoints" / f"step-{step:08}.safetensors").read_bytes()
     header = int.from_bytes(content[:8], "little")
     return content[8 + header :]

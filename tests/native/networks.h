@@ -23,7 +23,7 @@ struct Network {
   std::vector<int64_t> dilations;
   std::vector<std::vector<float>> weights;
 
-  // Draws the weights; the sizes of `model` and the dilations are set before. Weights keep every sum near 1.
+  // Draws the weights; set the sizes of `model` and the dilations before. Weights are so small that sums stay near 1.
   void fill(Random& random) {
     const fw_model_t& m = model;
     const auto add = [&](int64_t count, int64_t inputs) {
@@ -92,7 +92,7 @@ struct Samples {
   bool operator==(const Samples& o) const { return classes == o.classes && values == o.values && outputs == o.outputs; }
 };
 
-// Conditioning of one stream as a function of its frame, so that any stretch of it can be made alone.
+// Conditioning of a stream, a function of id, frame and channel: any stretch of frames can be made by itself.
 float condition_of(int64_t id, int64_t frame, int64_t j) {
   return std::sin(static_cast<float>((frame % 1000 + 1000) * 37 + j * 11 + id % 97 * 5));
 }

@@ -14,6 +14,7 @@ class Random {
   int64_t within(int64_t low, int64_t high) {
     return low + static_cast<int64_t>(below(static_cast<size_t>(high - low + 1)));
   }
+  // Uniform from -size up to size.
   float value(float size) { return size * (static_cast<float>(next() >> 40) * 0x1p-23f - 1); }
   std::vector<float> values(int64_t count, float size) {
     std::vector<float> made(static_cast<size_t>(count));

@@ -18,7 +18,7 @@ SHAPE = {"residual_channels": 4, "skip_channels": 4, "dilations": (1, 2), "class
 
 
 def write_sound(path, rate, seconds=0.2, channels=1):
-    """Noise that 16 bits hold."""
+    """Noise that 16 bits hold exactly."""
     wave = np.random.default_rng(0).integers(-9000, 9000, (round(rate * seconds), channels)) / 32768
     soundfile.write(path, wave, rate)
     return path
@@ -77,7 +77,7 @@ def test_parameters_that_are_absent_take_their_defaults():
         (["mel"], "an object with a kind"),
     ],
 )
-def test_what_is_not_known_is_refused_and_the_known_named(values, message):
+def test_an_unknown_kind_or_parameter_is_refused_and_the_known_ones_are_named(values, message):
     with pytest.raises(ConfigError, match=message):
         features.from_dict(values)
 
@@ -96,7 +96,7 @@ def test_a_wing_adds_a_kind_that_the_core_does_not_import(notes, tmp_path):
     assert torch.equal(generate(tmp_path / "model", condition=tmp_path / "song.txt").tokens, expected)
 
 
-def test_a_name_is_registered_once(notes):
+def test_a_kind_whose_name_is_taken_is_not_registered(notes):
     with pytest.raises(ConfigError, match="'mel' is registered already, as Mel"):
 
         @features.register
@@ -124,10 +124,10 @@ def test_a_file_without_sound_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", [Mel(bands=3), Array(3), None])
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", np.longdouble])
-def test_an_array_of_floats_is_always_taken(tmp_path, kind, dtype):
+def test_an_array_of_floats_is_accepted_for_every_kind_of_features(tmp_path, kind, dtype):
     values = np.arange(6).reshape(2, 3)
     np.save(tmp_path / "a.npy", values.astype(dtype))
-    (tmp_path / "a").write_bytes((tmp_path / "a.npy").read_bytes())  # by its content, whatever it is called
+    (tmp_path / "a").write_bytes((tmp_path / "a.npy").read_bytes())  # recognised by its content, not by its name
     for name in ("a.npy", "a"):
         frames = features.read(tmp_path / name, kind, 3, 8_000, 64)
         assert frames.is_floating_point() and torch.equal(frames.double(), torch.from_numpy(values).double())

@@ -1,4 +1,4 @@
-"""The head and its loss together: the numbers of the whole, and the table of what computes which head."""
+"""Head and loss: in pieces the same numbers as all at once, and computed by what the table in dispatch.py says."""
 
 import re
 
@@ -15,7 +15,7 @@ from tolerances import assert_exact
 
 
 @pytest.mark.parametrize("name", ["categorical", "mixture", "gaussian"])
-def test_the_loss_in_pieces_is_the_loss_of_the_whole(name, monkeypatch):
+def test_loss_and_gradients_in_pieces_are_those_of_the_whole(name, monkeypatch):
     monkeypatch.setattr("fastwave.stack.head.ROWS", {"cpu": 7})
     model = make_model(name, torch.float64)
     tokens = make_tokens(model.config, 2, 41)
@@ -109,7 +109,7 @@ def test_info_says_what_computes_the_head(preset, computed_by, capsys, monkeypat
     assert re.search(f"training head +the head of a .* output is computed by {computed_by}\n", capsys.readouterr().out)
 
 
-def test_a_weight_of_any_float_dtype_leaves_the_head_where_the_table_says(heads):
+def test_the_dtype_of_the_loss_weight_changes_neither_the_loss_nor_what_computes_the_head(heads):
     model = WaveNet(make_model("categorical").config, backend="cpu")
     tokens, weight = make_tokens(model.config, 1, 20), torch.full((1, 9), 1 / 16)
     losses = [model.loss(tokens, weight=weight.to(dtype)) for dtype in (torch.float32, torch.float64, torch.bfloat16)]

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills by pidfd:
 
 @pytest.mark.slow
 def test_runs_killed_twenty_times_end_bit_identical():
-    """200 on request: python tests/helpers/survival.py --kills 200. A process of its own: it forks."""
+    """For 200 kills: python tests/helpers/survival.py --kills 200. It forks, so pytest starts it as a process."""
     script = Path(__file__).parents[1] / "helpers/survival.py"
     done = subprocess.run(
         [sys.executable, str(script), "--kills", "20", "--seed", "1"], capture_output=True, text=True, timeout=300

@@ -1,4 +1,4 @@
-// What one core can do at most, measured: the denominator of every share-of-the-limit that a bench prints.
+// What one core can do at most, measured. Benches print a speed as a share of it.
 // Compiled once per instruction set; see cpu/isa.h for what may be included here.
 #include "cpu/ceilings/ceilings.h"
 
@@ -11,7 +11,7 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
-constexpr int kChains = 24;  // of 32 registers; 2 units x 4 cycles of latency need 8
+constexpr int kChains = 24;  // sums in 24 of 32 registers; 2 units x 4 cycles of latency need 8
 #elif defined(__AVX2__)
 constexpr int kVectorBytes = 32;
 constexpr int kChains = 12;  // of 16 registers; 2 units x 4 or 5 cycles of latency need 10
@@ -43,8 +43,8 @@ uint64_t read(const void* data, int64_t bytes) {
   return total;
 }
 
-// kChains sums, each waiting only for itself. They start apart, or the compiler computes one of them for all; and every
-// loop over them is unrolled, or GCC keeps them in memory.
+// kChains sums, each waiting only for itself. They start with different values, or the compiler would compute one of
+// them for all; and every loop over them is unrolled, or GCC would keep them in memory.
 template <class Sum, class Lane, class Step>
 Lane chains(int64_t rounds, Step step) {
   Sum sums[kChains];

@@ -1,4 +1,4 @@
-// The kernels behind fw_read_bandwidth_cpu and fw_multiply_add_peak_cpu, one table a rung.
+// The kernels behind fw_read_bandwidth_cpu and fw_multiply_add_peak_cpu, one table for each instruction set.
 #pragma once
 
 #include <stdint.h>
@@ -8,8 +8,8 @@ namespace fw::cpu {
 inline constexpr int32_t kTypes = 3;  // FW_FLOAT32, FW_BFLOAT16, FW_INT8
 
 struct Ceilings {
-  uint64_t (*read)(const void* data, int64_t bytes);  // data on 64 bytes, bytes a multiple of 512
-  double (*multiply_add[kTypes])(int64_t rounds);     // null where the rung has no such instruction
+  uint64_t (*read)(const void* data, int64_t bytes);  // data aligned to 64, bytes a multiple of 512
+  double (*multiply_add[kTypes])(int64_t rounds);     // null: no such instruction
   int64_t operations_per_round[kTypes];
 };
 

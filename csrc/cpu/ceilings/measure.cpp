@@ -1,4 +1,4 @@
-// The boundary of the ceilings: checks, memory and the clock. The kernels are in cpu/ceilings/ceilings.cpp.
+// The C functions that measure ceilings: checks, memory and the clock. The kernels are in cpu/ceilings/ceilings.cpp.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -28,7 +28,7 @@ int32_t check_run(const char* operation, int32_t isa, double seconds, const void
 
 template <class Value>
 void keep(Value value) {
-  __asm__ volatile("" : : "m"(value) : "memory");  // so that no compiler finds the work useless
+  __asm__ volatile("" : : "m"(value) : "memory");  // or the compiler would remove the work as unused
 }
 
 // Calls `work(repeats)` for about `seconds` and returns the least seconds a repeat took.
@@ -36,7 +36,7 @@ template <class Work>
 double fastest(double seconds, Work work) {
   using Clock = std::chrono::steady_clock;
   using Seconds = std::chrono::duration<double>;
-  constexpr double kShortest = 50e-6;  // reading the clock takes about 25 ns: 0.05% of it
+  constexpr double kShortest = 50e-6;  // seconds; reading the clock takes about 25 ns: 0.05% of that
   const Clock::time_point deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(Seconds(seconds));
   double best = 0;
   for (int64_t repeats = 1;;) {
@@ -49,7 +49,7 @@ double fastest(double seconds, Work work) {
       best = best == 0 ? each : std::min(best, each);
       if (end >= deadline) return best;
     } else {
-      repeats *= 2;  // a budget shorter than one block is exceeded by that block
+      repeats *= 2;  // so the last call may exceed `seconds`, if that is very short
     }
   }
 }
@@ -67,7 +67,7 @@ int32_t read_bandwidth(int32_t isa, int64_t bytes, double seconds, double* bytes
   };
   const auto count = static_cast<size_t>(bytes) / sizeof(Line);
   const std::unique_ptr<Line[]> lines(new Line[count]);
-  for (size_t i = 0; i < count; ++i) lines[i].of[0] = std::byte(i);  // a page never written is one shared page of zeros
+  for (size_t i = 0; i < count; ++i) lines[i].of[0] = std::byte(i);  // pages never written are all one page of zeros
   const Ceilings& kernels = *ceilings_of(isa);
   const double pass = fastest(seconds, [&](int64_t repeats) {
     for (int64_t i = 0; i < repeats; ++i) keep(kernels.read(lines.get(), bytes));

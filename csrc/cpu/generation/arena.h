@@ -12,7 +12,7 @@
 
 namespace fw::cpu {
 
-// Zeroed memory on a large boundary, in large pages where the system has them: 3.5 MB of weights are 850 small ones.
+// Zeroed memory, aligned to and put into large pages where the system has them: 3.5 MB of weights fill 850 small ones.
 class Arena {
  public:
   explicit Arena(int64_t bytes) : bytes_(static_cast<size_t>(std::max<int64_t>(bytes, 64))) {
@@ -24,7 +24,7 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // The next `count` values, on 64 bytes.
+  // The next `count` values, aligned to 64 bytes.
   template <class Value>
   Value* take(int64_t count) {
     char* const taken = data_ + used_;

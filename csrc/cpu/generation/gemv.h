@@ -1,7 +1,7 @@
 // y = init + W^T x for packed W, for one stream or several that share each weight read.
 //
-// Every output is added up in the same order, whatever the number of streams or the cut into panels:
-// a sample does not depend on its neighbours to the last bit.
+// Every output is added up in the same order, whatever the number of streams or the cut into panels: a stream gets the
+// same bits alone and beside others.
 #pragma once
 
 #include "cpu/generation/engine.h"
@@ -12,18 +12,19 @@ namespace {
 
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kMostStreams = 6;      // 6 x 4 sums, 4 weights and an input are 29 of 32 registers
-constexpr int kMostStreamsInt8 = 3;  // twice the sums
+constexpr int kMostStreamsInt8 = 3;  // int8 has twice the sums
 #else
 constexpr int kMostStreams = 3;  // 3 x 4 sums, 3 inputs and a weight are all 16 registers
 constexpr int kMostStreamsInt8 = 1;
 #endif
 
-constexpr int64_t kAhead = 4096;  // bytes: 2 KB is too near for a batch of 16 (12% slower), 16 KB too far for 1 (9%)
+// Bytes from a weight to the one that is prefetched.
+constexpr int64_t kAhead = 4096;  // 2 KB is too near for a batch of 16 (12% slower), 16 KB too far for 1 (9%)
 
 struct Float32 {
-  static constexpr int64_t kRows = 1;  // inputs a packed row holds
-  static constexpr int kStreams = kMostStreams;
-  static constexpr int kSums = 1;
+  static constexpr int64_t kRows = 1;            // inputs whose weights share a packed row
+  static constexpr int kStreams = kMostStreams;  // that share each weight read, at most
+  static constexpr int kSums = 1;                // of an output; int8: of high and of low bytes
 };
 
 struct Bfloat16 {
@@ -43,21 +44,21 @@ struct Operands {
   int64_t x_stride;
   const uint8_t* bytes;  // int8: per stream, all high bytes, then all low bytes
   int64_t bytes_stride;
-  const float* steps;
+  const float* steps;  // int8: per stream, what one unit of `bytes` is worth
   const float* init;
   int64_t init_stride;
   float* y;
   int64_t y_stride;
 };
 
-// Weights lie in one straight line, matrix after matrix: fetching beyond the end of one matrix fetches the next one.
+// Weights are contiguous, matrix after matrix: fetching beyond the end of one matrix fetches the next one.
 template <int V>
 inline void prefetch(const char* weights) {
 #pragma GCC unroll 8
   for (int64_t byte = 0; byte < V * kVectorBytes; byte += 64) __builtin_prefetch(weights + kAhead + byte);
 }
 
-// V vectors of outputs for M streams; rows of the panel are `row` bytes apart.
+// V vectors of outputs, from output `at` on, for M streams; rows of the panel are `row` bytes apart.
 template <class Type, int V, int M>
 inline void block_float(const char* weights, int64_t row, const Matrix& m, const Operands& o, int64_t at) {
   for (int64_t begin = 0; begin < m.in; begin += kChain) {
@@ -96,7 +97,7 @@ inline void block_float(const char* weights, int64_t row, const Matrix& m, const
   }
 }
 
-// GCC would load a word that is used twice two times: 2 of the 3 loads per cycle, which limit this loop.
+// A word of weights is used twice, and GCC would load it for each use, although loads are what limits this loop.
 inline void keep_in_register(Words& word) {
 #if defined(__AVX512F__)
   __asm__("" : "+v"(word));
@@ -215,8 +216,9 @@ void multiply_as(const Matrix& m, const Operands& o, int64_t streams) {
   }
 }
 
-// x [in] as 16-bit numbers, x = step * (256 * high + low - 32768): all high bytes, then all low ones. The weights have
-// 8 bits; 16 bits of activation cost a second product on the same weights, and keep the loss to that of the weights.
+// Writes x [in] as 16-bit numbers, x = step * (256 * high + low - 32768): all high bytes, then all low ones. Returns
+// `step`, or NaN where an input is not finite. Weights have 8 bits. 16 bits of activation cost a second product on the
+// same weights; then only the rounding of the weights costs accuracy.
 inline float quantise(const float* x, int64_t in, uint8_t* bytes) {
   typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
   Vec most = {}, zeros = {};

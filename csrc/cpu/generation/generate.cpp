@@ -13,12 +13,12 @@ int64_t floor_divide(int64_t a, int64_t b) {
   return quotient - (a % b < 0);
 }
 
-// One input of one stream on its way through the layers.
+// One sample of one stream, as input of the layers.
 struct Row {
   int64_t stream, time;    // the input is the token at this time, which may lie before the start
   const int64_t* classes;  // the token of each front tap, oldest first; null for scalar input
   const float* values;     // likewise
-  int64_t first_tap;       // taps before it reach back to where there are no tokens, and contribute nothing
+  int64_t first_tap;       // taps before it are older than the first token, and contribute nothing
 };
 
 // x of the first layer: the sum of one embedding per front tap
@@ -42,7 +42,7 @@ Row newest(const Network& n, const fw_run_t& run, int64_t stream) {
   return {stream, run.times[stream] - 1, classes, n.classes ? nullptr : run.last_values + at, 0};
 }
 
-// The conditioned bias of every layer at sample p: a row of the caller's, or a point between two, written to `mixed`.
+// The conditioned bias of every layer at sample p: a frame of the caller's, or two interpolated, written to `mixed`.
 const float* conditioning(const Network& n, const fw_run_t& run, int64_t stream, int64_t p, float* mixed) {
   const int64_t width = n.layers * 2 * n.gate;
   const int64_t frame = floor_divide(p, run.hop);
@@ -115,7 +115,7 @@ float draw_value(const Network& n, const fw_run_t& run, float* out, const float*
   float mean, log_scale, unit;
   if (n.output == FW_MIXTURE) {
     const int64_t components = n.outputs / 3;
-    float largest = -INFINITY;  // the means follow the logits directly, so there is no room for whole vectors
+    float largest = -INFINITY;  // no whole vectors: they would write into the means, which follow the logits directly
     for (int64_t j = 0; j < components; ++j) largest = out[j] > largest ? out[j] : largest;
     for (int64_t j = 0; j < components; ++j) out[j] = expf(out[j] - largest);
     const int64_t j = draw_class(out, components, uniforms[0], 0, 1, order);
@@ -169,7 +169,7 @@ bool reach(const Relay::Counter& progress, int64_t goal, const Relay& relay) {
 }
 
 // The layers for `count` inputs, row_of(k) the k-th of them; leaves z of all layers in s.z. Inputs of one stream come
-// in the order of time, so that each finds in the memory what those before it left there.
+// in the order of time, so that each finds the earlier ones in the rings.
 template <class RowOf>
 void body(const Network& n, const fw_run_t& run, int64_t count, RowOf row_of, const Scratch& s, int64_t* layers_done) {
   const int64_t width = 2 * n.gate, z_stride = n.skip_inputs;
@@ -230,7 +230,7 @@ void tail(const Network& n, int64_t streams, const Scratch& s, int64_t done, int
   multiply(n, n.head1, s, s.hidden, n.head, n.head1.bias, 0, s.out, padded(n.outputs), streams);
 }
 
-// The scratch of streams from the k-th on.
+// The part of the scratch that belongs to streams from the k-th on.
 Scratch from(const Network& n, Scratch s, int64_t k) {
   s.taps += k * n.dilated_inputs;
   s.preactivation += k * 2 * n.gate;
@@ -266,20 +266,20 @@ int32_t finish(const Network& n, const fw_run_t& job, int64_t begin, int64_t end
 int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scratch& s, Failure* failure) {
   Relay* const relay = part.relay;
   const int64_t streams = part.last_stream - part.first_stream;
-  const int64_t groups = part.groups, half = (streams + groups - 1) / groups;
+  const int64_t groups = part.groups, group_streams = (streams + groups - 1) / groups;
   for (int64_t done = 0, i = part.first_sample; i < part.last_sample; ++done, ++i) {
     for (int64_t group = 0; group < groups; ++group) {
-      const int64_t begin = part.first_stream + group * half, last = begin + half;
+      const int64_t begin = part.first_stream + group * group_streams, last = begin + group_streams;
       const int64_t end = last < part.last_stream ? last : part.last_stream;
-      const Scratch own = from(n, s, group * half);
+      const Scratch group_scratch = from(n, s, group * group_streams);
       if (part.role != Role::kTail) {
         if (relay != nullptr && !reach(relay->samples[group], done, *relay)) return FW_OK;  // the tail reports why
         const auto row_of = [&](int64_t k) { return newest(n, job, begin + k); };
-        body(n, job, end - begin, row_of, own, relay == nullptr ? nullptr : &relay->layers[group].value);
+        body(n, job, end - begin, row_of, group_scratch, relay == nullptr ? nullptr : &relay->layers[group].value);
         if (part.role == Role::kBody) continue;
       }
-      tail(n, end - begin, own, done * n.layers, group, relay);
-      const int32_t status = finish(n, job, begin, end, i, own, failure);
+      tail(n, end - begin, group_scratch, done * n.layers, group, relay);
+      const int32_t status = finish(n, job, begin, end, i, group_scratch, failure);
       for (int64_t g = 0; g < groups && relay != nullptr; ++g) {
         if (status != FW_OK || g == group) {
           __atomic_store_n(&relay->samples[g].value, status == FW_OK ? done + 1 : -1, __ATOMIC_RELEASE);
@@ -291,7 +291,7 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
   return FW_OK;
 }
 
-// The layers take all tokens of a stream but the newest, `together` at a time: each weight is read once for so many.
+// The layers take all tokens of a stream but the newest, `together` at a time: each weight is read once for them all.
 void prime(const Network& n, const fw_run_t& job, int64_t stream, int64_t together, const Scratch& s) {
   const int64_t inputs = job.samples - 1, start = job.times[stream] - job.samples;
   for (int64_t first = 0; first < inputs; first += together) {

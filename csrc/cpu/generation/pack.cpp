@@ -9,6 +9,7 @@
 namespace fw::cpu {
 namespace {
 
+// Rows of W that share a 32-bit word.
 int64_t rows_of(int32_t type) {
   return type == FW_INT8 ? 4 : type == FW_BFLOAT16 ? 2 : 1;
 }
@@ -25,9 +26,9 @@ float float_of(uint32_t bits) {
   return value;
 }
 
-// Two weights in a word. The word itself is read as the second weight, whose low half is then the first one: so its
-// high half is chosen nearest with that low half in place, which is as close as ordinary rounding and saves the kernel
-// an instruction. Infinity and NaN are rounded alone.
+// Two weights in a word. To save an instruction, the kernel takes the whole word as the second weight, with the first
+// one in its low half. So the high half is chosen such that the whole word is nearest to the second weight, which is as
+// close as ordinary rounding. Infinity and NaN are rounded by themselves.
 uint32_t pair(float first, float second) {
   const uint32_t low = to_bfloat16(first);
   if (!std::isfinite(second)) return static_cast<uint32_t>(to_bfloat16(second)) << 16 | low;
@@ -40,7 +41,7 @@ uint32_t pair(float first, float second) {
   return best;
 }
 
-// The value of one unit of a column's weights; NaN where one of them is not finite, so that the output is not either.
+// What one unit of column j is worth; NaN where one of its weights is not finite: then the output is not finite either.
 float int8_step(int64_t in, int64_t j, const PaddedMatrix& source) {
   float most = 0;
   for (int64_t i = 0; i < in; ++i) {

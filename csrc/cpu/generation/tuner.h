@@ -3,7 +3,8 @@
 // All schedules give the same samples to the last bit, so an engine may try them and keep the best. On two idle cores
 // the relay makes one float32 stream of `ref` 3.7 times faster than one thread does; on a core that another process
 // wants too it is 5 times slower, since each sample waits for both threads. At 4 streams one group is 1.5 times faster
-// than two, at 16 it is 1.3 times slower. No rule from shapes alone can know all that.
+// than two, at 16 it is 1.3 times slower. No rule from shapes alone can know all that. (Relay and groups: see
+// cpu/generation/engine.h.)
 #pragma once
 
 #include <stdint.h>
@@ -15,15 +16,15 @@ namespace fw::cpu {
 enum Schedule {
   kAlone,    // one thread for all streams
   kSpread,   // each thread has its share of the streams
-  kRelayed,  // two threads, each with half of the network
+  kRelayed,  // a relay: two threads, each with half of the network
   kGrouped,  // the same, with the streams in two groups
 };
 inline constexpr int kSchedules = 4;
-inline constexpr int64_t kFewStreams = 16;  // beyond, spreading them wins, and one thread need not have room for all
+inline constexpr int64_t kFewStreams = 16;  // more are spread: faster, and no thread needs scratch for all
 
-// A figure is the seconds a sample took over one turn; a schedule is worth the median of its last few. A single figure
-// is off by half when another process wants the core for a moment: choosing by one made 16 streams 1.1 to 1.7 times
-// faster on two threads, where the best schedule makes them 1.9.
+// A turn is some samples made under one schedule, and its figure the seconds a sample took. A schedule is judged by the
+// median of its last figures. A single figure is off by half when another process wants the core for a moment: choosing
+// by one made 16 streams 1.1 to 1.7 times faster on two threads, where the best schedule makes them 1.9 times faster.
 class Tuner {
  public:
   struct Choice {
@@ -31,7 +32,7 @@ class Tuner {
     int64_t samples;  // at most, before asking again
   };
 
-  // What the next turns are for; another number of streams, or of threads, is another question.
+  // Call it before next(). Another number of streams or threads discards all figures.
   void expect(int64_t streams, int32_t threads) {
     if (streams == streams_ && threads == threads_) return;
     const bool settled = settled_;
@@ -46,9 +47,9 @@ class Tuner {
     possible_[kGrouped] = threads > 1 && few && streams > 1;
   }
 
-  // A settled tuner tries nothing: it keeps to the best that it has measured for this number of streams, and where it
-  // has measured nothing to one thread, or to spread streams where they are many. For live playback, in which one slow
-  // trial is heard.
+  // A settled tuner tries nothing. It keeps to the best schedule that it has measured for this number of streams; where
+  // it has measured none, to one thread, or for many streams to spreading them. For live playback, in which one slow
+  // trial would be heard.
   void settle(bool settled) {
     settled_ = settled;
     left_ = 0;
@@ -82,7 +83,7 @@ class Tuner {
     int64_t turns = 0;
 
     double median() const {
-      const int64_t first = turns <= kFigures && turns > 1 ? 1 : 0;  // without the cold one
+      const int64_t first = turns <= kFigures && turns > 1 ? 1 : 0;  // the first turn was cold: leave it out
       const int64_t last = std::min<int64_t>(turns, kFigures);
       double sorted[kFigures] = {};
       for (int64_t i = 0; i < last - first; ++i) {  // std::sort of five makes gcc 12 see bounds crossed
@@ -106,16 +107,16 @@ class Tuner {
 
   Schedule pick() {
     if (settled_) return best();
-    for (int64_t turns = 0; turns < kFirstTurns; ++turns) {  // one turn each, again and again: all see the same times
+    for (int64_t turns = 0; turns < kFirstTurns; ++turns) {  // in rotation: a busy moment slows them all
       for (int s = 0; s < kSchedules; ++s) {
         if (possible_[s] && histories_[s].turns <= turns) return static_cast<Schedule>(s);
       }
     }
     const Schedule fastest = best();
-    if (promising_) return turn_;  // until its median says so too, or it was chance
+    if (promising_) return turn_;  // repeat a trial that beat the best, until their medians decide
     if (since_trial_ < kTrialEvery) return fastest;
     since_trial_ = 0;
-    for (int step = 1; step < kSchedules; ++step) {  // times change: ask the others again, one after the other
+    for (int step = 1; step < kSchedules; ++step) {  // the machine's load changes: now and then try another one
       const int s = (last_trial_ + step) % kSchedules;
       if (!possible_[s] || s == fastest) continue;
       last_trial_ = s;

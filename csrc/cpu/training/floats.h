@@ -1,4 +1,4 @@
-// Memory for floats, on 64 bytes and not cleared.
+// Memory for floats, aligned to 64 bytes and not initialised.
 #pragma once
 
 #include <stdint.h>

@@ -10,8 +10,8 @@
 namespace fw::cpu::FW_ISA {
 namespace {
 
-// A thread's scratch. Operand rows end in _rows; `logits` later holds the gradient of the skip sum; `right` and
-// `transposed` are memory for rows in another layout.
+// A thread's scratch. Names of operands of products end in _rows; `logits` later holds the gradient of the skip sum;
+// `strip` is scratch of the products; `right` and `transposed` are memory for operands in another layout.
 template <class P>
 struct HeadTiles {
   typedef typename P::Value Value;
@@ -36,12 +36,12 @@ struct HeadTiles {
   }
 };
 
-// Where the function's result is zero, so is the gradient.
+// Where the result of the relu is zero, so is the gradient.
 inline Vec relu_gradient(Vec result, Vec grad) {
   return result <= Vec{} ? Vec{} : grad;
 }
 
-// Turns a row of logits without bias into the gradient of the weighted loss, in place; returns that loss.
+// Adds the bias to a row of logits, and turns it into the gradient of the weighted loss, in place; returns that loss.
 double categorical(float* row, const float* bias, int64_t classes, int64_t target, float weight) {
   Vec most = fill(-3.4e38f);
   for (int64_t j = 0; j < classes; j += kLanes) {
@@ -105,7 +105,7 @@ double loss(const HeadJob& job, int64_t first, int64_t rows, const HeadSums& sum
     const float* const result = t.hidden + i * head_row;
     float* const grad = t.hidden_grad + i * head_row;
     for (int64_t j = 0; j < heads; j += kLanes) store(grad + j, relu_gradient(load(result + j), load(grad + j)));
-    P::put(grad, heads, t.grad_rows, heads, i, 0);  // those of the logits are no longer needed
+    P::put(grad, heads, t.grad_rows, heads, i, 0);  // over those of the logits, no longer needed
   }
   if (job.weight_gradients) {
     add_columns(t.hidden_grad, head_row, rows, heads, sums.bias0);
@@ -137,7 +137,7 @@ constexpr HeadKernels kernels_of() {
 
 }  // namespace
 
-extern const Heads heads;
+extern const Heads heads;  // float32 and bfloat16; the matrix unit splits a float32 into 3 parts of bfloat16
 #if defined(__AMX_BF16__)
 const Heads heads = {{kernels_of<Split<3>>(), kernels_of<Split<1>>()}};
 #else

@@ -16,8 +16,8 @@ class Assembly {
  public:
   Assembly(int64_t inner, int64_t columns) : inner_(inner), columns_(columns), values_(inner * columns) {}
 
-  // Copies `rows` x `columns` numbers of a tensor to the place that begins at (row, column). Neighbours in the tensor
-  // are `row_step` and `step` apart.
+  // Copies `rows` x `columns` numbers of a tensor to the place that begins at (row, column). In the tensor, rows are
+  // `row_step` apart and columns `step`.
   void put(const float* from, int64_t row_step, int64_t step, int64_t rows, int64_t columns, int64_t row,
            int64_t column) {
     for (int64_t i = 0; i < rows; ++i) {
@@ -42,6 +42,7 @@ class PackedWeights {
     gemm_.pack(dense, memory);
     return memory;
   }
+  // A bias, as the one row of a matrix.
   const float* copy(const Assembly& row) {
     const Dense dense = row.dense();
     float* const memory = make(dense.columns);
@@ -59,7 +60,7 @@ class PackedWeights {
   std::vector<std::unique_ptr<Floats>> made_;
 };
 
-// Copies rows and columns of sums to a tensor of gradients; does nothing where that is null.
+// Copies the part of padded sums that a tensor of gradients holds; does nothing where the tensor is null.
 inline void copy_gradient(float* to, int64_t to_row, const float* from, int64_t from_row, int64_t rows,
                           int64_t columns) {
   if (to == nullptr) return;

@@ -39,10 +39,10 @@ static char* read_file(const char* folder, const char* name, uint64_t* size) {
 static const char* find_value(const char* json, const char* key) {
   char quoted[64];
   snprintf(quoted, sizeof quoted, "\"%s\"", key);
-  const char* found = strstr(json, quoted);
-  found = found == NULL ? NULL : strchr(found + strlen(quoted), ':');
-  if (found == NULL) quit("the file does not name ", key);
-  return found + 1;
+  const char* at = strstr(json, quoted);
+  at = at == NULL ? NULL : strchr(at + strlen(quoted), ':');
+  if (at == NULL) quit("the file does not name ", key);
+  return at + 1;
 }
 
 static int64_t find_integer(const char* json, const char* key) {
@@ -82,14 +82,14 @@ static weights_t load_weights(const char* folder) {
   return weights;
 }
 
-/* A float32 tensor of so many elements, copied to where floats may stand. */
+/* A float32 tensor of `count` elements, copied to memory that is aligned for floats. */
 static float* tensor(const weights_t* weights, const char* name, int64_t count) {
   const char* entry = find_value(weights->header, name);
   if (strncmp(entry + strspn(entry, " {"), "\"dtype\":\"F32\"", 13) != 0) quit("this tensor is not float32: ", name);
   int64_t span[2] = {0, 0};
   find_list(entry, "data_offsets", span, 2);
   if (span[0] < 0 || span[1] - span[0] != count * 4 || (uint64_t)span[1] > weights->size - weights->data) {
-    quit("this tensor has not the size that the config asks for: ", name);
+    quit("this tensor does not have the size that the config asks for: ", name);
   }
   float* copy = malloc((size_t)count * 4);
   if (copy == NULL) quit("out of memory", "");
@@ -163,7 +163,7 @@ int main(int argc, char** argv) {
   check(fw_features_cpu(&features));
   check(fw_engine_create_cpu(&model, features.best_isa, FW_FLOAT32, 1, &engine));
 
-  /* Before the first sample stands one receptive field of silence. */
+  /* The model is first fed one receptive field of silence. */
   int64_t field = 1 + (k0 - 1);
   for (int64_t i = 0; i < l; ++i) field += (k - 1) * dilations[i];
   int64_t memory_floats = 0;
@@ -193,8 +193,8 @@ int main(int argc, char** argv) {
   run.samples = samples;
   run.given_classes = NULL;
   run.drawn_classes = classes;
-  check(fw_engine_run_cpu(engine, &run)); /* or some samples at a time: the state lies in memory, last and time */
+  check(fw_engine_run_cpu(engine, &run)); /* or some samples at a time: the state is in memory, last and time */
   check(fw_engine_destroy_cpu(engine));
   save_wav(argv[2], classes, samples, a - 1, (uint32_t)rate);
-  return 0; /* the system takes the rest back */
+  return 0; /* the operating system frees the rest */
 }

@@ -36,16 +36,16 @@ def main() -> None:
     model = fastwave.WaveNet.from_pretrained("pluck")
     rate, decode = model.config.sample_rate, model.config.codec_object.decode
     total = round(SECONDS * rate)
-    end, begin = os.pipe()
+    read_end, write_end = os.pipe()
     played = bytearray()
-    card = threading.Thread(target=sound_card, args=(end, played))
+    card = threading.Thread(target=sound_card, args=(read_end, played))
     card.start()
 
-    engine = fastwave.Engine(model, threads=1)  # one thread: the engine then has no schedules to try while it plays
+    engine = fastwave.Engine(model, threads=1)  # several threads would try slow schedules while it plays
     state = engine.start()
     engine.run(state.copy(), 256)  # the first calls are slower; a copy of the state, so nothing is played
     slowest, level, begun = 0.0, 0.0, time.monotonic()
-    with os.fdopen(begin, "wb") as sink:
+    with os.fdopen(write_end, "wb") as sink:
         for first in range(0, total, CHUNK):
             started = time.monotonic()
             # in place: no copy of the state for each chunk

@@ -37,7 +37,7 @@ def main() -> None:
     config = fastwave.WaveNetConfig(
         residual_channels=24,
         skip_channels=48,
-        dilations=fastwave.dilation_cycle(depth=7, stacks=1),  # the longest period is 36 samples: 128 see three
+        dilations=fastwave.dilation_cycle(depth=7, stacks=1),  # it sees 128 samples: three periods of the string
         sample_rate=8000,
     )
     model = fastwave.WaveNet(config)

@@ -1,10 +1,10 @@
 """Checkpoints: `config.json` + `model.safetensors` + a short model card. No pickle, nothing half-written.
 
 The weights file carries the config in its own metadata too, so that a save interrupted between the two files is
-noticed instead of guessed about. Everything is checked from headers before memory is taken for it.
+noticed and refused. The header of the weights file is checked before memory is allocated for tensors.
 
-`config.json` names the kind of the checkpoint. This module writes and reads the kind "wavenet", which a file without a
-kind is, too. Parts of fastwave outside the core write kinds of their own.
+`config.json` names the kind of the checkpoint. This module writes and reads the kind "wavenet"; a file that names no
+kind is of this kind too. The wings (docs/architecture.md) will write kinds of their own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from .files import replacing
 
 FORMAT = 1
 KIND = "wavenet"
-READERS = {"voice": "fastwave.speech", "student": "fastwave.student"}  # other kinds, and what reads them
+READERS = {"voice": "fastwave.speech", "student": "fastwave.student"}  # kinds of wings not built yet, and their readers
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 BUNDLED = Path(__file__).parent / "bundled"
 MAX_CONFIG_BYTES = 1 << 20
-# Names inside a safetensors header; the dtypes a model may be saved in.
+# The dtypes that a model may be saved in, by their names in a safetensors header.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
 
 
@@ -44,8 +44,8 @@ def save(folder: str | os.PathLike[str], config: WaveNetConfig, tensors: Mapping
         target.mkdir(parents=True, exist_ok=True)
         write_tensors(target / WEIGHTS_FILE, tensors, {"fastwave": json.dumps({"format": FORMAT, **fields}, indent=2)})
         _write_text(target / CARD_FILE, _model_card(config))
-        described = json.dumps({"format": FORMAT, "kind": KIND, **fields}, indent=2)
-        _write_text(target / CONFIG_FILE, described + "\n")
+        content = json.dumps({"format": FORMAT, "kind": KIND, **fields}, indent=2)
+        _write_text(target / CONFIG_FILE, content + "\n")
     except OSError as error:
         raise CheckpointError(f"cannot save a checkpoint in {target}: {error.strerror or error}.") from error
 
@@ -137,7 +137,7 @@ def read_tensors(
             dtypes = {name: file.get_slice(name).get_dtype() for name in shapes}
             _check_shapes(path, shapes, expected_shapes(metadata))
             _check_dtypes(path, dtypes, integers)
-            # cloned: the file's mapping must not stay alive under a model while the file may be replaced
+            # cloned: these tensors may be views of the mapped file, and a model must outlive a change of the file
             return {name: file.get_tensor(name).clone() for name in shapes}, metadata
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error

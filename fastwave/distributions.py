@@ -1,7 +1,7 @@
 """The three output distributions: their loss in nats, and one draw from each, given its uniforms.
 
 Losses are computed in float32 (float64 for float64 outputs) whatever the model's dtype, so they do not fall apart
-in bfloat16. Draws are float32 on the host, in the exact order SPEC fixes, because backends must agree on them.
+in bfloat16. Draws are float32 on the host, in the exact order of docs/spec.md, because backends must agree on them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from .errors import InputError
 
 LEVELS = 65_536  # the mixture is discretised to 16 bits
 HALF_BIN = 1.0 / LEVELS
-# From a fifth of a bin, whose middle already holds 85% of the probability, to far wider than the waveform's range:
-# beyond these a scale changes little but for overflow.
+# Limits of the log of a scale. The smallest scale is a fifth of a bin, where one bin already holds 85% of the
+# probability; the largest is far wider than the waveform. Scales beyond them would change little, and could overflow.
 LOG_SCALE_FLOOR = -12.0
 LOG_SCALE_CEILING = 12.0
-DRAWS = {"categorical": 1, "mixture-of-logistics": 2, "gaussian": 2}
+DRAWS = {"categorical": 1, "mixture-of-logistics": 2, "gaussian": 2}  # uniforms that one sample takes
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How the next sample is drawn from an output: checked when it is made, and unchanged from then on.
+    """How the next sample is drawn from an output: validated and frozen.
 
     A temperature below 1 favours what is likely, and 0 takes the likeliest; top_k keeps the k likeliest classes, top_p
     the fewest that hold that share of the probability.
@@ -48,21 +48,21 @@ class Sampling:
             raise InputError(f"top_p must lie in (0, 1] or be None, got {top_p!r}.")
 
     def check(self, output: str) -> None:
-        """Refuse what means nothing for this output: a continuous one has no classes to choose among."""
+        """Refuse top_k and top_p for a continuous output, which has no classes to choose among."""
         if output != "categorical" and (self.top_k is not None or self.top_p is not None):
             raise InputError(
                 f"top_k and top_p choose among classes; a {output} output has none. Use temperature instead."
             )
 
 
-PLAIN = Sampling()  # every sample as likely as the output says
+PLAIN = Sampling()  # draws from the output distribution unchanged
 
 
 def negative_log_likelihood(output: str, out: Tensor, target: Tensor) -> Tensor:
     """out [..., O]; target [...] int64 classes or float waveform -> nats [...]
 
-    Categorical and mixture are probabilities of one of finitely many values; the Gaussian is a density, so its
-    nats may be negative (subtract log(2 / 65536) to compare it with 16-bit probabilities).
+    The categorical and the mixture output give the probability of one of finitely many values. The Gaussian gives a
+    density, so its nats may be negative (subtract log(2 / 65536) to compare them with 16-bit probabilities).
     """
     out = out if out.dtype == torch.float64 else out.float()
     if output == "categorical":
@@ -99,13 +99,13 @@ def _gaussian_nll(out: Tensor, target: Tensor) -> Tensor:
 def sample(output: str, out: Tensor, uniforms: Tensor, sampling: Sampling = PLAIN) -> Tensor:
     """out [N, O], uniforms [N, draws] -> [N]: int64 classes, or the float32 waveform"""
     values = out.detach().float().cpu().numpy()
-    drawn = uniforms.detach().float().cpu().numpy()
+    host_uniforms = uniforms.detach().float().cpu().numpy()
     if output == "categorical":
-        chosen = _sample_categorical(values, drawn[:, 0], sampling)
+        chosen = _sample_categorical(values, host_uniforms[:, 0], sampling)
     elif output == "mixture-of-logistics":
-        chosen = _sample_mixture(values, drawn, sampling.temperature)
+        chosen = _sample_mixture(values, host_uniforms, sampling.temperature)
     else:
-        chosen = _sample_gaussian(values, drawn, sampling.temperature)
+        chosen = _sample_gaussian(values, host_uniforms, sampling.temperature)
     return torch.from_numpy(chosen).to(out.device)
 
 
@@ -119,14 +119,14 @@ def _sample_categorical(logits: np.ndarray, uniform: np.ndarray, sampling: Sampl
     if sampling.top_p is not None and sampling.top_p < 1:
         descending = -np.sort(-weights, axis=-1)
         running = np.cumsum(descending, axis=-1, dtype=np.float32)
-        total = np.cumsum(weights, axis=-1, dtype=np.float32)[:, -1:]  # in class order, as the draw itself adds up
+        total = np.cumsum(weights, axis=-1, dtype=np.float32)[:, -1:]  # summed in class order, as inverse_cdf does
         needed = (running < np.float32(sampling.top_p) * total).sum(axis=-1) + 1
         weights = _keep_first(weights, needed)
     return inverse_cdf(weights, uniform)
 
 
 def _keep_first(weights: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Zero all but the `count` largest weights of each row; among equals the lower class stays."""
+    """Set all but the `count` largest weights of each row to zero; of equal weights the lower class stays."""
     order = np.argsort(-weights, axis=-1, kind="stable")
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(weights.shape[-1])[None, :], axis=-1)

@@ -21,19 +21,19 @@ _GATED_POWER = 0.13  # mean of (tanh(a) * sigmoid(b))^2 for unit normal a and b
 
 
 class WaveNet(nn.Module):
-    """A WaveNet of a given shape. Parameters are stacked over layers, one tensor a role, as SPEC names them.
+    """A WaveNet of a given shape. Each parameter is one tensor for all layers, under its name in docs/spec.md.
 
     `backend` chooses what computes the residual stack and, in `loss`, the head: auto, reference, cpu or triton; auto
-    goes by the device and the dtype of each call. Which heads a backend computes itself stands in `dispatch.HEADS`;
-    the first layer, the conditioning and the head of `forward` are PyTorch's on every backend. `recompute` saves
-    memory: only the input of every layer is saved for the backward pass, and neither z (triton) nor tanh and sigmoid
-    (cpu).
+    chooses by the device and the dtype of each call. `dispatch.HEADS` lists what computes the head in `loss`. PyTorch
+    computes the first layer, the conditioning and the head of `forward` on every backend. `recompute` saves memory:
+    only the input of every layer is saved for the backward pass, which computes the gated activation z (triton) or its
+    factors tanh and sigmoid (cpu) again.
     """
 
     def __init__(self, config: WaveNetConfig, backend: str = "auto", recompute: bool = False) -> None:
         super().__init__()
         self.config = config
-        choose("training", backend)  # a name that cannot run here is refused here
+        choose("training", backend)  # refuses a backend that cannot run on this machine
         self.backend, self.recompute = backend, recompute
         for name, shape in config.parameter_shapes().items():
             *groups, leaf = name.split(".")
@@ -47,18 +47,19 @@ class WaveNet(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Every sum starts near unit variance whatever the widths, depth and taps, and the output near uniform:
-        activations then neither vanish nor grow through L layers, and the first loss is the entropy of a blind guess.
+        """Draw new weights. Activations start near unit variance for any width, depth and number of taps, so that they
+        neither vanish nor grow from layer to layer. The output starts near uniform, so that the first loss is that of a
+        blind guess.
         """
         config = self.config
-        deep = config.layers * config.gate_channels
+        gated = config.layers * config.gate_channels  # channels of z, all layers together
         scales = {
             "front": config.front_kernel**-0.5,
             "speaker": 1.0,
             "dilated": (config.kernel_size * config.residual_channels) ** -0.5,
             "condition": max(1, config.condition_channels) ** -0.5,
-            "residual": deep**-0.5,  # all layers together add 13% to the power of x
-            "skip": (_GATED_POWER * deep) ** -0.5,  # the skip sum is one product with L*G inputs
+            "residual": gated**-0.5,  # all layers together add 13% to the power of x
+            "skip": (_GATED_POWER * gated) ** -0.5,  # the skip sum is one matrix product with L*G inputs
             "head.0": (2 / config.skip_channels) ** 0.5,
             "head.1": 0.1 * config.head_channels**-0.5,
         }
@@ -79,7 +80,7 @@ class WaveNet(nn.Module):
             parameter.copy_(conditioning.linear_interpolation_weight(parameter.shape[0] // 2, parameter.shape[1]))
 
     def _spread_output_bias(self) -> None:
-        """Continuous outputs start as a broad distribution over [-1, 1], not as a unit-scale one far outside it."""
+        """Continuous outputs start as a broad distribution over [-1, 1]; a scale of 1 would reach far outside it."""
         config, bias = self.config, self.get_parameter("head.1.bias")
         if config.output == "mixture-of-logistics":
             m = config.mixtures
@@ -92,8 +93,8 @@ class WaveNet(nn.Module):
         """Outputs for every step: out[:, t] sees tokens up to t and predicts token t+1.
 
         tokens [B, T] int64 classes, or float for the pcm codec; condition [B, frames, C_local] or [frames, C_local],
-        `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker] -> [B, T, O]. The conditioning's sample
-        `first` belongs to tokens[:, 0]; before sample 0 stands the first frame.
+        `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker] -> [B, T, O]. tokens[:, 0] takes the
+        conditioning of sample `first`; before sample 0 the first frame is repeated.
         """
         tokens = check_tokens(self.config, tokens)
         return reference.head(self._skip_sum(tokens, condition, speaker, first), *self._head())
@@ -122,7 +123,7 @@ class WaveNet(nn.Module):
         if weight is None:
             precise = torch.float64 if skip_sum.dtype == torch.float64 else torch.float32
             weight = torch.full(target.shape, 1 / target.numel(), dtype=precise, device=target.device)
-        backend, products = self._chosen(skip_sum), operator.products_of(skip_sum)
+        backend, products = self._backend_for(skip_sum), operator.products_of(skip_sum)
         return head_loss(self.config.output, skip_sum, self._head(), target, weight, backend, products)
 
     def _skip_sum(self, tokens: Tensor, condition: object, speaker: object, first: int = 0) -> Tensor:
@@ -131,16 +132,17 @@ class WaveNet(nn.Module):
         prepared = conditioning.prepare(self.config, condition, speaker, tokens.shape[0], first + tokens.shape[1])
         c = conditioning.vectors(self.config, parameters, prepared, first, tokens.shape[1])
         x = reference.front(tokens, parameters["front.weight"])
-        weights, dilations, backend = reference.stack_weights(parameters), self.config.dilations, self._chosen(x)
+        weights, dilations, backend = reference.stack_weights(parameters), self.config.dilations, self._backend_for(x)
         if backend == "reference":
             return reference.residual_stack(x, weights, dilations, c)[0]
         return operator.residual_stack(x, weights, dilations, c, backend=backend, recompute=self.recompute)
 
-    def _chosen(self, x: Tensor) -> str:
+    def _backend_for(self, x: Tensor) -> str:
+        """The backend that computes with tensors such as `x`."""
         return choose("training", self.backend, operator.products_of(x), x.device.type).name
 
     def _head(self) -> tuple[Tensor, ...]:
-        parameters = dict(self.named_parameters())  # not get_parameter, which refuses what functional_call puts there
+        parameters = dict(self.named_parameters())  # not get_parameter: it refuses the tensors of functional_call
         return tuple(parameters[name] for name in HEAD)
 
     @classmethod
@@ -196,7 +198,7 @@ def check_tokens(config: WaveNetConfig, tokens: object) -> Tensor:
         raise InputError(
             f"the {config.codec} codec takes integer classes, got {tokens.dtype}: encode the waveform first."
         )
-    # on an accelerator this check would wait for the queue; its index check reports a wrong class there
+    # not on a GPU: the check would wait for the device, whose own bounds check finds a wrong class
     if tokens.numel() and tokens.device.type == "cpu" and not torch.compiler.is_compiling():
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= config.classes:

@@ -30,7 +30,7 @@ def bench(options: argparse.Namespace) -> int:
     findings = examine(model)
     failed = [finding.question for finding in findings if not finding.healthy]
     if failed:
-        raise InputError(f"this model is not worth timing, it fails: {'; '.join(failed)}. See fastwave doctor.")
+        raise InputError(f"this model is not timed, because it fails: {'; '.join(failed)}. See fastwave doctor.")
     threads = options.threads or 1
     engine = Engine(model, options.backend, options.dtype, threads)
     limit = measure.ceiling(config, options.dtype)

@@ -1,4 +1,4 @@
-"""`fastwave doctor`: what runs on this machine, and whether a model is sound."""
+"""`fastwave doctor`: what runs on this machine, and whether a model is healthy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def add(verbs: Verbs) -> None:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """What runs here and why something does not; with a model, whether it is sound."""
+    """What runs here and why something does not; with a model, whether it is healthy."""
     from ..runtime import library
     from ..runtime.dispatch import backends
     from ..tools import measure

@@ -19,7 +19,7 @@ SPEAKER_CHANNELS, BANDS, HOP = 16, 80, 256  # defaults where neither an option n
 
 
 def add_data_options(verb: argparse.ArgumentParser) -> None:
-    """The data, and the shape of the model that learns from them."""
+    """Add the options for the data and for the shape of the model that learns from them."""
     verb.add_argument("folder", metavar="FOLDER", help="sound or text files, at any depth; or data already prepared")
     verb.add_argument("--preset", default="small", help="the model's shape to start from (default: small)")
     verb.add_argument(
@@ -42,14 +42,14 @@ def add_data_options(verb: argparse.ArgumentParser) -> None:
         help="condition the model on features of the sound: mel, or a folder with NAME.npy for every file",
     )
     verb.add_argument("--bands", type=int, help=f"width of a frame of features (default: the preset's, or {BANDS})")
-    verb.add_argument("--channel", default="mix", help="of files with several: mix, or its number (default: mix)")
-    verb.add_argument("--trim", type=float, metavar="DB", help="cut both ends where they are quieter, such as -50")
+    verb.add_argument("--channel", default="mix", help="channel of a file: mix, or a number from 0 (default: mix)")
+    verb.add_argument("--trim", type=float, metavar="DB", help="cut both ends of a file where quieter: such as -50")
     verb.add_argument("--held-out", type=float, default=0.05, help="share of the files to validate on (default: 0.05)")
     verb.add_argument("--workers", type=int, help="processes that prepare data (default: all cores)")
 
 
 def plan(options: argparse.Namespace) -> tuple[WaveNetConfig, Preparation | None]:
-    """The model that fits the data and the options, and how to prepare the data; None where they are prepared."""
+    """The model that fits the data and the options, and how to prepare the data, or None where they are prepared."""
     if options.preset not in PRESETS:
         WaveNetConfig.preset(options.preset)  # raises an error that names the presets
     fields: dict[str, Any] = dict(PRESETS[options.preset])
@@ -91,8 +91,8 @@ def _config_of_prepared(options: argparse.Namespace, fields: dict[str, Any], cha
     preparation = data.preparation
     if any(option is not None for option in (options.features, options.speakers, options.trim, options.bands)):
         raise InputError(
-            f"{options.folder} is prepared already, with what it has of features and speakers: leave --features, "
-            "--speakers, --trim and --bands out, or prepare the sound again with them."
+            f"{options.folder} is prepared already, and its features and speakers are settled: leave out --features, "
+            "--speakers, --trim and --bands, or prepare the sound again with them."
         )
     fields |= {"codec": preparation.codec, "classes": preparation.classes, "sample_rate": preparation.sample_rate}
     fields["codec_parameters"] = preparation.codec_parameters
@@ -129,10 +129,10 @@ def _kind(features: str | None) -> str | None:
     if features is None or kinds.is_heard(features):
         return features
     if not Path(features).is_dir():
-        heard = [kind for kind in kinds.kinds() if kinds.is_heard(kind)]
+        computed = [kind for kind in kinds.kinds() if kinds.is_heard(kind)]
         raise InputError(
-            f"--features {features} is neither a kind of features that is computed from sound ({', '.join(heard)}) nor "
-            "a folder of .npy arrays."
+            f"--features {features} is neither a kind of features that is computed from sound ({', '.join(computed)}) "
+            "nor a folder of .npy arrays."
         )
     return "array"
 
@@ -152,7 +152,7 @@ def _changes(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _parameter(text: str) -> Any:
-    """A whole number, a number, none, or else the text itself."""
+    """The value of a text: None for none, else an int or a float where it is one, else the text itself."""
     if text == "none":
         return None
     for number in (int, float):

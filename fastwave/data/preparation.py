@@ -13,21 +13,21 @@ from ..config import Parameters
 from ..errors import InputError
 from ..sound import features as kinds
 
-_LATER = ("codec_parameters", "feature_parameters")  # fields that prepared data did not always have
+_LATER = ("codec_parameters", "feature_parameters")  # fields that data of an early fastwave lack
 
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """What becomes of a file: all that decides the bytes of a shard."""
+    """How files become tokens and features: every setting that prepared data depend on."""
 
     codec: str = "mu-law"
     classes: int = 256
     sample_rate: int = 16_000
-    channel: str = "mix"  # or the number of one
+    channel: str = "mix"  # the mean of all channels, or the number of one, from 0
     trim: float | None = None  # dB of full scale below which the start and the end of a file are cut off
-    features: str | None = None  # a kind that is computed from sound, such as "mel", or a folder with NAME.npy a file
-    feature_channels: int = 0
-    hop: int = 1
+    features: str | None = None  # a kind computed from sound, such as "mel", or a folder with a NAME.npy for each file
+    feature_channels: int = 0  # width of a frame
+    hop: int = 1  # samples a frame
     speakers: str | None = None  # "folders", or a CSV file of name,speaker
     held_out: float = 0.05  # share of the files that validation keeps for itself
     codec_parameters: Mapping[str, Any] = Parameters()  # as in WaveNetConfig
@@ -72,7 +72,7 @@ class Preparation:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the tokens in a shard; pcm has the 16 bits of its loss."""
+        """The dtype of the tokens in a shard. The pcm codec has no classes: its samples are stored in 16 bits."""
         if self.classes == 0:
             return np.dtype(np.int16)
         return np.dtype(np.uint8 if self.classes <= 256 else np.uint16)

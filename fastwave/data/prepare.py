@@ -1,8 +1,9 @@
 """A folder of sound or text -> memory-mapped shards of tokens, once, over all cores.
 
-A shard is the work of one process: `shard-00000.tokens` holds its files one after the other, `shard-00000.frames`
-their local features, and `shard-00000.json`, written last, says that it is whole and from which files. A run that was
-killed makes only what is missing. `prepared.json` lists every file of every shard; `shards.py` reads it.
+One process makes a shard: `shard-00000.tokens` holds the tokens of its files one after the other, `shard-00000.frames`
+their local features, and `shard-00000.json`, written last, says that it is whole and from which files. After a run that
+was killed, the next one makes only the shards that are missing. `prepared.json` lists every file of every shard;
+`shards.py` reads it.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from .reading import features_path, read_frames, text_blocks, wave_blocks
 from .shards import FORMAT, INDEX
 from .sources import Source, find, name_speakers, status_of
 
-SHARD_FILES, SHARD_BYTES = 64, 1 << 26  # of one shard's sources: some seconds of work
-SILENT = 1e-3  # -60 dB: a file that never passes it holds nothing to learn
+SHARD_FILES, SHARD_BYTES = 64, 1 << 26  # a shard is full at either: some seconds of work
+SILENT = 1e-3  # -60 dB: a file whose peak is lower is skipped
 
 Array = npt.NDArray[Any]
 
@@ -44,7 +45,7 @@ def prepare(
     workers: int | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Make the shards of a folder in `target`, or those of them that are missing, and return the index."""
+    """Make the shards of `folder` that are missing in `target`, and return the index."""
     sound, text = find(folder)
     is_audio = preparation.codec_object.is_audio
     sources, speakers, skipped = name_speakers(sound if is_audio else text, preparation.speakers)
@@ -106,7 +107,7 @@ def _make_all(
             missing.append(number)
         else:
             shards[number] = finished
-    if missing:  # an index must never speak of shards that are being replaced
+    if missing:  # an index must never describe shards that are being replaced
         (place / INDEX).unlink(missing_ok=True)
     total = sum(len(groups[number]) for number in missing)
     with tqdm(total=total, unit="file", desc="preparing", disable=None if progress else True) as bar:
@@ -122,12 +123,12 @@ def _work(
     """(number, description) of the shards that are missing, as they are finished; over several processes if asked."""
     if workers <= 1:
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as in each of many processes
+        torch.set_num_threads(1)  # as in a worker process
         try:
             for number, group in groups.items():
                 yield number, make_shard(place, number, group, preparation)
         finally:
-            torch.set_num_threads(threads)  # training comes next
+            torch.set_num_threads(threads)  # for the training that may follow
         return
     # spawned, not forked: torch's threads do not survive a fork
     context = multiprocessing.get_context("spawn")
@@ -147,16 +148,16 @@ def _work(
 
 
 def _begin_worker() -> None:
-    """Give the process one thread, and end it with the process that started it, which may be killed."""
+    """Give this worker one thread, and end it when its parent ends, even if the parent is killed."""
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
 
-    def follow() -> None:
+    def end_with_parent() -> None:
         if parent is not None:
             parent.join()
             os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 # One shard
@@ -210,7 +211,7 @@ def _write_file(source: Source, preparation: Preparation, tokens: BinaryIO, fram
     loudest = 0.0
 
     def written() -> Iterator[Array]:
-        """The waves of the file; the tokens of each are in the shard before the next one is read."""
+        """Yield the waves of the file; the tokens of each are written before it is yielded."""
         nonlocal loudest
         for wave in wave_blocks(source, preparation):
             loudest = max(loudest, float(np.abs(wave).max(initial=0)))
@@ -233,9 +234,9 @@ def _write_file(source: Source, preparation: Preparation, tokens: BinaryIO, fram
     if loudest < SILENT:
         raise AudioError(f"it is silent: nothing above {20 * math.log10(SILENT):.0f} dB")
     if features is not None and not features.hears_sound:
-        brought = read_frames(source, preparation, int(counts.sum()))
-        frames.write(brought.tobytes())
-        frame_count = len(brought)
+        frames_read = read_frames(source, preparation, int(counts.sum()))
+        frames.write(frames_read.tobytes())
+        frame_count = len(frames_read)
     return counts, frame_count
 
 
@@ -243,9 +244,9 @@ def _write_file(source: Source, preparation: Preparation, tokens: BinaryIO, fram
 
 
 def _key(sources: Sequence[Source], preparation: Preparation) -> str:
-    """A digest of all that a shard is made from; another key means another shard."""
+    """A digest of all that a shard is made from: a shard with another key is made anew."""
     settings = preparation.to_dict()
-    del settings["held_out"]  # the index alone knows it
+    del settings["held_out"]  # it decides about the index, not about a shard
     inputs = [FORMAT, settings, [dataclasses.astuple(source) for source in sources]]
     features = preparation.feature_kind
     if features is not None and not features.hears_sound:
@@ -266,8 +267,8 @@ def _finished_shard(place: Path, number: int, key: str) -> dict[str, Any] | None
 
 
 def _mark_held_out(files: list[dict[str, Any]], share: float) -> None:
-    """By the hash of its name alone a file is held out, and so keeps its side when others come; but at least one
-    is, and never all. A single file gives its end."""
+    """Hold out about this share of the files. The hash of its name decides, so a file stays on its side when others are
+    added. At least one file is held out, but never all; of a single file, the end is."""
     if share == 0:
         return
     if len(files) == 1:
@@ -275,16 +276,16 @@ def _mark_held_out(files: list[dict[str, Any]], share: float) -> None:
         kept = max(1, round(only["samples"] * share))
         only["held_out_samples"] = kept if kept < only["samples"] else 0
         return
-    places = [_hashed(file["name"]) for file in files]
-    chosen = {i for i, at in enumerate(places) if at < share} or {places.index(min(places))}
+    hashes = [_hashed(file["name"]) for file in files]
+    chosen = {i for i, at in enumerate(hashes) if at < share} or {hashes.index(min(hashes))}
     if len(chosen) == len(files):
-        chosen.remove(places.index(max(places)))
+        chosen.remove(hashes.index(max(hashes)))
     for i, file in enumerate(files):
         file["held_out_samples"] = file["samples"] if i in chosen else 0
 
 
 def _hashed(name: str) -> float:
-    """Evenly over [0, 1). Names that are no UTF-8 come as surrogates."""
+    """A hash spread evenly over [0, 1). A name that is not UTF-8 holds surrogates."""
     digest = hashlib.sha256(name.encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[8:14], "little") / 2**48
 

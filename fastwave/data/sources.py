@@ -1,4 +1,4 @@
-"""The files of a folder that can be learned from, and who speaks in them."""
+"""The files of a folder that a model can learn from, and who speaks in them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Source:
     name: str  # relative to the folder, with forward slashes
     path: str
     size: int
-    changed: int  # ns
+    changed: int  # time of the last change, ns
     speaker: int = 0
 
 
 def find(folder: str | os.PathLike[str]) -> tuple[list[Source], list[Source]]:
-    """(sound files, text files) of a folder and all below it, or the one file that is named."""
+    """(sound files, text files) of a folder and all below it; `folder` may also be one file."""
     root = Path(folder)
     if not root.exists():
         raise InputError(f"there is no {root}: give a folder of sound or text files.")
@@ -38,12 +38,12 @@ def find(folder: str | os.PathLike[str]) -> tuple[list[Source], list[Source]]:
             name = path.name if path == root else path.relative_to(root).as_posix()
             sources[kind in TEXT].append(Source(name, str(path), *status_of(path)))
     if not any(sources):
-        raise InputError(f"{root} holds no {', '.join(sorted(SOUND | TEXT))} file, in folders below it neither.")
+        raise InputError(f"{root} holds no {', '.join(sorted(SOUND | TEXT))} file, nor do the folders below it.")
     return sources
 
 
 def status_of(path: Path) -> tuple[int, int]:
-    """(bytes, ns of the last change); zeros for a link that leads nowhere: reading it will say why."""
+    """(bytes, ns of the last change); zeros for a broken link, which is reported when it is read."""
     try:
         status = path.stat()
     except OSError:
@@ -55,10 +55,10 @@ def _walk(root: Path) -> Iterator[Path]:
     def stop(error: OSError) -> None:
         raise InputError(f"cannot read {error.filename}: {error.strerror}.") from error
 
-    for folder, below, names in os.walk(root, onerror=stop, followlinks=False):
-        below[:] = [name for name in below if not name.startswith(".")]
-        if "run.json" in names and Path(folder) != root:  # a training run: its samples are no data
-            below.clear()
+    for folder, subfolders, names in os.walk(root, onerror=stop, followlinks=False):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        if "run.json" in names and Path(folder) != root:  # a training run: it holds generated samples
+            subfolders.clear()
             continue
         yield from (Path(folder, name) for name in names if not name.startswith("."))
 
@@ -68,7 +68,8 @@ def name_speakers(
 ) -> tuple[list[Source], list[str], list[tuple[str, str]]]:
     """(sources with their ids, the speakers' names in the order of their ids, files without a speaker and why).
 
-    `speakers` is "folders", where the sub-folder of a file names its speaker, or a CSV file of name,speaker.
+    `speakers` is "folders", where the sub-folder of a file names its speaker, or a CSV file of name,speaker,
+    in which a name may lack its suffix.
     """
     if speakers is None:
         return list(sources), [], []
@@ -94,7 +95,7 @@ def name_speakers(
 
 def _read_speakers(path: Path) -> dict[str, str]:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark in front
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"cannot read the speakers of {path}: {error}.") from error

@@ -1,4 +1,4 @@
-"""Generation by the CUDA engine (csrc/cuda): one launch a call, the state in the device's memory."""
+"""Generation by the CUDA engine (csrc/cuda): one kernel launch a call, the state in the device's memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .native import NativeEngine, sizes_of
 
 
 def device_of(parameters: dict[str, Tensor]) -> torch.device:
-    """The device of an engine of these parameters: theirs if it is a GPU, else the current one."""
+    """The device on which an engine runs: that of its parameters if it is a GPU, else the current GPU."""
     device = next(iter(parameters.values())).device
     return device if device.type == "cuda" else torch.device("cuda", torch.cuda.current_device())
 
@@ -24,7 +24,7 @@ def cuda_stream_of(device: torch.device) -> int:
 
 
 class CudaEngine(NativeEngine):
-    """Weights packed on one device. Runs are queued on torch's current stream, and may overlap on several."""
+    """Weights packed on one device. Runs are queued on torch's current CUDA stream; those on several may overlap."""
 
     def __init__(self, config: WaveNetConfig, parameters: dict[str, Tensor], dtype: str, kernel: str = "auto") -> None:
         self._device = device_of(parameters)
@@ -36,7 +36,7 @@ class CudaEngine(NativeEngine):
         )
 
     def plan(self, batch: int) -> library.CudaPlan:
-        """How so many streams are launched."""
+        """How a run of `batch` streams is launched."""
         return self._engine.plan(batch)
 
     def _run_native(self, **fields: Any) -> None:

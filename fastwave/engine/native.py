@@ -1,4 +1,4 @@
-"""Generation by a native engine: weights packed once, many samples a call, a state that moves in place."""
+"""Generation by a native engine: weights packed once, many samples a call, a state updated in place."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .projection import Projector
 from .reference import ReferenceEngine
 from .state import State
 
-PAD = 16  # floats: the native engine fills rows up to a multiple of it, for every instruction set the same
-CALL_SECONDS = 0.02  # of a native call: Ctrl-C is heard at once, and a call costs a thousandth of it
-FIRST_CALL_FLOP = 4e8  # while the rate is not known
+PAD = 16  # floats: the native engine pads rows to a multiple of it, whatever the instruction set
+CALL_SECONDS = 0.02  # length of a native call: Ctrl-C acts soon, and the overhead of a call is a thousandth of it
+FIRST_CALL_FLOP = 4e8  # length of the first call, before the speed of this machine is known
 
-Fields = dict[str, Any]  # of fw_run_t; a tensor stands for the pointer to its data
+Fields = dict[str, Any]  # fields of fw_run_t, with tensors in place of pointers to their data
 
 
 class NativeEngine:
-    """What the engines of csrc/ share. The memory of a stream is one row of floats: a ring a layer, as csrc/fastwave.h
-    says. A child packs the weights and runs them, where the parameters it hands over are.
+    """What the engines of csrc/ share. The memory of a stream is one row of floats with a ring buffer for each layer;
+    csrc/fastwave.h has the layout. A subclass packs the weights, and runs on the device of `parameters`.
     """
 
     def __init__(self, config: WaveNetConfig, parameters: dict[str, Tensor]) -> None:
         self.config = config
-        # The silence and the prime are heard in one parallel pass of the reference, in float32 for every dtype.
+        # Computes the state after the silence or the prime in one parallel pass, in float32 for every dtype.
         self._reference = ReferenceEngine(config, parameters, "float32")
-        self.like = self._reference.like
+        self.like = self._reference.like  # has the dtype and the device of the state
         self._scalar = config.scalar_input
         self.token_dtype = self._reference.token_dtype
         self._padded_residual, padded_gate = (
@@ -47,12 +47,12 @@ class NativeEngine:
         return [(batch, sum(self.config.history_slots) * self._padded_residual)]
 
     def begin(self, past: Tensor, length: int, condition: Condition) -> list[Tensor]:
-        """The memory after one receptive field of tokens, past [B, field], of which the last is sample length-1."""
+        """The memory after `past` [B, field]: one receptive field of tokens, of which the last is sample length-1."""
         r = self.config.residual_channels
         rings = []
         for layer in self._reference.begin(past, length, condition):  # [B, slots, R], oldest first
             slots = layer.shape[1]
-            # where samples length-1-slots .. length-2 belong
+            # sample t has slot t % slots; these are samples length-1-slots .. length-2
             rows = (torch.arange(slots, device=self.like.device) + length - 1) % slots
             ring = self.like.new_zeros(past.shape[0], slots, self._padded_residual)
             ring[:, rows, :r] = layer
@@ -62,14 +62,14 @@ class NativeEngine:
     def run(
         self, state: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, sampling: Sampling
     ) -> Tensor:
-        """Draw samples of every stream: [B, samples]. The state moves in place; after a failure it is unusable."""
+        """Draw samples of every stream: [B, samples]. The state is updated in place; after a failure it is unusable."""
         name, dtype = ("drawn_values", torch.float32) if self._scalar else ("drawn_classes", torch.int64)
         batch, device = state.batch, self.like.device
         settings: Fields = {
             "seed": seed,
             "temperature": sampling.temperature,
-            "top_k": min(sampling.top_k or 0, self.config.classes),  # an int32 there
-            "top_p": max(sampling.top_p or 1.0, 1e-37),
+            "top_k": min(sampling.top_k or 0, self.config.classes),  # an int32 in fw_run_t
+            "top_p": max(sampling.top_p or 1.0, 1e-37),  # above 0 as a float, too
         }
 
         def fields_of_call(first: int, count: int) -> tuple[Tensor, Fields]:
@@ -82,7 +82,7 @@ class NativeEngine:
         return self._in_calls(state, samples, condition, fields_of_call)
 
     def feed(self, state: State, tokens: Tensor, condition: Condition) -> Tensor:
-        """tokens [B, n] -> what the model predicted for each, [B, n, O]. The state moves as in `run`."""
+        """tokens [B, n] -> what the model predicted for each, [B, n, O]. The state is updated as in `run`."""
         name = "given_values" if self._scalar else "given_classes"
 
         def fields_of_call(first: int, count: int) -> tuple[Tensor, Fields]:
@@ -99,7 +99,7 @@ class NativeEngine:
         condition: Condition,
         fields_of_call: Callable[[int, int], tuple[Tensor, Fields]],
     ) -> Tensor:
-        """Native calls of some 20 ms, and what they wrote, joined in time.
+        """Make native calls of some 20 ms, and join what they wrote in time.
 
         fields_of_call(first, count) makes the tensor that a call fills, and the fields of fw_run_t that go with it.
         """
@@ -131,11 +131,11 @@ class NativeEngine:
         self._run_native(**fields)
 
     def _run_native(self, **fields: Any) -> None:
-        """One fw_run_t."""
+        """Make one native call with these fields of fw_run_t."""
         raise NotImplementedError
 
     def _pointers(self) -> dict[str, int]:
-        """Where the weights begin; good as long as this engine."""
+        """The addresses of the weights, valid as long as this engine exists."""
         assert all(p.is_contiguous() for p in self._reference.parameters.values())
         return {name: p.data_ptr() for name, p in self._reference.parameters.items()}
 

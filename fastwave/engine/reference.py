@@ -16,7 +16,7 @@ from ..errors import GenerationError
 from ..philox import noise as philox_uniforms
 from .state import State
 
-BLOCK = 1024  # samples for which conditioning and noise are laid out at once: memory stays flat on any run
+BLOCK = 1024  # samples whose conditioning and noise are computed at once: memory does not grow with the length
 GRID = 64  # conditioning is computed in stretches that begin at multiples of it, see ReferenceEngine.vectors
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
 
@@ -27,7 +27,7 @@ class ReferenceEngine:
     def __init__(self, config: WaveNetConfig, parameters: dict[str, Tensor], dtype: str) -> None:
         self.config = config
         self.parameters = {name: tensor.to(DTYPES[dtype], copy=True) for name, tensor in parameters.items()}
-        self.like = self.parameters["front.weight"]
+        self.like = self.parameters["front.weight"]  # has the dtype and the device of the state
         self.token_dtype = self.like.dtype if config.scalar_input else torch.int64
 
     def memory_shapes(self, batch: int) -> list[tuple[int, ...]]:
@@ -35,7 +35,7 @@ class ReferenceEngine:
         return [(batch, slots, self.config.residual_channels) for slots in self.config.history_slots]
 
     def begin(self, past: Tensor, length: int, condition: Condition) -> list[Tensor]:
-        """The memory after one receptive field of tokens, past [B, field], of which the last is sample length-1."""
+        """The memory after `past` [B, field]: one receptive field of tokens, of which the last is sample length-1."""
         field = past.shape[1]
         kept = []
         with quiet_torch():
@@ -47,7 +47,7 @@ class ReferenceEngine:
     def run(
         self, state: State, samples: int, condition: Condition, seed: int, noise: Tensor | None, sampling: Sampling
     ) -> Tensor:
-        """Draw samples of every stream: [B, samples], and move the state on."""
+        """Draw samples of every stream: [B, samples], and advance the state."""
         rows, chosen = [], []
         with quiet_torch():
             for row in range(state.batch):
@@ -74,8 +74,8 @@ class ReferenceEngine:
         return torch.cat(outputs)
 
     def vectors(self, condition: Condition, first: int, count: int) -> Tensor | None:
-        """c at samples first .. first+count-1. The last bit of learned upsampling can depend on how many samples it
-        computes together, so it always computes the same stretches, whatever part of them is asked for."""
+        """The conditioning c at samples first .. first+count-1. The last bit of learned upsampling can depend on how
+        many samples it computes together, so it always computes the same stretches, whatever part is asked for."""
         begin, end = first // GRID * GRID, -(-(first + count) // GRID) * GRID
         stretches = [
             conditioning.vectors(self.config, self.parameters, condition, at, GRID) for at in range(begin, end, GRID)
@@ -96,9 +96,9 @@ class ReferenceEngine:
                 uniforms = noise[begin : begin + count]
             c = self.vectors(condition, first - 1, count)
             for step in range(count):
-                # gathered, not sliced: with the strides of a slice torch takes another product, with other last bits
-                now = None if c is None else c[:, [step]]
-                out = self._step(stream, stream.tokens[:, -1:], now)
+                # a list, not a slice: for the strides of a slice torch chooses a product that rounds differently
+                c_now = None if c is None else c[:, [step]]
+                out = self._step(stream, stream.tokens[:, -1:], c_now)
                 token = sample(output, out[:, 0], uniforms[step : step + 1], sampling)
                 stream.tokens = torch.cat([stream.tokens[:, 1:], token[:, None].to(self.token_dtype)], dim=1)
                 chosen.append(token)
@@ -127,7 +127,7 @@ class ReferenceEngine:
 
 @contextlib.contextmanager
 def quiet_torch() -> Iterator[None]:
-    """No autograd, and one thread: the order of a sum, and so its last bit, may follow the number of threads."""
+    """No autograd, and one thread: the order of a sum, and so its last bit, may depend on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -32,10 +32,10 @@ def generate(
     The length is `seconds` or `samples`, one for all streams or one each; without either it is that of the
     conditioning, else 3 seconds or 1000 characters. `prime` (a waveform, a text or tokens) comes before the result
     and is not part of it. The same seed gives the same samples whatever the batch, the chunks or the number of
-    threads. On another backend, dtype or instruction set they are the same up to rounding, which can tip a draw, and
-    from there on a stream takes another course.
-    With `output` the result is also saved there, every `save_every` samples too, and what was made is kept
-    when generation is interrupted or fails. `progress` shows a bar on a terminal.
+    threads. On another backend, dtype or instruction set they are the same up to rounding, which can change a draw, and
+    with it the rest of a stream.
+    With `output` the result is also saved to that path: at the end, after every `save_every` samples, and when
+    generation is interrupted or fails. `progress` shows a bar on a terminal.
     """
     if save_every is not None and (output is None or save_every < 1):
         raise InputError(f"save_every={save_every!r} needs output=, and must be at least 1 sample.")

@@ -41,7 +41,7 @@ DEFAULTS: Options = {
 
 
 def complete(options: Options) -> Options:
-    """With the defaults of what was left out. An unknown name is a TypeError, as in any call."""
+    """The options, with defaults for those that were left out. An unknown name is a TypeError, as in any call."""
     for name in options:
         if name not in DEFAULTS:
             raise TypeError(f"got an unexpected keyword argument {name!r}")
@@ -49,7 +49,7 @@ def complete(options: Options) -> Options:
 
 
 def lists_options(function: Function) -> Function:
-    """Show every option, with type and default, where the function takes **options: in help() and inspect.signature."""
+    """Make help() and inspect.signature show every option, with type and default, in place of **options."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [
         inspect.Parameter(name, keyword, default=default, annotation=Options.__annotations__[name])

@@ -1,4 +1,4 @@
-"""What generation gives back: tokens, the sound or text that they are, and files of it."""
+"""The result of generation: tokens, the sound or text that they stand for, and how it is saved."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ..sound import audio
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was generated. tokens [B, T]; a stream that ended early is filled up with silence."""
+    """What was generated. tokens [B, T]; a stream that is shorter than the others is filled up with silence."""
 
     tokens: Tensor
-    lengths: tuple[int, ...]
+    lengths: tuple[int, ...]  # samples of each stream
     codec: Codec
     sample_rate: int  # samples a second; 0 for text
 

@@ -14,7 +14,7 @@ Library = Literal["cpu", "cuda"]
 Fields = tuple[tuple[str, str], ...]  # (name, type)
 
 ABI_VERSION = 7
-INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, a ladder
+INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, ascending
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
 OUTPUTS = ("categorical", "mixture-of-logistics", "gaussian")  # FW_CATEGORICAL, ...
@@ -110,6 +110,7 @@ STRUCTURES: dict[str, Fields] = {
     ),
 }
 
+# Arguments of a function that returns text (buffer, its size, the length of the text); functions of both libraries
 _TEXT = ("text", "int64", "int64*")
 _BOTH: dict[str, tuple[str, ...]] = {"fw_abi_version": (), "fw_last_error": _TEXT}
 

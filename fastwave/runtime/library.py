@@ -79,7 +79,7 @@ def _argument_type(word: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class CpuFeatures:
-    """What the processor has and the operating system allows, and the instruction sets of ours that run on it."""
+    """What the processor has and the operating system allows, and which of our INSTRUCTION_SETS run on it."""
 
     flags: frozenset[str]
     instruction_sets: tuple[str, ...]
@@ -125,21 +125,21 @@ def cpu_features() -> CpuFeatures:
 
 
 def read_bandwidth(size: int, *, seconds: float = 0.2, instruction_set: str | None = None) -> float:
-    """Bytes a second at which one core reads a working set of `size` bytes again and again; the best pass counts."""
+    """Bytes a second at which one core reads a buffer of `size` bytes again and again, in the best pass."""
     result = ctypes.c_double()
     _call("cpu", "fw_read_bandwidth_cpu", _isa(instruction_set), size, seconds, result)
     return result.value
 
 
 def multiply_add_peak(dtype: str = "float32", *, seconds: float = 0.2, instruction_set: str | None = None) -> float:
-    """Operations a second (a multiply-add is two) of one core in registers; bfloat16 and int8 are dot products."""
+    """Operations a second (a multiply-add is two) of one core in registers, for bfloat16 and int8 in dot products."""
     result = ctypes.c_double()
     _call("cpu", "fw_multiply_add_peak_cpu", _isa(instruction_set), _index("dtype", dtype, TYPES), seconds, result)
     return result.value
 
 
 class CpuEngine:
-    """A native engine: packed weights and sleeping threads, freed with the last reference."""
+    """A native engine: packed weights and threads that sleep between runs, freed with the last reference."""
 
     def __init__(
         self,
@@ -160,12 +160,12 @@ class CpuEngine:
         weakref.finalize(self, _call, "cpu", "fw_engine_destroy_cpu", handle.value)
 
     def prime(self, **fields: Any) -> None:
-        """One fw_run_t that gives tokens: the memory after them, as the C header says."""
+        """Compute the memory after the tokens that the fields of fw_run_t give; csrc/fastwave.h says which it reads."""
         with self._lock:
             _call("cpu", "fw_engine_prime_cpu", self._handle.value, _STRUCTURES["Run"](**fields))
 
     def settle(self, settled: bool) -> None:
-        """Whether the engine keeps to the fastest schedule that it has measured, and tries no other."""
+        """Keep to the fastest schedule measured so far, and try no other; settled=False allows trials again."""
         with self._lock:
             _call("cpu", "fw_engine_settle_cpu", self._handle.value, int(settled))
 
@@ -182,11 +182,11 @@ class CudaPlan:
     kernel: str  # of KERNELS
     reason: str  # why this kernel was chosen
     blocks_per_cluster: int  # 0: no cluster
-    layer_blocks: int  # how many of them hold layers, one after the other
-    streams_per_block: int  # or per cluster
+    layer_blocks: int  # how many blocks of a cluster hold layers, in the order of the layers
+    streams_per_block: int  # per cluster where there is one
     blocks: int
-    shared: int  # of a block; 0: the model is too wide for it, and the scratch is in the workspace
-    workspace: int
+    shared: int  # shared memory of a block; 0: the model is too wide for it and uses the workspace
+    workspace: int  # memory that the caller allocates for a run
 
 
 class CudaEngine:
@@ -201,10 +201,10 @@ class CudaEngine:
         device: int,
         kernel: str = "auto",
     ) -> None:
-        """As CpuEngine; the weights are on the host. kernel: of KERNELS."""
+        """As for CpuEngine, with weights on the host; `kernel` is one of KERNELS."""
         model, _held = _model(sizes, dilations, pointers)
-        handle, kernels = ctypes.c_void_p(), _index("kernel", kernel, KERNELS)
-        _call("cuda", "fw_engine_create_cuda", model, device, _index("dtype", dtype, TYPES), kernels, handle)
+        handle, choice = ctypes.c_void_p(), _index("kernel", kernel, KERNELS)
+        _call("cuda", "fw_engine_create_cuda", model, device, _index("dtype", dtype, TYPES), choice, handle)
         self._handle = handle
         weakref.finalize(self, _open("cuda").fw_engine_destroy_cuda, handle.value)
 
@@ -239,7 +239,7 @@ class ResidualStack:
     def __init__(
         self, sizes: Mapping[str, int], dilations: Sequence[int], dtype: str, threads: int, instruction_set: str | None
     ) -> None:
-        """`sizes` are the integers of fw_stack_t; `dtype` is that of the products."""
+        """`sizes` are the integers of fw_stack_t; `dtype` is that of the matrix products."""
         self._array = _int64s(dilations)
         self._stack = _STRUCTURES["Stack"](**sizes)
         self._stack.dilations = ctypes.addressof(self._array)
@@ -280,7 +280,7 @@ def head_loss(
 
 
 def cuda_devices() -> list[CudaDevice]:
-    """The CUDA devices this process sees, never none: BackendUnavailable says why there is none."""
+    """The CUDA devices that this process sees, at least one; where there is none, BackendUnavailable says why."""
     count = ctypes.c_int32()
     _call("cuda", "fw_device_count_cuda", count)
     return [_cuda_device(index) for index in range(count.value)]
@@ -334,7 +334,7 @@ def _index(kind: str, name: str, names: tuple[str, ...]) -> int:
 
 
 def _call(library: Library, name: str, *arguments: Any) -> None:
-    """Call a function of the boundary; ctypes objects among the arguments are passed by reference."""
+    """Call a C function, and raise the error that its status means; ctypes objects are passed by reference."""
     handle = _open(library)
     passed = [a if isinstance(a, int | float) else ctypes.byref(a) for a in arguments]
     status = getattr(handle, name)(*passed)
@@ -348,7 +348,7 @@ def _text(function: Callable[..., int]) -> str:
     buffer = ctypes.create_string_buffer(length.value + 1)
     status = function(buffer, len(buffer), None)
     if status != Status.OK:
-        raise NativeError(f"a native text could not be read: status {status}")
+        raise NativeError(f"a text of the native library could not be read: status {status}")
     return buffer.value.decode()
 
 
@@ -362,7 +362,7 @@ def _open(library: Library) -> ctypes.CDLL:
         version = handle.fw_abi_version()
         if version != ABI_VERSION:
             raise NativeError(
-                f"{path} has ABI {version}, this fastwave needs {ABI_VERSION}: it is left from another version. "
+                f"{path} has ABI {version}, this fastwave needs {ABI_VERSION}: another version left it there. "
                 "Reinstall fastwave."
             )
         for name, arguments in SIGNATURES[library].items():

@@ -1,7 +1,7 @@
 """Sound files <-> float waveforms.
 
-A sound file is somebody else's data. Its header is believed only to refuse, never to allocate; whatever the
-decoding library raises leaves here as AudioError; and no file but an ordinary one is ever opened.
+A sound file is not trusted. What its header says can get it refused, but never decides how much memory is allocated;
+whatever the decoding library raises becomes an AudioError; and only ordinary files are opened, no pipes or devices.
 soundfile and soxr are imported where they are used: `import fastwave` needs neither.
 """
 
@@ -27,7 +27,7 @@ from .libsndfile import Witness, audio_errors, forward_only, imported
 
 HIGHEST_RATE = 1_536_000  # Hz, twice the fastest converters sold
 MOST_RESAMPLING = 256  # times faster or slower; 8 kHz <-> 1.536 MHz is 192
-_UNKNOWN = 2**63 - 1  # frames of a FLAC recorded as a stream, whose writer could not go back to say
+_UNKNOWN = 2**63 - 1  # frames of a FLAC that was written as a stream: its header does not say how many
 _BLOCK = 1 << 16  # samples decoded or encoded at a time
 
 Array = npt.NDArray[np.float32]
@@ -47,12 +47,12 @@ class AudioInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class _Format:
-    """A kind of file that can be written, and what its encoder accepts and survives."""
+    """A kind of file that can be written, and what its encoder accepts without crashing."""
 
     container: str
     subtype: str
     sixteen_bits: bool
-    channels: int
+    channels: int  # at most
     rates: tuple[range, ...]
     rates_in_words: str
 
@@ -103,7 +103,8 @@ def load(
 def blocks(
     path: str | os.PathLike[str], sample_rate: int, channel: int | str = "mix", max_samples: int = 2**34
 ) -> Iterator[Array]:
-    """The samples of `load`, float32 [time] at a time as they are decoded, so that a day of sound needs no memory.
+    """The samples of `load` in blocks, float32 [time], as they are decoded: a day of sound needs no more memory than a
+    second.
 
     `max_samples` is 12 days of mono at 16 kHz by default.
     """
@@ -137,7 +138,7 @@ def save(path: str | os.PathLike[str], samples: Any, sample_rate: int) -> None:
 
 @contextlib.contextmanager
 def _reading(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """An open soundfile.SoundFile whose header is plausible. Every error of the block leaves as AudioError."""
+    """An open soundfile.SoundFile whose header is plausible. Every error of the `with` block becomes an AudioError."""
     path = _checked_path(path)
     with audio_errors(f"{path}: cannot read"), open(_ordinary(path), "rb") as file:
         if not _looks_like_sound(file):
@@ -158,7 +159,7 @@ def _reading(path: str | os.PathLike[str]) -> Iterator[Any]:
 def _mono_blocks(
     sound: Any, path: str | os.PathLike[str], sample_rate: int, channel: int | str, max_samples: int
 ) -> Iterator[Array]:
-    """[time] at a time, one channel at the rate asked for."""
+    """Blocks [time] of one channel, at the rate asked for."""
     rate, channels = sound.samplerate, sound.channels
     frames = 0 if sound.frames == _UNKNOWN else sound.frames
     if isinstance(channel, int) and not 0 <= channel < channels:
@@ -176,7 +177,7 @@ def _mono_blocks(
 
 
 def _decoded_blocks(sound: Any, path: str | os.PathLike[str], max_samples: int) -> Iterator[Array]:
-    """[frames, channels] at a time, in a buffer that the next block overwrites, until the decoder has no more."""
+    """Blocks [frames, channels], each in the buffer that the next one overwrites, until the decoder has no more."""
     buffer = np.empty((max(1, _BLOCK // sound.channels), sound.channels), dtype=np.float32)
     decoded = 0
     while True:
@@ -187,9 +188,9 @@ def _decoded_blocks(sound: Any, path: str | os.PathLike[str], max_samples: int) 
         if decoded * sound.channels > max_samples:
             raise AudioError(f"{path}: holds more than the limit of {max_samples} samples: raise max_samples")
         if not np.isfinite(block).all():
-            raise AudioError(f"{path}: holds NaN or infinity within frame {decoded}: mend it or leave it out")
+            raise AudioError(f"{path}: holds NaN or infinity before frame {decoded}: repair it or leave it out")
         yield block
-    # Only FLAC counts its frames: an MP3 header may estimate, and for the others the library has counted
+    # Only for FLAC: an MP3 header may hold an estimate, and for the others the library counts frames by itself
     if sound.format == "FLAC" and decoded < sound.frames != _UNKNOWN:
         raise AudioError(
             f"{path}: the header claims {sound.frames} frames but {decoded} could be decoded: the file is cut short"
@@ -206,7 +207,7 @@ def _one_channel(block: Array, channel: int | str) -> Array:
 
 
 def _resampled(blocks: Iterable[Array], rate: int, new_rate: int) -> Iterator[Array]:
-    """[time] at `rate` -> [time] at `new_rate`, as it comes: the original is never held whole."""
+    """[time] at `rate` -> [time] at `new_rate`, block by block: the original is never held whole."""
     soxr = imported("soxr")
     stream = soxr.ResampleStream(rate, new_rate, 1, dtype="float32", quality="VHQ")
     for block in blocks:
@@ -215,8 +216,8 @@ def _resampled(blocks: Iterable[Array], rate: int, new_rate: int) -> Iterator[Ar
 
 
 def _joined(blocks: Iterable[Array], path: str | os.PathLike[str], max_samples: int) -> Array:
-    """[time] of all the blocks; refuses none at all and too many."""
-    held = bytearray()  # grows in place by an eighth at a time, where joining a list holds everything twice
+    """All the blocks as one array [time]; refuses no samples at all, and too many."""
+    held = bytearray()  # grows in place by an eighth at a time; np.concatenate would hold everything twice
     for block in blocks:
         held.extend(block.view(np.uint8).data)
         if len(held) > 4 * max_samples:
@@ -228,14 +229,16 @@ def _joined(blocks: Iterable[Array], path: str | os.PathLike[str], max_samples: 
 
 
 def _check_finite(block: Array, path: str | os.PathLike[str]) -> None:
-    if not np.isfinite(block).all():  # resampling can carry finite values of 1e38 over the edge
+    if not np.isfinite(block).all():  # resampling can make finite values of 1e38 overflow
         raise AudioError(f"{path}: its values are too large for float32: scale it to [-1, 1]")
 
 
 def _looks_like_sound(file: BinaryIO) -> bool:
-    """By the first bytes. libsndfile would try some 25 rare formats, whose parsers are where it was found to crash."""
+    """Whether its first bytes are those of a format above. libsndfile would try some 25 rare formats too, and crashed
+    in their parsers.
+    """
     start = 0
-    for _ in range(8):  # tags in front; more than one happens, more than a few is an attack
+    for _ in range(8):  # skip ID3 tags in front; more than one happens, more than a few is an attack
         file.seek(start)
         head = file.read(12)
         if len(head) < 10 or head[:3] != b"ID3":
@@ -273,7 +276,7 @@ def _encode(file: BinaryIO, kind: _Format, wave: Tensor, sample_rate: int) -> No
             else:
                 block = block.clamp(-1, 1).to(torch.float32)
             sound.write(block.contiguous().numpy())
-            sink.complain()  # now, not after encoding the other 59 minutes
+            sink.complain()  # a full disk is reported now, not after an hour was encoded
 
 
 def _frames_by_channels(samples: Any) -> Tensor:

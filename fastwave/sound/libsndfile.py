@@ -1,4 +1,4 @@
-"""The sound library and a file between them: no error is lost, every error has one type, and reading never seeks.
+"""Between a file and the sound library: no error is lost, every error has one type, and reading never seeks.
 
 libsndfile, which soundfile calls, and soxr are imported where they are used: `import fastwave` needs neither.
 """
@@ -15,10 +15,10 @@ from ..errors import AudioError, FastwaveError
 
 
 class Witness:
-    """A file as the sound library sees it.
+    """A file for the sound library to read or write, which remembers the error that the library would lose.
 
-    Errors cannot pass through the library, so they are kept, and raised at the end of the `with` block in place of
-    what the library makes of them, which is nothing at all when the disk fills while it closes a file.
+    An exception cannot pass through the C library, so it is kept, and raised at the end of the `with` block. The
+    library itself would report something else, or nothing at all where the disk fills while it closes a file.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -46,7 +46,7 @@ class Witness:
             return 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        # a damaged file sends its reader to impossible places: stay, and let the library notice
+        # a damaged file can name an impossible position: stay, and let the library notice
         with contextlib.suppress(OSError, ValueError, OverflowError):
             self._file.seek(offset, whence)
         return self.tell()
@@ -55,6 +55,7 @@ class Witness:
         return self._file.tell()
 
     def complain(self) -> None:
+        """Raise the error that was kept, if there is one."""
         if self._failure is not None:
             raise self._failure
 
@@ -88,6 +89,7 @@ def audio_errors(action: str) -> Iterator[None]:
 
 
 def imported(name: str) -> Any:
+    """A module, or an AudioError that says how to install it."""
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as error:  # OSError: the package is there, its shared library is not

@@ -27,11 +27,11 @@ from torch import Tensor
 
 from ..errors import ConfigError, InputError
 
-# They keep what is held at a time (the filter bank above all) below a GiB, whatever a damaged file says.
+# These limits keep memory (most of it the filter bank) below a GiB, whatever a damaged file says.
 MAX_SAMPLE_RATE = 768_000
 MAX_WINDOW = 65_536
 MAX_BANDS = 1_024
-GROUP = 64  # frames computed at a time, always: rounding may depend on the shape of an FFT or a matrix product
+GROUP = 64  # frames computed at a time, always as many: rounding may depend on the shape of an FFT or a matrix product
 
 Array = npt.NDArray[Any]
 
@@ -43,10 +43,10 @@ class MelSettings:
     sample_rate: int
     hop: int = 256  # samples from one frame to the next
     bands: int = 80  # values a frame
-    window: int = 1024  # samples that one frame hears
+    window: int = 1024  # samples that one frame is computed from
     low: float = 0.0  # Hz, where the lowest band begins
     high: float | None = None  # Hz, where the highest band ends; None: the Nyquist frequency
-    floor: float = 1e-5  # below it all is silence; 1e-5 is 100 dB under a value of 1
+    floor: float = 1e-5  # smaller values count as silence; 1e-5 is 100 dB under a value of 1
 
     def __post_init__(self) -> None:
         self._check_sizes()
@@ -85,7 +85,7 @@ class MelSettings:
     def _check_sizes(self) -> None:
         _require_integer("sample_rate", self.sample_rate, 1, MAX_SAMPLE_RATE)
         _require_integer("window", self.window, 2, MAX_WINDOW)
-        _require_integer("hop", self.hop, 1, self.window)  # beyond it samples lie in no frame
+        _require_integer("hop", self.hop, 1, self.window)  # with a longer hop some samples would lie in no frame
         _require_integer("bands", self.bands, 1, MAX_BANDS)
         if self.window % 2:
             raise ConfigError(f"window must be even, to have a middle sample, got {self.window}.")
@@ -98,24 +98,24 @@ class MelSettings:
                 f"low and high must keep 0 <= low < high <= {self.sample_rate / 2:g} Hz, half the sample rate; "
                 f"got low={self.low:g}, high={self.highest:g}."
             )
-        # a subnormal floor has lost digits; from 1 up its logarithm no longer orders the frames
+        # a subnormal floor has lost digits; at 1 the formula divides by zero, and above 1 it turns loud into quiet
         if not 1e-300 <= self.floor < 1:
             raise ConfigError(f"floor must be 1e-300 up to 1, such as 1e-5, got {self.floor:g}.")
 
     def _check_bands(self) -> None:
-        """A band between two bins of the DFT would be silent for ever."""
+        """Refuse a band that lies between two bins of the DFT: it would be silent for every sound."""
         edges = _band_edges(self) * (self.window / self.sample_rate)  # in bins
         empty = np.flatnonzero(np.floor(edges[:-2]) + 1 >= edges[2:])
         if len(empty):
             raise ConfigError(
                 f"{self.bands} bands from {self.low:g} to {self.highest:g} Hz are too narrow for a window of "
-                f"{self.window} samples at {self.sample_rate} Hz: {len(empty)} of them, the first number {empty[0]}, "
-                "would hear nothing. Ask for fewer bands or a longer window."
+                f"{self.window} samples at {self.sample_rate} Hz: {len(empty)} of them, starting with "
+                f"band {empty[0]}, would hear nothing. Ask for fewer bands or a longer window."
             )
 
 
 def mel(wave: Tensor, settings: MelSettings) -> Tensor:
-    """[time] floats, full scale 1 -> log-mel frames, float32 [ceil(time / hop), bands]. The formula is on top."""
+    """[time] floats, full scale 1 -> log-mel frames by the formula of this file, float32 [ceil(time / hop), bands]."""
     if not isinstance(wave, Tensor) or not wave.is_floating_point() or wave.ndim != 1:
         raise InputError(f"a wave must be a float tensor [time], one sound at a time, got {_described(wave)}.")
     groups = list(mel_blocks([wave.detach().cpu().float().numpy()], settings))
@@ -125,45 +125,45 @@ def mel(wave: Tensor, settings: MelSettings) -> Tensor:
 def mel_blocks(chunks: Iterable[npt.NDArray[np.float32]], settings: MelSettings) -> Iterator[Tensor]:
     """The frames of `mel` for a wave that comes in float32 chunks [time], any sizes -> [frames, bands] at a time.
 
-    The same bits for every chunking, in memory that does not grow with the length of the wave. A chunk may be reused
-    by its owner once the next one is asked for.
+    The same bits for every chunking, in memory that does not grow with the length of the wave. The caller may
+    reuse the memory of a chunk once the next one is asked for.
     """
     window, hop = settings.window, settings.hop
     hann, bank = torch.from_numpy(_hann(window)), torch.from_numpy(_filter_bank(settings))
-    heard = np.zeros((GROUP - 1) * hop + window, dtype=np.float32)  # by the next GROUP frames; zeros from `filled` on
+    buffer = np.zeros((GROUP - 1) * hop + window, dtype=np.float32)  # of the next GROUP frames; zeros from `filled` on
     filled = window // 2  # the zeros before the start
     samples = emitted = 0
     for chunk in chunks:
         _check_chunk(chunk, samples)
         taken = 0
         while taken < len(chunk):
-            part = chunk[taken : taken + len(heard) - filled]
-            heard[filled : filled + len(part)] = part
+            part = chunk[taken : taken + len(buffer) - filled]
+            buffer[filled : filled + len(part)] = part
             filled, taken, samples = filled + len(part), taken + len(part), samples + len(part)
-            if filled == len(heard):
-                yield _frames(heard, hann, bank, settings)
+            if filled == len(buffer):
+                yield _frames(buffer, hann, bank, settings)
                 emitted += GROUP
-                filled = _advance(heard, GROUP * hop)
+                filled = _advance(buffer, GROUP * hop)
     while emitted < settings.frames(samples):  # up to GROUP - 1 + window / (2 * hop) are left
-        yield _frames(heard, hann, bank, settings)[: settings.frames(samples) - emitted]
+        yield _frames(buffer, hann, bank, settings)[: settings.frames(samples) - emitted]
         emitted += GROUP
-        _advance(heard, GROUP * hop)
+        _advance(buffer, GROUP * hop)
 
 
-def _frames(heard: Array, hann: Tensor, bank: Tensor, settings: MelSettings) -> Tensor:
+def _frames(buffer: Array, hann: Tensor, bank: Tensor, settings: MelSettings) -> Tensor:
     """[(GROUP-1)*hop + window] -> [GROUP, bands] float32."""
     # in float64, as hann and bank are: the only rounding that shows is the last one, to float32
-    windows = torch.from_numpy(heard).unfold(0, settings.window, settings.hop) * hann
+    windows = torch.from_numpy(buffer).unfold(0, settings.window, settings.hop) * hann
     values: Tensor = torch.fft.rfft(windows).abs() @ bank
     logs = values.clamp(min=settings.floor).log()
     return (1 - logs * (2 / math.log(settings.floor))).float()
 
 
-def _advance(heard: Array, count: int) -> int:
+def _advance(buffer: Array, count: int) -> int:
     """Drop the oldest samples and put zeros behind the rest -> the number of samples in the rest."""
-    kept = len(heard) - count
-    heard[:kept] = heard[count:].copy()
-    heard[kept:] = 0
+    kept = len(buffer) - count
+    buffer[:kept] = buffer[count:].copy()
+    buffer[kept:] = 0
     return kept
 
 

@@ -1,5 +1,5 @@
 """Training steps reuse the previous step's buffers: the system clears each page of new memory, which took 50 ms of a
-step of 630 ms at `ref`.
+step of 630 ms with the preset `ref`.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
 Equivalent to `(weight * negative_log_likelihood(output, reference.head(skip_sum, ...), target)).sum()`. The gradients
 are computed in the forward pass, so that four tensors as wide as the head need not be saved for the backward pass.
 
-`dispatch.HEADS` is the table of which backend computes which head itself: C++ a categorical one in float32, PyTorch all
-others, on every backend and every machine, and `fastwave info` says so for a model. A head that the table lacks is
-refused, because a named backend never falls back; heads of PyTorch are in the table because "cpu" must train every
-output, with the residual stack in C++.
+`dispatch.HEADS` says what computes the head: on the backend "cpu" C++ computes a categorical head in float32, and
+PyTorch computes all others, so that "cpu" can train every output with the residual stack in C++. A head that the table
+lacks is refused, because a named backend never falls back. `fastwave info` shows the entry for a model.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from ..runtime.dispatch import head_computed_by
 from . import head_cpu
 from .operator import dtype_name
 
-ROWS = {"cpu": 512}  # half a megabyte a tensor at width 256: all of a piece stay in the second-level cache
+ROWS = {"cpu": 512}  # half a megabyte a tensor at width 256: all tensors of a piece stay in the second-level cache
 MOST_ROWS = 16_384  # elsewhere
 
 
@@ -36,10 +35,10 @@ def head_loss(
     backend: str = "reference",
     products: str = "float32",
 ) -> Tensor:
-    """skip_sum [B, T, S]; head as the last arguments of `reference.head`; target [B, T]; weight [B, T]; backend and
-    products as the residual stack has them -> scalar
+    """skip_sum [B, T, S]; head as the last arguments of `reference.head`; target [B, T]; weight [B, T]; backend;
+    products, the dtype of the matrix products, as for the residual stack -> scalar
     """
-    with_gradients = torch.is_grad_enabled()  # inside, it never is
+    with_gradients = torch.is_grad_enabled()  # read here: inside an autograd function it is always off
     computed_by = head_computed_by(backend, output, dtype_name(skip_sum.dtype))
     native_products = products if computed_by == "C++" else None
     total: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]

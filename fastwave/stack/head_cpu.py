@@ -21,8 +21,8 @@ def loss(
     needed: Sequence[bool],
     instruction_set: str | None = None,
 ) -> tuple[Tensor, list[Tensor | None]]:
-    """skip_sum [N, S] and head, as the last arguments of `reference.head`, float32; target [N], weight [N]
-    -> the weighted sum of nats, and the gradients of the skip sum and the head where needed.
+    """skip_sum [N, S] and head (the last arguments of `reference.head`), float32; target [N]; weight [N]; `products` is
+    the dtype of the matrix products -> the weighted sum of nats, and the gradients of skip_sum and head where needed.
     """
     inputs = [each.detach().contiguous() for each in (skip_sum, *head)]
     for tensor in inputs:

@@ -66,14 +66,14 @@ def ceiling(config: WaveNetConfig, dtype: str, seconds: float = 0.2) -> Ceiling 
         return None
     weight_bytes = config.weights_read_per_sample * WEIGHT_BYTES[dtype]
     peak = library.multiply_add_peak("float32", seconds=seconds)
-    if dtype == "bfloat16":  # widened to float32 where the processor has no bfloat16 products, or slow ones
+    if dtype == "bfloat16":  # bfloat16 weights are widened to float32 where the processor lacks fast bfloat16 products
         with contextlib.suppress(BackendUnavailable):
             peak = max(peak, library.multiply_add_peak("bfloat16", seconds=seconds))
     if dtype == "int8":
         with contextlib.suppress(BackendUnavailable):
             peak = library.multiply_add_peak("int8", seconds=seconds) / 2  # 16-bit activations take two products
     if dtype == "float64":
-        peak /= 2  # half the lanes
+        peak /= 2  # a vector holds half as many numbers
     bandwidth = library.read_bandwidth(max(weight_bytes, 4096), seconds=seconds)
     return Ceiling(weight_bytes, config.flop_per_sample, bandwidth, peak)
 

@@ -1,6 +1,6 @@
 """The processes of a training run, started by torchrun: ranks, shares of a batch, and sums over all of them.
 
-A single process communicates with nobody.
+With a single process nothing is sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-PATIENCE = datetime.timedelta(hours=12)  # for process 0 to prepare the data; torchrun notices a dead process at once
+PATIENCE = datetime.timedelta(hours=12)  # of those that wait for process 0 to prepare data; torchrun sees dead ones
 
 
 class Group:
@@ -62,12 +62,12 @@ class Group:
         """Whether the flag is set in any process."""
         if self.world == 1:
             return flag
-        raised = torch.tensor(float(flag), device=self.device)
-        distributed.all_reduce(raised)
-        return bool(raised)
+        flags_set = torch.tensor(float(flag), device=self.device)
+        distributed.all_reduce(flags_set)
+        return bool(flags_set)
 
     def least(self, limit: int) -> int:
-        """The smallest limit of all processes, where 0 means none."""
+        """The smallest limit of all processes, where 0 stands for no limit."""
         if self.world == 1:
             return limit
         smallest = torch.tensor(limit or 2**31, device=self.device)
@@ -75,7 +75,7 @@ class Group:
         return int(smallest) % 2**31
 
     def from_first(self, path: Path | None) -> Path | None:
-        """The path that process 0 passes, in all processes."""
+        """The path that process 0 passed; every process gets it."""
         if self.world == 1:
             return path
         paths = [path]

@@ -1,4 +1,4 @@
-"""What a training run has learned so far: weights, their average, the optimiser, and the numbers that it decides by."""
+"""What a training run has learned so far: weights, their average, the optimiser, and the counters it decides by."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..config import differences
 from ..errors import CheckpointError
 
 PARTS = ("parameter", "average", "moment", "square")
-RECENT, BEFORE = 10, 100  # losses: an explosion is seen when the last ones stand far above those before
+RECENT, BEFORE = 10, 100  # losses: training has exploded when the last 10 are far above the 100 before
 
 
 @dataclasses.dataclass
 class Counters:
-    """Everything but tensors; in the checkpoint, so that a resumed run decides as the uninterrupted one does."""
+    """Everything but tensors. Checkpoints hold it, so that a resumed run decides as the uninterrupted one does."""
 
     step: int = 0
     updates: int = 0  # steps that were not skipped
@@ -33,7 +33,7 @@ class Counters:
     rollbacks: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
-    micro_batch: int = 0  # the rows at a time that fitted in a process's memory after it ran out; 0: it never did
+    micro_batch: int = 0  # rows at a time that fit in memory; 0: a process has never run out of it
     data: str = ""  # the digest of the data
     bits: list[float] = dataclasses.field(default_factory=list)  # the last losses, in the task's unit
 
@@ -57,13 +57,13 @@ class Progress:
     def __init__(self, model: nn.Module, config: Mapping[str, Any], device: torch.device) -> None:
         self.model = model.to(device)
         self.config = json.loads(json.dumps(config))
-        # one layer has residual weights of no elements: nothing to learn, and no gradient
+        # in a model of one layer the residual weights are empty and get no gradient
         self.parameters = {name: p for name, p in model.named_parameters() if p.numel() and p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         biases = [p for name, p in self.parameters.items() if name.endswith("bias")]
         weights = [p for name, p in self.parameters.items() if not name.endswith("bias")]
         self.optimiser = torch.optim.AdamW([{"params": weights}, {"params": biases}], fused=True)
-        for p in self.parameters.values():  # now, not at the first step, so that a checkpoint always has them
+        for p in self.parameters.values():  # AdamW would make these at the first step; a checkpoint always needs them
             moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
             self.optimiser.state[p] = {"step": torch.zeros((), device=device), **moments}
         self.counters = Counters()
@@ -74,13 +74,13 @@ class Progress:
 
     @torch.no_grad()
     def update(self, learning_rate: float, betas: tuple[float, float], decay: float, average: float) -> None:
-        """One step of AdamW from the gradients, then the average follows."""
+        """Take one step of AdamW with the gradients, then update the average of the weights."""
         c = self.counters
         c.updates += 1
         for group, group_decay in zip(self.optimiser.param_groups, (decay, 0.0), strict=True):
             group |= {"lr": learning_rate, "betas": betas, "weight_decay": group_decay}
         self.optimiser.step()
-        keep = min(average, (1 + c.updates) / (10 + c.updates))  # the first weights are forgotten soon
+        keep = min(average, (1 + c.updates) / (10 + c.updates))  # so that the initial weights are soon forgotten
         for name, value in self.average.items():
             value.lerp_(self.parameters[name].detach(), 1 - keep)
 
@@ -113,13 +113,13 @@ class Progress:
                 old.unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(
-                f"cannot write {path}: {error.strerror or error}. The checkpoints before it are intact; mend that and "
-                "run the same command to resume."
+                f"cannot write {path}: {error.strerror or error}. The checkpoints before it are intact; remove the "
+                "cause, and run the same command to resume."
             ) from error
         return path
 
     def load(self, path: Path) -> None:
-        """Take the state of a checkpoint. Nothing changes if it cannot be trusted."""
+        """Take the state of a checkpoint. Nothing changes if it is damaged, or of another model."""
         shapes = {name: tuple(value.shape) for name, value in self._tensors().items()}
         tensors, metadata = checkpoint.read_tensors(path, lambda _: shapes)
         try:
@@ -162,8 +162,8 @@ def remove_after(folder: Path, step: int) -> None:
 def _counters(values: dict[str, Any]) -> Counters:
     counters = Counters(**values)
     for field in dataclasses.fields(Counters):
-        value, usual = getattr(counters, field.name), getattr(Counters(), field.name)
-        if type(value) is not type(usual) or (isinstance(value, (int, float)) and not value >= 0):
+        value, default = getattr(counters, field.name), getattr(Counters(), field.name)
+        if type(value) is not type(default) or (isinstance(value, (int, float)) and not value >= 0):
             raise ValueError(f"{field.name} is {str(value)[:40]}")
     if not all(isinstance(loss, float) for loss in counters.bits):
         raise ValueError("a loss is not a number")

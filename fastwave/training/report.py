@@ -1,4 +1,4 @@
-"""The page that a training run draws of itself: one file with its curves, sounds and settings, which opens anywhere."""
+"""The report of a training run: one HTML file with its curves, sounds and settings, which opens in any browser."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def write(run: str | os.PathLike[str]) -> Path:
     path = folder / FILE
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(page.encode("utf-8", "replace"))  # names may hold halves of characters
+            temporary.write_bytes(page.encode("utf-8", "replace"))  # file names may hold lone surrogates
     except OSError as error:
         raise TrainingError(
-            f"cannot write {path}: {error.strerror or error}. The run is intact; mend that and report again."
+            f"cannot write {path}: {error.strerror or error}. The run is intact; remove the cause, and report again."
         ) from error
     return path
 
@@ -54,7 +54,7 @@ def _page(run: Path, history: History) -> str:
 
 
 def _state(history: History) -> str:
-    """One sentence."""
+    """The state of the run in one sentence."""
     steps = number(history.part("settings").get("steps"))
     sentence = f"Step {history.step:,}" + (f" of {int(steps):,}" if steps else "")
     sentence += f" after {duration(history.elapsed)}"

@@ -32,6 +32,7 @@ WORDS = {
     "void*": "pointer",
     "fw_engine_t*": "pointer",
     "fw_engine_t**": "pointer*",
+    "const fw_engine_t*": "pointer",
     "fw_cuda_engine_t*": "pointer",
     "const fw_cuda_engine_t*": "pointer",
     "fw_cuda_engine_t**": "pointer*",

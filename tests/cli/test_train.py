@@ -30,11 +30,11 @@ def test_a_folder_of_sound_becomes_a_model_that_can_be_heard(tmp_path, capsys):
     (tmp_path / "sound/broken.wav").write_bytes(b"RIFF nothing")
     (tmp_path / "sound/notes.txt").write_text("not sound")
     assert main(["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *TINY]) == 0
-    told = capsys.readouterr()
-    assert "bits a sample on held-out data" in told.out
-    assert "1 files were skipped" in told.err
-    assert "broken.wav" in told.err
-    assert "1 text files among the sound are left out" in told.err
+    output = capsys.readouterr()
+    assert "bits a sample on held-out data" in output.out
+    assert "1 files were skipped" in output.err
+    assert "broken.wav" in output.err
+    assert "1 text files among the sound are left out" in output.err
     assert main(["generate", str(tmp_path / "run"), "--samples", "50", "-o", str(tmp_path / "out.wav")]) == 0
     assert audio.info(tmp_path / "out.wav").frames == 50
 

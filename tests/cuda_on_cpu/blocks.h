@@ -65,7 +65,7 @@ struct Fiber {
   uint64_t cluster_arrivals = 0;
   bool in_cluster_barrier = false;  // has arrived and not waited
   Line arrived_in;
-  char told_place = 0;  // what the messenger knows
+  char released_place = 0;  // what the messenger knows
 };
 
 // Lanes of a warp at one operation: it is over when all of the mask have come.

@@ -226,7 +226,7 @@ __attribute__((noinline)) inline void put_message(void* own, uint64_t* word, uin
     }
   }
   Signal& signal = signal_at(there, *receiver, "put", here);
-  void *told, *place;
+  void *released, *place;
   Messenger* messenger;
   uint32_t phase;
   {
@@ -235,11 +235,11 @@ __attribute__((noinline)) inline void put_message(void* own, uint64_t* word, uin
     place = &signal.places[phase % kPhasePlaces];
     Warp& warp = b->warps[static_cast<size_t>(fiber->index / kLanes)];
     messenger = &warp.messenger;
-    told = &fiber->told_place;
+    released = &fiber->released_place;
     b->posted[rank].push_back({to, value, &signal, phase, bytes, b, here});
     ++b->posted_count;
   }
-  messenger->writes(to, bytes, told, place, __builtin_return_address(0));
+  messenger->writes(to, bytes, released, place, __builtin_return_address(0));
 }
 
 inline std::string text_of(const Message& m) {

@@ -1,5 +1,5 @@
 // Fibers: one CUDA thread each. Switching costs a few nanoseconds on x86-64; elsewhere ucontext is used.
-// The sanitizers are told of every switch. Between two fibers of a block no order is implied by it: ThreadSanitizer
+// The sanitizers hear of every switch. Between two fibers of a block no order is implied by it: ThreadSanitizer
 // sees only the order that barriers and warp operations make, so a missing one is a race even if all came out well.
 #pragma once
 
@@ -245,13 +245,13 @@ class Messenger {
   ~Messenger() {
     if (stack_.memory != nullptr) Stacks::all().give(stack_);
   }
-  __attribute__((no_sanitize("thread"), noinline)) void writes(void* to, size_t bytes, void* told, void* place,
+  __attribute__((no_sanitize("thread"), noinline)) void writes(void* to, size_t bytes, void* released, void* place,
                                                                void* caller) {
-    __tsan_release(told);
+    __tsan_release(released);
     if (stack_.memory == nullptr) stack_ = Stacks::all().take();
     void* const sender = __tsan_get_current_fiber();
     __tsan_switch_to_fiber(stack_.tsan, __tsan_switch_to_fiber_no_sync);
-    __tsan_acquire(told);
+    __tsan_acquire(released);
     __tsan_func_entry(caller);
     __tsan_write_range(to, bytes);
     __tsan_func_exit();

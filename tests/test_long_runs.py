@@ -24,6 +24,7 @@ print(streamed, resident() - start)
 """
 
 
+@pytest.mark.alone  # it measures pages of 256 KB that the allocator takes; beside other work it took four, alone one
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_an_hour_of_streamed_sound_takes_no_more_memory_than_a_minute(tmp_path):

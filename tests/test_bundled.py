@@ -15,11 +15,14 @@ from fastwave.sound import audio
 
 @pytest.fixture(scope="module")
 def hello(tmp_path_factory):
-    """What `fastwave generate -o hello.wav` writes, and the seconds it took."""
+    """What `fastwave generate -o hello.wav` writes, and the seconds it took: the best of three, as for the import."""
     path = tmp_path_factory.mktemp("bundled") / "hello.wav"
-    begun = time.monotonic()
-    assert main(["generate", "-o", str(path), "--threads", "1"]) == 0
-    return path, time.monotonic() - begun
+    times = []
+    for _ in range(3):
+        begun = time.process_time()  # of one thread; what other processes take of the core is not counted
+        assert main(["generate", "-o", str(path), "--threads", "1"]) == 0
+        times.append(time.process_time() - begun)
+    return path, min(times)
 
 
 def test_the_bundled_models_are_small_and_whole():

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from .errors import ConfigError, InputError
 NAMES = ("mu-law", "linear", "bytes", "pcm")
 ROUNDINGS = ("round", "floor")
 MOST_CLASSES = 65536  # 16 bits; also the most for which the exact round trip of every class is proved
+MOST_EMPHASIS = 0.99  # the decoder then amplifies the lowest frequencies, and any constant error, by 100
 _BLOCK = 1 << 20  # samples converted at a time: an hour of audio never has whole float64 copies of itself
 
 
@@ -77,6 +79,11 @@ class MuLaw:
     rounded(v) is floor(v + 0.5), or floor(v) with rounding "floor" (v is never negative: truncation is the same).
     Every class comes back exactly from encode(decode(q)) with the defaults. A dialect that decodes to the lower edge of
     a bin, or with other bins than it encodes with, may give back the class below: `DIALECTS` says which.
+
+    With `pre_emphasis` p, encode(x) encodes x[t] - p * x[t-1], and decode gives x[t] = y[t] + p * x[t-1], clipped to
+    [-1, 1] after the recursion, where y is decoded as above: quantisation noise loses its treble, which is the hiss.
+    Both filter along the last dimension. What stands before it is an argument: 0 at the start of a sound, else the
+    sample before for `encode`, and what `decode_part` returned for `decode_part`.
     """
 
     classes: int = 256
@@ -87,6 +94,7 @@ class MuLaw:
     decode_shift: float = 0.0  # in classes, added before decoding
     silence_class: int | None = None  # what stands before the first sample; None: the class of 0.0
     zero_class: int | None = None  # decodes to exactly 0, whatever the formula says; None: no such class
+    pre_emphasis: float = 0.0  # p: how much of the sample before is taken away before companding
     name: ClassVar[str] = "mu-law"
     is_audio: ClassVar[bool] = True
     scalar: ClassVar[bool] = False
@@ -98,6 +106,7 @@ class MuLaw:
         if self.mu is not None:
             _check_number("mu", self.mu, 1e-3, MOST_CLASSES)
         _check_number("decode_shift", self.decode_shift, -1, 1)
+        _check_number("pre_emphasis", self.pre_emphasis, 0, MOST_EMPHASIS)
         for parameter in ("encode_bins", "decode_bins"):
             if getattr(self, parameter) is not None:
                 _check_integer(parameter, getattr(self, parameter), 1, 2 * MOST_CLASSES)
@@ -123,29 +132,56 @@ class MuLaw:
             return self.silence_class
         return min(int(self._or_steps(self.encode_bins) / 2 + self._offset), self.classes - 1)
 
-    def encode(self, wave: Any) -> Tensor:
-        """[...] floats (tensor, array or nested list), clipped to [-1, 1] -> [...] int64 classes."""
-        mu, bins, offset = self._or_steps(self.mu), self._or_steps(self.encode_bins), self._offset
+    def encode(self, wave: Any, past: Any = None) -> Tensor:
+        """[..., T] floats (tensor, array or nested list), clipped to [-1, 1] -> [..., T] int64 classes.
 
-        def compress(block: Tensor) -> Tensor:  # float64, changed in place
-            magnitude = block.abs().clamp_(max=1).mul_(mu).log1p_().div_(math.log1p(mu))
-            level = magnitude.mul_(block.sign_()).add_(1).div_(2).mul_(bins)
-            return level.add_(offset).floor_().clamp_(max=self.classes - 1)
+        With pre-emphasis, `past` [...] is the sample before the first; None: 0.
+        """
+        waveform = _waveform(wave)
+        if not self.pre_emphasis:
+            return _in_blocks(waveform, torch.int64, self._compress)
 
-        return _in_blocks(_waveform(wave), torch.int64, compress)
+        def emphasise(block: Tensor, last: float) -> tuple[Tensor, float]:
+            before = torch.cat([block.new_tensor([last]), block[:-1]])
+            return self._compress(block - self.pre_emphasis * before), float(block[-1])
+
+        return _along_time(waveform, torch.int64, past, emphasise)[0]
 
     def decode(self, classes: Any) -> Tensor:
-        """[...] integer classes -> [...] float32 samples in [-1, 1]."""
+        """[...] integer classes -> [...] float32 samples in [-1, 1]; with pre-emphasis, those of a whole sound."""
+        return self.decode_part(classes)[0]
+
+    def decode_part(self, classes: Any, past: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Classes [..., T] -> (their samples, the memory that the part after them needs as `past`: [...] float64).
+
+        Parts that are decoded so are the whole, bit for bit. Without pre-emphasis there is no memory: None.
+        """
+        tokens = _class_tensor(classes, self.classes)
+        if not self.pre_emphasis:
+            return _in_blocks(tokens, torch.float32, self._expand), None
+
+        def undo(block: Tensor, last: float) -> tuple[Tensor, float]:
+            steps, p = self._expand(block).tolist(), self.pre_emphasis
+            wave = np.fromiter(accumulate(steps, lambda before, step: step + p * before, initial=last), np.float64)
+            return torch.from_numpy(wave[1:]).clamp(-1, 1), float(wave[-1])
+
+        return _along_time(tokens, torch.float32, past, undo)
+
+    def _compress(self, block: Tensor) -> Tensor:
+        """float64 samples, changed in place -> classes."""
+        mu, bins = self._or_steps(self.mu), self._or_steps(self.encode_bins)
+        magnitude = block.abs().clamp_(max=1).mul_(mu).log1p_().div_(math.log1p(mu))
+        level = magnitude.mul_(block.sign_()).add_(1).div_(2).mul_(bins)
+        return level.add_(self._offset).floor_().clamp_(max=self.classes - 1)
+
+    def _expand(self, block: Tensor) -> Tensor:
+        """float64 classes, changed in place -> samples."""
         mu, bins = self._or_steps(self.mu), self._or_steps(self.decode_bins)
-
-        def expand(block: Tensor) -> Tensor:
-            zero = block == self.zero_class if self.zero_class is not None else None
-            level = block.add_(self.decode_shift).mul_(2).div_(bins).sub_(1)
-            magnitude = level.abs().mul_(math.log1p(mu)).expm1_().div_(mu)
-            samples = magnitude.mul_(level.sign_()).clamp_(-1, 1)
-            return samples if zero is None else samples.masked_fill_(zero, 0)
-
-        return _in_blocks(_class_tensor(classes, self.classes), torch.float32, expand)
+        zero = block == self.zero_class if self.zero_class is not None else None
+        level = block.add_(self.decode_shift).mul_(2).div_(bins).sub_(1)
+        magnitude = level.abs().mul_(math.log1p(mu)).expm1_().div_(mu)
+        samples = magnitude.mul_(level.sign_()).clamp_(-1, 1)
+        return samples if zero is None else samples.masked_fill_(zero, 0)
 
     @property
     def _offset(self) -> float:
@@ -257,6 +293,16 @@ class Pcm:
         return _waveform(samples).to(torch.float32)
 
 
+def encode_part(codec: Codec, wave: Any, past: Any = None) -> Tensor:
+    """The classes of a part of a sound, `past` [...] being the sample before it: for any codec, with memory or not."""
+    return codec.encode(wave, past) if isinstance(codec, MuLaw) else codec.encode(wave)
+
+
+def decode_part(codec: Codec, tokens: Any, past: Tensor | None = None) -> tuple[Any, Tensor | None]:
+    """`MuLaw.decode_part` for any codec: one without memory decodes every part alone, and its memory is None."""
+    return codec.decode_part(tokens, past) if isinstance(codec, MuLaw) else (codec.decode(tokens), None)
+
+
 def _check_audio_classes(name: str, classes: Any) -> None:
     if isinstance(classes, bool) or not isinstance(classes, int) or not 2 <= classes <= MOST_CLASSES:
         raise ConfigError(f"codec {name!r} needs a whole number of classes from 2 to {MOST_CLASSES}, got {classes!r}")
@@ -326,3 +372,28 @@ def _in_blocks(source: Tensor, dtype: torch.dtype, convert: Callable[[Tensor], T
             raise InputError(f"the waveform holds NaN or infinity, first at element {at}")
         result[first : first + _BLOCK] = convert(block)
     return result.reshape(source.shape)
+
+
+def _along_time(
+    source: Tensor, dtype: torch.dtype, past: Any, convert: Callable[[Tensor, float], tuple[Tensor, float]]
+) -> tuple[Tensor, Tensor]:
+    """`_in_blocks` for what filters along the last dimension: `convert` also takes and returns the memory of a row.
+
+    source [..., T], past [...] or None for zeros -> (result [..., T], the memory after it: [...] float64)
+    """
+    if not source.dim():
+        raise InputError("pre-emphasis filters along time: give [time] or [batch, time], not a single number.")
+    shape = source.shape[:-1]
+    rows = source.reshape(shape.numel(), source.shape[-1])
+    memory = torch.zeros(shape, dtype=torch.float64).reshape(-1)
+    if past is not None:
+        memory[:] = torch.as_tensor(past, dtype=torch.float64).expand(shape).reshape(-1)
+    result = torch.empty(rows.shape, dtype=dtype, device=rows.device)
+    for row in range(len(rows)):
+
+        def filtered(block: Tensor, row: int = row) -> Tensor:
+            converted, memory[row] = convert(block, float(memory[row]))
+            return converted
+
+        result[row] = _in_blocks(rows[row], dtype, filtered)
+    return result.reshape(source.shape), memory.reshape(shape)

@@ -12,8 +12,10 @@ from .. import codec as codecs
 from ..config import Parameters
 from ..errors import InputError
 from ..sound import features as kinds
+from ..sound import loudness
 
-_LATER = ("codec_parameters", "feature_parameters")  # fields that data of an early fastwave lack
+# Fields that data of an early fastwave lack, with the values that they had before there was a field
+_LATER: dict[str, Any] = {"codec_parameters": Parameters(), "feature_parameters": Parameters(), "normalize": "off"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +34,17 @@ class Preparation:
     held_out: float = 0.05  # share of the files that validation keeps for itself
     codec_parameters: Mapping[str, Any] = Parameters()  # as in WaveNetConfig
     feature_parameters: Mapping[str, Any] = Parameters()  # of the kind of features, beside its width
+    normalize: loudness.Normalize = "off"  # the level that each file is brought to: see sound/loudness.py
 
     def __post_init__(self) -> None:
-        for name in _LATER:
+        for name in ("codec_parameters", "feature_parameters"):
             object.__setattr__(self, name, Parameters(getattr(self, name)))
         is_audio = self.codec_object.is_audio
         if not 0 <= self.held_out < 1:
             raise InputError(f"held_out is a share of the files, 0 up to 1, got {self.held_out}.")
-        if not is_audio and (self.trim is not None or self.features is not None):
-            raise InputError("trim and features are for sound, and this codec is for text.")
+        loudness.check(self.normalize)
+        if not is_audio and (self.trim is not None or self.features is not None or self.normalize != "off"):
+            raise InputError("trim, features and normalize are for sound, and this codec is for text.")
         if self.trim is not None and self.features is not None and not kinds.is_heard(self.features):
             raise InputError("trim would shift the sound against features that you bring: trim the files first.")
         if self.trim is not None and not -150 < self.trim < 0:
@@ -78,7 +82,7 @@ class Preparation:
         return np.dtype(np.uint8 if self.classes <= 256 else np.uint16)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. Parameters are left out where there are none, as in data of an early fastwave."""
-        fields = (field.name for field in dataclasses.fields(self))
-        values = {name: getattr(self, name) for name in fields if name not in _LATER or getattr(self, name)}
+        """Plain JSON values. Fields that data of an early fastwave lack are left out where they mean the same."""
+        fields = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        values = {name: value for name, value in fields if name not in _LATER or value != _LATER[name]}
         return {name: dict(value) if isinstance(value, Parameters) else value for name, value in values.items()}

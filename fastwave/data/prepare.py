@@ -24,16 +24,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..codec import encode_part
 from ..errors import AudioError, FastwaveError, InputError
 from ..files import replacing
 from ..runtime import machine
+from ..sound.loudness import decibels
 from .preparation import Preparation
-from .reading import features_path, read_frames, text_blocks, wave_blocks
+from .reading import features_path, level_of, read_frames, text_blocks, wave_blocks
 from .shards import FORMAT, INDEX
 from .sources import Source, find, name_speakers, status_of
 
 SHARD_FILES, SHARD_BYTES = 64, 1 << 26  # a shard is full at either: some seconds of work
-SILENT = 1e-3  # -60 dB: a file whose peak is lower is skipped
+SILENT = 1e-3  # -60 dB: a file whose peak is lower is skipped, whatever level files are brought to
 
 Array = npt.NDArray[Any]
 
@@ -179,7 +181,8 @@ def make_shard(place: Path, number: int, sources: Sequence[Source], preparation:
         for source in sources:
             starts = tokens.tell(), frames.tell()
             try:
-                file_counts, frame_count = _write_file(source, preparation, tokens, frames)
+                level = _measured(source, preparation)
+                file_counts, frame_count = _write_file(source, preparation, tokens, frames, level.get("gain_db", 0.0))
             except FastwaveError as error:
                 skipped.append((source.name, str(error).removeprefix(f"{source.path}: ")))
                 for file, start in zip((tokens, frames), starts, strict=True):
@@ -190,7 +193,7 @@ def make_shard(place: Path, number: int, sources: Sequence[Source], preparation:
             entry = {"name": source.name, "shard": number, "speaker": source.speaker}
             entry |= {"at": starts[0] // preparation.dtype.itemsize, "samples": int(file_counts.sum())}
             entry |= {"first_frame": starts[1] // (4 * max(1, preparation.feature_channels)), "frames": frame_count}
-            files.append(entry)
+            files.append(entry | level)
         sizes = [tokens.tell(), frames.tell()]
     nonzero = {str(level): int(counts[level]) for level in np.flatnonzero(counts)}
     shard = {"key": _key(sources, preparation), "files": files, "skipped": skipped, "counts": nonzero, "sizes": sizes}
@@ -198,7 +201,24 @@ def make_shard(place: Path, number: int, sources: Sequence[Source], preparation:
     return shard
 
 
-def _write_file(source: Source, preparation: Preparation, tokens: BinaryIO, frames: BinaryIO) -> tuple[Array, int]:
+def _measured(source: Source, preparation: Preparation) -> dict[str, float]:
+    """Peak and loudness of a file and the gain that brings it to the common level; nothing where levels are kept."""
+    if preparation.normalize == "off":
+        return {}
+    level = level_of(source, preparation)
+    _refuse_silence(level.peak)
+    shown = {"peak_db": round(decibels(level.peak), 2), "loudness": round(level.loudness, 2)}
+    return {**shown, "gain_db": level.gain_db(preparation.normalize)}
+
+
+def _refuse_silence(peak: float) -> None:
+    if peak < SILENT:
+        raise AudioError(f"it is silent: nothing above {20 * math.log10(SILENT):.0f} dB")
+
+
+def _write_file(
+    source: Source, preparation: Preparation, tokens: BinaryIO, frames: BinaryIO, gain_db: float
+) -> tuple[Array, int]:
     """Append one file -> (how often each class or level occurs, the number of frames)."""
     codec, features = preparation.codec_object, preparation.feature_kind
     levels = preparation.classes or 65_536
@@ -208,14 +228,15 @@ def _write_file(source: Source, preparation: Preparation, tokens: BinaryIO, fram
             counts += np.bincount(block, minlength=levels)
             tokens.write(block.tobytes())
         return counts, 0
-    loudest = 0.0
+    loudest, past = 0.0, None  # the sample before, of which a codec with pre-emphasis takes a part away
 
     def written() -> Iterator[Array]:
         """Yield the waves of the file; the tokens of each are written before it is yielded."""
-        nonlocal loudest
-        for wave in wave_blocks(source, preparation):
+        nonlocal loudest, past
+        for wave in wave_blocks(source, preparation, gain_db):
             loudest = max(loudest, float(np.abs(wave).max(initial=0)))
-            values = codec.encode(torch.from_numpy(wave)).numpy()
+            values = encode_part(codec, torch.from_numpy(wave), past).numpy()
+            past = wave[-1] if len(wave) else past
             if codec.scalar:
                 values = np.clip(np.round(values * 32768), -32768, 32767)
             stored = values.astype(preparation.dtype)
@@ -231,8 +252,7 @@ def _write_file(source: Source, preparation: Preparation, tokens: BinaryIO, fram
     else:
         for _ in written():
             pass
-    if loudest < SILENT:
-        raise AudioError(f"it is silent: nothing above {20 * math.log10(SILENT):.0f} dB")
+    _refuse_silence(loudest)
     if features is not None and not features.hears_sound:
         frames_read = read_frames(source, preparation, int(counts.sum()))
         frames.write(frames_read.tobytes())

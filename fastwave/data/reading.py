@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import AudioError, InputError
-from ..sound import audio
+from ..sound import audio, loudness
 from .preparation import Preparation
 from .sources import Source
 
@@ -41,18 +41,27 @@ def text_blocks(source: Source) -> Iterator[Array]:
         raise InputError("it is empty")
 
 
-def wave_blocks(source: Source, preparation: Preparation) -> Iterator[Array]:
-    """One channel of a sound at the preparation's rate, trimmed, float32 [time] at a time."""
-    channel = preparation.channel if preparation.channel == "mix" else int(preparation.channel)
+def level_of(source: Source, preparation: Preparation) -> loudness.Level:
+    """Peak and loudness of a sound, before it is trimmed."""
+    return loudness.measure(_decoded(source, preparation), preparation.sample_rate)
+
+
+def wave_blocks(source: Source, preparation: Preparation, gain_db: float = 0.0) -> Iterator[Array]:
+    """One channel of a sound at the preparation's rate, times a gain and then trimmed, float32 [time] at a time."""
 
     def blocks() -> Iterator[Array]:
-        return audio.blocks(source.path, preparation.sample_rate, channel)
+        return loudness.scaled(_decoded(source, preparation), gain_db)
 
     return (
         blocks()
         if preparation.trim is None
         else _trimmed(blocks, 10 ** (preparation.trim / 20), preparation.sample_rate)
     )
+
+
+def _decoded(source: Source, preparation: Preparation) -> Iterator[Array]:
+    channel = preparation.channel if preparation.channel == "mix" else int(preparation.channel)
+    return audio.blocks(source.path, preparation.sample_rate, channel)
 
 
 def _trimmed(blocks: Callable[[], Iterable[Array]], level: float, sample_rate: int) -> Iterator[Array]:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from itertools import accumulate
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -293,14 +293,9 @@ class Pcm:
         return _waveform(samples).to(torch.float32)
 
 
-def encode_part(codec: Codec, wave: Any, past: Any = None) -> Tensor:
-    """The classes of a part of a sound, `past` [...] being the sample before it: for any codec, with memory or not."""
-    return codec.encode(wave, past) if isinstance(codec, MuLaw) else codec.encode(wave)
-
-
-def decode_part(codec: Codec, tokens: Any, past: Tensor | None = None) -> tuple[Any, Tensor | None]:
-    """`MuLaw.decode_part` for any codec: one without memory decodes every part alone, and its memory is None."""
-    return codec.decode_part(tokens, past) if isinstance(codec, MuLaw) else (codec.decode(tokens), None)
+def remembers(codec: Codec) -> TypeGuard[MuLaw]:
+    """Whether a sample depends on more than its own token, so that parts of a sound need `MuLaw.decode_part`."""
+    return isinstance(codec, MuLaw) and codec.pre_emphasis > 0
 
 
 def _check_audio_classes(name: str, classes: Any) -> None:

@@ -52,7 +52,8 @@ def read(config: WaveNetConfig, condition: object) -> object:
     """Frames [F, C] from the path of a file, as the model's `features` make them; anything else comes back as it is."""
     if not isinstance(condition, (str, os.PathLike)):
         return condition
-    return features.read(condition, config.features, config.local_channels, config.sample_rate, config.hop)
+    rate, hop = config.sample_rate, config.hop
+    return features.read(condition, config.features, config.local_channels, rate, hop, config.normalize)
 
 
 def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: int, samples: int) -> Condition:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from . import codec as codecs
 from .errors import ConfigError
 from .sound import features as kinds
+from .sound import loudness
 
 Output = Literal["categorical", "mixture-of-logistics", "gaussian"]
 Upsampling = Literal["repeat", "linear", "learned"]
@@ -82,6 +83,7 @@ class WaveNetConfig:
     # How local features are made from a file; a mapping with a kind and its parameters becomes one of sound/features.
     # None where there are none, or where it is not known: a model saved by an early fastwave does not say.
     features: kinds.Features | None = None
+    normalize: loudness.Normalize = "off"  # the level that every file of the training data was brought to
 
     def __post_init__(self) -> None:
         for name in ("dilations", "upsample_scales"):
@@ -193,8 +195,8 @@ class WaveNetConfig:
         return cls.from_dict({**PRESETS[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. `codec_parameters` and `features` are left out where they are empty: files, saved states
-        and runs of models without them stay what they were before these fields existed.
+        """Plain JSON values. `codec_parameters` and `features` are left out where they are empty, and `normalize` where
+        it is off: files, saved states and runs of models without them stay what they were before these fields existed.
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
@@ -203,7 +205,7 @@ class WaveNetConfig:
                 values[field.name] = value.to_dict()
             elif isinstance(value, Parameters):
                 values |= {field.name: dict(value)} if value else {}
-            elif value is not None:
+            elif value is not None and (field.name, value) != ("normalize", "off"):
                 values[field.name] = list(value) if isinstance(value, tuple) else value
         return values
 
@@ -230,6 +232,9 @@ class WaveNetConfig:
     def _check_codec(self) -> None:
         object.__setattr__(self, "codec_parameters", Parameters(self.codec_parameters))
         codec = self.codec_object  # refuses an unknown name or parameter, and a class count that does not fit it
+        loudness.check(self.normalize)
+        if self.normalize != "off" and not codec.is_audio:
+            raise ConfigError(f"codec {self.codec!r} is text, which has no loudness: normalize must be off.")
         parameters = codec.parameters() if isinstance(codec, codecs.MuLaw) else {}
         object.__setattr__(self, "codec_parameters", Parameters(parameters))
 

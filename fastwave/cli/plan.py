@@ -44,6 +44,12 @@ def add_data_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--bands", type=int, help=f"width of a frame of features (default: the preset's, or {BANDS})")
     verb.add_argument("--channel", default="mix", help="channel of a file: mix, or a number from 0 (default: mix)")
     verb.add_argument("--trim", type=float, metavar="DB", help="cut both ends of a file where quieter: such as -50")
+    verb.add_argument(
+        "--normalize",
+        choices=get_args(Normalize),
+        help="bring each file to a common loudness or peak, or leave levels as they are (default: loudness; off for "
+        "text, for features that you bring, and for data or a run that began without)",
+    )
     verb.add_argument("--held-out", type=float, default=0.05, help="share of the files to validate on (default: 0.05)")
     verb.add_argument("--workers", type=int, help="processes that prepare data (default: all cores)")
 
@@ -63,6 +69,7 @@ def plan(options: argparse.Namespace) -> tuple[WaveNetConfig, Preparation | None
         fields |= {"codec": "bytes", "classes": 256, "sample_rate": 0}
     elif text and sound and changes.get("codec") != "bytes":
         print(f"fastwave: {len(text)} text files among the sound are left out", file=sys.stderr)
+    fields["normalize"] = _normalize(options, changes.get("codec", fields.get("codec")) == "bytes")
     sources = text if changes.get("codec", fields.get("codec")) == "bytes" else sound
     speakers = len(name_speakers(sources, options.speakers)[1])
     if options.bands is not None and options.features is None:
@@ -75,6 +82,7 @@ def plan(options: argparse.Namespace) -> tuple[WaveNetConfig, Preparation | None
         sample_rate=config.sample_rate,
         channel=options.channel,
         trim=options.trim,
+        normalize=config.normalize,
         features=options.features,
         feature_channels=config.local_channels,
         hop=config.hop,
@@ -86,16 +94,30 @@ def plan(options: argparse.Namespace) -> tuple[WaveNetConfig, Preparation | None
     return config, preparation
 
 
+def _normalize(options: argparse.Namespace, is_text: bool) -> Normalize:
+    """The level to bring files to: what the user says, what the data or the run in --out began with, or the default."""
+    if options.normalize is not None or is_text:
+        return options.normalize or "off"
+    out = Path(options.out)
+    data = Path(getattr(options, "prepared", None) or (out / "data" if options.verb == "train" else out))
+    if (data / INDEX).exists():
+        return Data(data).preparation.normalize
+    if (out / RUN).exists():  # its prepared data were removed, or are not finished
+        return normalize_of(out / RUN)
+    return "loudness" if options.features is None or kinds.is_heard(options.features) else "off"
+
+
 def _config_of_prepared(options: argparse.Namespace, fields: dict[str, Any], changes: dict[str, Any]) -> WaveNetConfig:
     data = Data(options.folder)
     preparation = data.preparation
-    if any(option is not None for option in (options.features, options.speakers, options.trim, options.bands)):
+    settled = (options.features, options.speakers, options.trim, options.normalize, options.bands)
+    if any(option is not None for option in settled):
         raise InputError(
-            f"{options.folder} is prepared already, and its features and speakers are settled: leave out --features, "
-            "--speakers, --trim and --bands, or prepare the sound again with them."
+            f"{options.folder} is prepared already, and its features, speakers and levels are settled: leave out "
+            "--features, --speakers, --trim, --normalize and --bands, or prepare the sound again with them."
         )
     fields |= {"codec": preparation.codec, "classes": preparation.classes, "sample_rate": preparation.sample_rate}
-    fields["codec_parameters"] = preparation.codec_parameters
+    fields |= {"codec_parameters": preparation.codec_parameters, "normalize": preparation.normalize}
     features, kind = preparation.feature_kind, None
     if features is not None:
         kind, changes["features"] = features.kind, features.changed() | changes.get("features", {})

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ..codec import encode_part
+from ..codec import remembers
 from ..errors import AudioError, FastwaveError, InputError
 from ..files import replacing
 from ..runtime import machine
@@ -181,8 +181,7 @@ def make_shard(place: Path, number: int, sources: Sequence[Source], preparation:
         for source in sources:
             starts = tokens.tell(), frames.tell()
             try:
-                level = _measured(source, preparation)
-                file_counts, frame_count = _write_file(source, preparation, tokens, frames, level.get("gain_db", 0.0))
+                file_counts, frame_count, level = _write_file(source, preparation, tokens, frames)
             except FastwaveError as error:
                 skipped.append((source.name, str(error).removeprefix(f"{source.path}: ")))
                 for file, start in zip((tokens, frames), starts, strict=True):
@@ -217,9 +216,9 @@ def _refuse_silence(peak: float) -> None:
 
 
 def _write_file(
-    source: Source, preparation: Preparation, tokens: BinaryIO, frames: BinaryIO, gain_db: float
-) -> tuple[Array, int]:
-    """Append one file -> (how often each class or level occurs, the number of frames)."""
+    source: Source, preparation: Preparation, tokens: BinaryIO, frames: BinaryIO
+) -> tuple[Array, int, dict[str, float]]:
+    """Append one file -> (how often each class or level occurs, the number of frames, what `_measured` says of it)."""
     codec, features = preparation.codec_object, preparation.feature_kind
     levels = preparation.classes or 65_536
     counts = np.zeros(levels, dtype=np.int64)
@@ -227,15 +226,17 @@ def _write_file(
         for block in text_blocks(source):
             counts += np.bincount(block, minlength=levels)
             tokens.write(block.tobytes())
-        return counts, 0
-    loudest, past = 0.0, None  # the sample before, of which a codec with pre-emphasis takes a part away
+        return counts, 0, {}
+    measured = _measured(source, preparation)
+    loudest, past = 0.0, None  # past: the sample before, of which a codec with pre-emphasis takes a part away
 
     def written() -> Iterator[Array]:
         """Yield the waves of the file; the tokens of each are written before it is yielded."""
         nonlocal loudest, past
-        for wave in wave_blocks(source, preparation, gain_db):
+        for wave in wave_blocks(source, preparation, measured.get("gain_db", 0.0)):
             loudest = max(loudest, float(np.abs(wave).max(initial=0)))
-            values = encode_part(codec, torch.from_numpy(wave), past).numpy()
+            sound = torch.from_numpy(wave)
+            values = (codec.encode(sound, past) if remembers(codec) else codec.encode(sound)).numpy()
             past = wave[-1] if len(wave) else past
             if codec.scalar:
                 values = np.clip(np.round(values * 32768), -32768, 32767)
@@ -257,7 +258,7 @@ def _write_file(
         frames_read = read_frames(source, preparation, int(counts.sum()))
         frames.write(frames_read.tobytes())
         frame_count = len(frames_read)
-    return counts, frame_count
+    return counts, frame_count, measured
 
 
 # The index and what decides it

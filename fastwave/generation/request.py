@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..codec import Codec
+from ..codec import Codec, remembers
 from ..distributions import Sampling
 from ..engine.engine import Engine
 from ..engine.protocol import Generator
@@ -40,6 +40,9 @@ class Request:
         self.sampling = Sampling(options["temperature"], options["top_k"], options["top_p"])
         self.generator.check_sampling(self.sampling)
         self.prime = _rows_of(encoded(self.codec, options["prime"], "prime"), self.batch)
+        self.past = None  # what the codec's decoder remembers of the prime
+        if self.prime is not None and remembers(self.codec):
+            self.past = self.codec.decode_part(self.prime)[1]
         prime_length = 0 if self.prime is None else self.prime.shape[1]
         condition = self.generator.read_condition(options["condition"])
         natural = self.generator.length_of(condition)
@@ -70,14 +73,15 @@ class Request:
 
     def nothing(self) -> Result:
         """The result before the first sample."""
-        return Result(torch.full((self.batch, 0), self.codec.silence), (0,) * self.batch, self.codec, self.sample_rate)
+        none = torch.full((self.batch, 0), self.codec.silence)
+        return Result(none, (0,) * self.batch, self.codec, self.sample_rate, self.past)
 
     def parts(self, chunk: int) -> Iterator[Result]:
         """Results of at most `chunk` samples; a stream that ends leaves the batch and costs nothing more."""
         state: Any = self.generator.start(self.batch, prime=self.prime, condition=self.prepared)
         sampling, condition = vars(self.sampling), self.prepared
         watch = StagnationWatch(self.sample_rate, self.batch)
-        running, made = list(range(self.batch)), 0
+        running, made, past = list(range(self.batch)), 0, self.past
         while True:
             unfinished = [row for row in running if self.lengths[row] > made]
             if not unfinished:
@@ -94,7 +98,9 @@ class Request:
             tokens[running] = drawn
             made += count
             lengths = tuple(count if row in running else 0 for row in range(self.batch))
-            yield Result(tokens, lengths, self.codec, self.sample_rate)
+            result = Result(tokens, lengths, self.codec, self.sample_rate, past)
+            past = result.memory
+            yield result
 
 
 def model_of(source: WaveNet | str | os.PathLike[str]) -> WaveNet:

@@ -7,11 +7,12 @@ import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..codec import Codec
+from ..codec import Codec, remembers
 from ..errors import InputError
 from ..files import replacing
 from ..sound import audio
@@ -25,14 +26,26 @@ class Result:
     lengths: tuple[int, ...]  # samples of each stream
     codec: Codec
     sample_rate: int  # samples a second; 0 for text
+    past: Tensor | None = None  # what the decoder remembers of the samples before: see codec.MuLaw.decode_part
 
     @functools.cached_property
     def samples(self) -> Tensor:
-        """The waveform, float32 [B, T] in [-1, 1]."""
+        """The waveform, float32 [B, T] in [-1, 1]. Those of parts that follow each other are the whole, bit for bit."""
         if not self.codec.is_audio:
             raise InputError(f"codec {self.codec.name!r} makes text: use .text.")
-        decoded: Tensor = self.codec.decode(self.tokens)
+        decoded: Tensor = self._decoded[0]
         return decoded
+
+    @property
+    def memory(self) -> Tensor | None:
+        """What the decoder remembers behind the last sample: the `past` of the part that follows."""
+        return self._decoded[1] if remembers(self.codec) else None
+
+    @functools.cached_property
+    def _decoded(self) -> tuple[Any, Tensor | None]:
+        if remembers(self.codec):
+            return self.codec.decode_part(self.tokens, self.past)
+        return self.codec.decode(self.tokens), None
 
     @functools.cached_property
     def text(self) -> list[str]:
@@ -63,7 +76,7 @@ def joined(parts: Sequence[Result]) -> Result:
     first = parts[0]
     tokens = torch.cat([part.tokens for part in parts], dim=1)
     lengths = tuple(sum(column) for column in zip(*(part.lengths for part in parts), strict=True))
-    return Result(tokens, lengths, first.codec, first.sample_rate)
+    return Result(tokens, lengths, first.codec, first.sample_rate, first.past)
 
 
 def _save_text(path: Path, text: str) -> None:

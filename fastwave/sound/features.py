@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AudioError, ConfigError, InputError
-from . import audio
+from . import loudness
 from .mel import MelSettings, mel_blocks
 
 MAX_WIDTH = 65_536
@@ -142,10 +142,7 @@ class Mel(Features):
 
     def from_file(self, path: str, sample_rate: int, hop: int) -> Tensor:
         """The frames of a recording at any sample rate, which is resampled to the model's; channels are averaged."""
-        frames = list(self.from_sound(audio.blocks(path, sample_rate), sample_rate, hop))
-        if not frames:
-            raise AudioError(f"{path}: there is no sound in this file")
-        return torch.cat(frames)
+        return from_recording(self, path, sample_rate, hop)
 
 
 @register
@@ -172,10 +169,28 @@ class Array(Features):
         )
 
 
-def read(path: str | os.PathLike[str], features: Features | None, width: int, sample_rate: int, hop: int) -> Tensor:
+def from_recording(
+    features: Features, path: str, sample_rate: int, hop: int, normalize: loudness.Normalize = "off"
+) -> Tensor:
+    """The frames of a recording that is resampled, made one channel and brought to a level."""
+    frames = list(features.from_sound(loudness.blocks(path, sample_rate, normalize), sample_rate, hop))
+    if not frames:
+        raise AudioError(f"{path}: there is no sound in this file")
+    return torch.cat(frames)
+
+
+def read(
+    path: str | os.PathLike[str],
+    features: Features | None,
+    width: int,
+    sample_rate: int,
+    hop: int,
+    normalize: loudness.Normalize = "off",
+) -> Tensor:
     """The frames for a model from a file: any .npy array of floats, or what the model's kind of features reads.
 
-    `features` is None for a model whose checkpoint does not say how its features were made.
+    `features` is None for a model whose checkpoint does not say how its features were made. A recording is brought to
+    the level that `normalize` names.
     """
     name = os.fspath(path)
     if _is_array(name):
@@ -188,6 +203,8 @@ def read(path: str | os.PathLike[str], features: Features | None, width: int, sa
             f"computed from a file: give a .npy array of floats [frames, {width}]. If they were fastwave's mel frames, "
             f'write "features": {{"kind": "mel", "bands": {width}}} into its config.json, or resume its training.'
         )
+    if features.hears_sound:
+        return from_recording(features, name, sample_rate, hop, normalize)
     return features.from_file(name, sample_rate, hop)
 
 

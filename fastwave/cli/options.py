@@ -78,11 +78,11 @@ def load_model(options: argparse.Namespace) -> tuple[WaveNet, WaveNetConfig]:
 
 
 def read_input(path: str, config: WaveNetConfig) -> object:
-    """A sound file at the model's rate, or the bytes of a text file."""
+    """A sound file at the rate and the level that the model was trained at, or the bytes of a text file."""
     if config.codec_object.is_audio:
-        from ..sound import audio
+        from ..sound import loudness
 
-        return audio.load(path, sample_rate=config.sample_rate)[0]
+        return loudness.load(path, config.sample_rate, config.normalize)
     try:
         return Path(path).read_bytes()
     except OSError as error:

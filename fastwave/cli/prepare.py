@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .options import Verbs, add_verb
-from .plan import add_data_options, plan, report_skipped
+from .plan import add_data_options, choices_of, report_skipped
 
 
 def add(verbs: Verbs) -> None:
@@ -19,9 +19,11 @@ def add(verbs: Verbs) -> None:
 
 def prepare(options: argparse.Namespace) -> int:
     """Decode a folder of sound or text once, into files that training reads."""
+    from ..data.prepare import levels_in_words
     from ..data.prepare import prepare as make
+    from ..training.choices import keep_level, settle
 
-    _, preparation = plan(options)
+    _, preparation = settle(keep_level(choices_of(options), Path(options.out)))
     if preparation is None:
         raise InputError(f"{options.folder} holds prepared data already.")
     index = make(options.folder, options.out, preparation, options.workers, progress=True)
@@ -31,5 +33,7 @@ def prepare(options: argparse.Namespace) -> int:
         f"{samples / preparation.sample_rate / 60:.1f} minutes" if preparation.sample_rate else f"{samples:,} bytes"
     )
     print(f"{len(index['files'])} files, {length}, {len(index['skipped'])} skipped, in {options.out}")
+    if preparation.sample_rate:
+        print(levels_in_words(index))
     print(f"order-0 entropy {index['order0_bits']:.3f} bits, white noise {index['white_noise_bits']:.3f}")
     return 0

@@ -28,7 +28,7 @@ from ..codec import remembers
 from ..errors import AudioError, FastwaveError, InputError
 from ..files import replacing
 from ..runtime import machine
-from ..sound.loudness import decibels
+from ..sound.loudness import HIGHEST_PEAK, TARGET_LUFS, decibels
 from .preparation import Preparation
 from .reading import features_path, level_of, read_frames, text_blocks, wave_blocks
 from .shards import FORMAT, INDEX
@@ -83,6 +83,19 @@ def prepare(
     except OSError as error:
         raise InputError(f"cannot prepare data in {place}: {error.strerror or error}.") from error
     return index
+
+
+def levels_in_words(index: dict[str, Any]) -> str:
+    """The levels of the prepared files, in one sentence."""
+    normalize = index["preparation"].get("normalize", "off")
+    if normalize == "off":
+        return "levels: as recorded"
+    low, high = (choose(file["loudness"] for file in index["files"]) for choose in (min, max))
+    peaks = [file["peak_db"] + file["gain_db"] for file in index["files"]]
+    target = f"{TARGET_LUFS} LUFS" if normalize == "loudness" else f"a peak of {HIGHEST_PEAK} dB"
+    quieter = sum(file["loudness"] + file["gain_db"] < TARGET_LUFS - 0.1 for file in index["files"])
+    limited = f"; {quieter} of {len(peaks)} stay quieter" if normalize == "loudness" and quieter else ""
+    return f"levels: loudness {low:.1f} to {high:.1f} LUFS, brought to {target}; peaks at most {max(peaks):.1f} dB{limited}"
 
 
 def _group(sources: Sequence[Source]) -> list[list[Source]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -141,6 +142,14 @@ def checkpoints(folder: Path) -> list[Path]:
     """The newest first. Copies that a user keeps under other names are left out."""
     paths = (path for path in folder.glob("step-*.safetensors") if step_of(path) >= 0)
     return sorted(paths, key=step_of, reverse=True)
+
+
+def newest_counters(folder: Path) -> Counters:
+    """Those of the newest checkpoint that can be read, or new ones."""
+    for path in checkpoints(folder):
+        with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError, RecursionError):
+            return _counters(json.loads(checkpoint.read_metadata(path)["counters"]))
+    return Counters()
 
 
 def step_of(path: Path) -> int:

@@ -107,6 +107,7 @@ def _check_fits(data: Data, config: WaveNetConfig) -> None:
         # a config that does not say how its features are made fits any
         ("features", preparation.feature_kind if config.features else None, config.features),
         ("speakers", len(data.speakers), config.speakers),
+        ("normalize", preparation.normalize, config.normalize),
     )
     for name, prepared, wanted in pairs:
         if prepared != wanted:

@@ -318,8 +318,9 @@ def differences(now: Mapping[str, Any], saved: object) -> list[str]:
         return [f"the config was {type(saved).__name__}, now an object"]
     values = json.loads(json.dumps(now))  # tuples become lists
     names = [*values, *sorted(str(name) for name in saved if name not in values)]
+    usual = {"normalize": "off"}  # left out where it is
     return [
-        f"{name} was {saved.get(name)}, now {values.get(name)}"
+        f"{name} was {saved.get(name, usual.get(name))}, now {values.get(name, usual.get(name))}"
         for name in names
         if saved.get(name) != values.get(name) and (name != "features" or saved.get(name) is not None)
     ]

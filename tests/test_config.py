@@ -110,11 +110,11 @@ MEL = {"condition_channels": 8, "hop": 64, "features": {"kind": "mel", "bands": 
 def test_json_of_a_model_without_parameters_is_what_it_was_before_there_were_any():
     """Saved states hash these bytes, and weights files and runs hold them."""
     names = [field.name for field in dataclasses.fields(WaveNetConfig)]
-    assert names[-2:] == ["codec_parameters", "features"]
-    assert list(WaveNetConfig().to_dict()) == names[:-2]
+    assert names[-3:] == ["codec_parameters", "features", "normalize"]
+    assert list(WaveNetConfig().to_dict()) == names[:-3]
     for name in PRESETS:
         config = WaveNetConfig.preset(name, codec_parameters={})
-        assert list(json.loads(config.to_json())) == names[:-2]
+        assert list(json.loads(config.to_json())) == names[:-3]
     digest = hashlib.sha256(WaveNetConfig.preset("ref").to_json().encode()).hexdigest()
     assert digest[:16] == "9614c55834a311dd"
 
@@ -158,6 +158,10 @@ def test_configs_can_be_hashed_and_those_that_mean_the_same_are_equal():
         ({**MEL, "features": {"kind": "mel", "bands": []}}, "bands must be a whole number"),
         ({**MEL, "features": {"kind": "array", "channels": True}}, "channels must be a whole number"),
         ({**MEL, "codec": "bytes", "sample_rate": 0}, "are for sound"),
+        ({"codec_parameters": {"pre_emphasis": 1}}, r"pre_emphasis must be a number 0\.\.0\.99"),
+        ({"normalize": "loud"}, "normalize is one of off, peak, loudness, got 'loud'"),
+        ({"normalize": None}, "normalize is one of"),
+        ({"normalize": "peak", "codec": "bytes", "sample_rate": 0}, "text, which has no loudness"),
     ],
 )
 def test_parameters_that_fit_no_model_are_refused_with_a_sentence(fields, message):
@@ -177,3 +181,12 @@ def test_differences_name_every_field_and_forgive_only_features_that_were_never_
     assert len(differences(bare, now)) == 1  # what was saved must not be forgotten
     assert differences(now, {**now, "classes": 64}) == ["classes was 64, now 256"]
     assert differences(now, None) == ["the config was NoneType, now an object"]
+
+
+def test_the_level_of_the_data_comes_back_from_json_and_differs_from_a_config_without_one():
+    config = WaveNetConfig(normalize="loudness")
+    assert WaveNetConfig.from_dict(json.loads(config.to_json())) == config
+    assert "normalize" not in WaveNetConfig(normalize="off").to_dict()
+    old = WaveNetConfig().to_dict()
+    assert differences(config.to_dict(), old) == ["normalize was off, now loudness"]
+    assert differences(old, config.to_dict()) == ["normalize was loudness, now off"]

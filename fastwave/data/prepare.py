@@ -94,8 +94,9 @@ def levels_in_words(index: dict[str, Any]) -> str:
     peaks = [file["peak_db"] + file["gain_db"] for file in index["files"]]
     target = f"{TARGET_LUFS} LUFS" if normalize == "loudness" else f"a peak of {HIGHEST_PEAK} dB"
     quieter = sum(file["loudness"] + file["gain_db"] < TARGET_LUFS - 0.1 for file in index["files"])
-    limited = f"; {quieter} of {len(peaks)} stay quieter" if normalize == "loudness" and quieter else ""
-    return f"levels: loudness {low:.1f} to {high:.1f} LUFS, brought to {target}; peaks at most {max(peaks):.1f} dB{limited}"
+    rest = f"; {quieter} of {len(peaks)} stay quieter" if normalize == "loudness" and quieter else ""
+    most = f"peaks at most {max(peaks):.1f} dB"
+    return f"levels: loudness {low:.1f} to {high:.1f} LUFS, brought to {target}; {most}{rest}"
 
 
 def _group(sources: Sequence[Source]) -> list[list[Source]]:

@@ -1,7 +1,8 @@
 """How loud a recording is (ITU-R BS.1770-4, as EBU R128 uses it), and the gain that brings it to a common level.
 
 A recording is one channel here, as a model hears it. By the standard the same sound on two loudspeakers counts 3 LU
-more. Peaks are those of the samples, not of the analogue wave between them.
+more. Low sample rates bend the weighting a little: at 16 kHz a tone of 1 kHz counts 0.04 LU more than at 48 kHz. Peaks
+are those of the samples, not of the analogue wave between them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, get_args
 
@@ -49,13 +51,13 @@ class Level(NamedTuple):
 
 
 class Meter:
-    """The level of a recording that comes block by block; of each 0.1 s it keeps one number."""
+    """The level of a recording that comes block by block; of each 0.1 s it keeps 8 bytes."""
 
     def __init__(self, sample_rate: int) -> None:
         self._rate, self._step = sample_rate, max(1, round(sample_rate / 10))
         self._past = np.zeros(math.ceil(_MEMORY_SECONDS * sample_rate))  # samples that still sound in the weighting
         self._rest = np.zeros(0)  # weighted and squared, of the step that is not over
-        self._powers = [np.zeros(0)]  # mean squares of the steps
+        self._powers = array("d")  # mean squares of the steps
         self._peak = 0.0
 
     def add(self, wave: npt.NDArray[np.float32]) -> None:
@@ -65,12 +67,12 @@ class Meter:
             self._peak = max(self._peak, float(np.abs(chunk).max()))
             squares = np.concatenate([self._rest, self._weighted(chunk) ** 2])
             whole = len(squares) // self._step * self._step
-            self._powers.append(squares[:whole].reshape(-1, self._step).mean(axis=1))
+            self._powers.extend(squares[:whole].reshape(-1, self._step).mean(axis=1))
             self._rest = squares[whole:]
 
     def level(self) -> Level:
         """Of all that was added. A recording shorter than a block of 0.4 s is one block."""
-        steps = np.concatenate(self._powers)
+        steps = np.array(self._powers)
         if len(steps) >= 4:
             blocks = np.convolve(steps, np.full(4, 0.25), mode="valid")
         else:

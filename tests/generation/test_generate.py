@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from fastwave import GenerationError, InputError, StagnationWarning, generate, score, stream
+from fastwave import GenerationError, InputError, StagnationWarning, WaveNet, WaveNetConfig, generate, score, stream
 from fastwave.distributions import negative_log_likelihood
 from shapes import CONFIGS, heard, make_condition, make_model, make_tokens
 
@@ -22,6 +22,27 @@ def test_streamed_parts_are_the_generated_samples_bit_for_bit(name):
     parts = list(stream(model, chunk=17, **options))
     assert [part.tokens.shape[1] for part in parts] == [17] * 5 + [5]
     assert torch.equal(torch.cat([part.tokens for part in parts], dim=1), whole.tokens)
+
+
+@pytest.mark.parametrize("prime", [None, "prime"])
+def test_streamed_parts_sound_as_the_whole_also_where_the_codec_has_a_memory(prime, tmp_path):
+    """Pre-emphasis: a sample depends on all tokens before it, those of the prime too."""
+    torch.manual_seed(0)
+    shape = {"residual_channels": 4, "skip_channels": 4, "dilations": (1, 2)}
+    model = WaveNet(WaveNetConfig(**shape, codec_parameters={"pre_emphasis": 0.9}), "reference")
+    chosen = model.config.codec_object
+    wave = 0.3 * torch.sin(torch.arange(140).reshape(2, 70) * 0.2) if prime else None
+    options = {"samples": [90, 60], "batch": 2, "seed": 3, "prime": wave}
+    whole = generate(model, **options)
+    parts = list(stream(model, chunk=17, **options))
+    assert torch.equal(torch.cat([part.samples for part in parts], dim=1), whole.samples)
+    before = chosen.encode(wave) if prime else torch.zeros(2, 0, dtype=torch.int64)
+    together = chosen.decode(torch.cat([before, whole.tokens], dim=1))
+    assert torch.equal(whole.samples, together[:, before.shape[1] :])
+    assert (whole.past is not None) == bool(prime)
+    generate(model, **options, output=tmp_path / "a.wav", save_every=20)
+    saved, _ = soundfile.read(tmp_path / "a-0.wav", dtype="float32")
+    assert np.abs(saved - whole.samples[0].numpy()).max() <= 1 / 32768
 
 
 def test_streams_of_a_batch_end_at_their_own_lengths():

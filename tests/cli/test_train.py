@@ -1,7 +1,9 @@
 """`fastwave prepare` and `fastwave train`, from files to a model, judged by sources of known entropy."""
 
+import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +11,11 @@ import safetensors.torch
 import soundfile
 import torch
 
-from fastwave import WaveNet, generate, score
+from fastwave import WaveNet, WaveNetConfig, conditioning, generate, score
 from fastwave.cli.main import main
-from fastwave.codec import Linear
-from fastwave.sound import audio
+from fastwave.codec import Linear, MuLaw
+from fastwave.data.shards import Data
+from fastwave.sound import audio, loudness
 from fastwave.sound.features import Array, Mel
 from fastwave.sound.mel import MelSettings, mel
 from markov import markov_source
@@ -131,7 +134,7 @@ def test_a_vocoder_generates_from_a_recording_as_from_its_frames(tmp_path, capsy
     assert WaveNet.from_pretrained(run).config.features == Mel(bands=8, window=512, low=60)
     time = np.arange(4410) / 22_050
     soundfile.write(tmp_path / "x.wav", np.stack([np.sin(2000 * time), np.sin(900 * time)], axis=1) / 3, 22_050)
-    wave, _ = audio.load(tmp_path / "x.wav", 8000)
+    wave = loudness.load(tmp_path / "x.wav", 8000, "loudness")
     np.save(tmp_path / "x.npy", mel(wave, MelSettings(8000, hop=64, bands=8, window=512, low=60.0)).numpy())
     for name in ("wav", "npy"):
         arguments = ["--condition", str(tmp_path / f"x.{name}"), "-o", str(tmp_path / f"from-{name}.wav")]
@@ -284,10 +287,127 @@ def test_an_autoregressive_process_in_sound_files_is_learned_to_within_two_perce
         audio.save(tmp_path / f"sound/{number}.wav", Linear(classes).decode(torch.from_numpy(levels)), 16_000)
     bits = train_on(
         tmp_path / "sound", tmp_path / "run", "--steps=900", "--batch=8", "--window=512", "--micro-batch=8",
-        "--learning-rate=1e-2", "--average=0.98", "--held-out=0.2", "--sample-every=10000", "--set", "codec=linear",
-        f"classes={classes}", "residual_channels=32", "skip_channels=48", "dilations=1,2",
+        "--learning-rate=1e-2", "--average=0.98", "--held-out=0.2", "--sample-every=10000", "--normalize=off",
+        "--set", "codec=linear", f"classes={classes}", "residual_channels=32", "skip_channels=48", "dilations=1,2",
     )  # fmt: skip
     entropy = float(np.mean(entropies))
     assert math.isclose(entropy, math.log2(1.5 * math.sqrt(2 * math.pi * math.e)), rel_tol=0.02)  # a normal's
     assert 0.99 * entropy < bits < 1.02 * entropy
     assert json.loads((tmp_path / "run/data/prepared.json").read_text())["order0_bits"] > 1.3 * entropy
+
+
+# The common level
+
+
+def write_levels(folder):
+    """The same tones quiet and loud."""
+    make_sound(folder, files=3)
+    wave, _ = audio.load(folder / "tone0.wav")
+    audio.save(folder / "quiet.wav", 0.05 * wave, 16_000)
+    return folder
+
+
+def test_the_command_brings_sound_to_a_common_loudness_and_the_model_remembers(tmp_path, capsys):
+    write_levels(tmp_path / "sound")
+    assert main(["prepare", str(tmp_path / "sound"), "--out", str(tmp_path / "data")]) == 0
+    assert "brought to -23.0 LUFS; peaks at most" in capsys.readouterr().out
+    assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run"), *QUICK, *TINY]) == 0
+    assert WaveNet.from_pretrained(tmp_path / "run").config.normalize == "loudness"
+    assert main(["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run2"), *QUICK, *TINY]) == 0
+    assert "levels: loudness" in capsys.readouterr().err
+    assert WaveNet.from_pretrained(tmp_path / "run2").config.normalize == "loudness"
+    assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run3"), "--normalize=peak", *QUICK]) == 1
+    assert "levels are settled" in capsys.readouterr().err
+    level = ["--set", *TINY[1:], "normalize=peak"]
+    assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run4"), *QUICK, *level]) == 1
+    assert "the prepared data have normalize loudness, the model peak" in capsys.readouterr().err
+
+
+def test_what_a_model_hears_of_a_file_is_brought_to_the_level_that_it_was_trained_at(tmp_path, capsys):
+    for normalize in ("loudness", "off"):
+        torch.manual_seed(0)
+        shape = {"residual_channels": 8, "skip_channels": 12, "dilations": (1, 2, 4)}
+        model = WaveNet(WaveNetConfig(**shape, normalize=normalize), "reference")
+        model.get_parameter("head.1.weight").data.mul_(30)  # a network that does listen
+        model.save_pretrained(tmp_path / normalize)
+    time = np.arange(8000) / 16_000
+    for name, factor in (("loud", 0.5), ("quiet", 0.02)):
+        wave = factor * np.sin(2000 * time) * np.exp(-time)
+        soundfile.write(tmp_path / f"{name}.wav", wave, 16_000, subtype="DOUBLE")
+    bits, sounds = {}, {}
+    for run in ("loudness", "off"):
+        assert main(["score", str(tmp_path / run), str(tmp_path / "loud.wav"), str(tmp_path / "quiet.wav")]) == 0
+        bits[run] = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+        for name in ("loud", "quiet"):
+            out = tmp_path / f"{run}-{name}.wav"
+            primed = ["--prime", str(tmp_path / f"{name}.wav"), "--samples", "200", "-o", str(out)]
+            assert main(["generate", str(tmp_path / run), *primed]) == 0
+            sounds[run, name] = out.read_bytes()
+    assert bits["loudness"][0] == pytest.approx(bits["loudness"][1], abs=0.01)  # gains are rounded to 0.01 dB
+    assert abs(bits["off"][0] - bits["off"][1]) > 0.1
+    assert sounds["loudness", "loud"] == sounds["loudness", "quiet"]
+    assert sounds["off", "loud"] != sounds["off", "quiet"]
+
+
+def test_a_recording_as_a_condition_is_brought_to_the_level_of_the_training(tmp_path):
+    run = train_vocoder(tmp_path, *MEL)
+    time = np.arange(8000) / 8000
+    for name, factor in (("loud", 0.5), ("quiet", 0.02)):
+        soundfile.write(tmp_path / f"{name}.wav", factor * np.sin(2000 * time), 8000, subtype="DOUBLE")
+    config = WaveNet.from_pretrained(run).config
+    assert config.normalize == "loudness"
+    distances = []
+    for each in (config, dataclasses.replace(config, normalize="off")):
+        loud, quiet = (conditioning.read(each, str(tmp_path / f"{name}.wav")) for name in ("loud", "quiet"))
+        distances.append(float((loud - quiet).abs().max()))
+    assert distances[0] < 5e-3 and distances[1] > 0.5
+
+
+def test_a_run_without_a_common_level_goes_on_without_one(tmp_path, capsys):
+    """As one of an early fastwave: nothing is prepared again, nothing is refused, and no option is needed."""
+    write_levels(tmp_path / "sound")
+    command = ["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *TINY]
+    assert main([*command, "--normalize=off"]) == 0
+    for name in ("config.json", "run.json"):
+        assert "normalize" not in (tmp_path / "run" / name).read_text().replace("--normalize=off", "")
+    times = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run/data").glob("shard-*")}
+    assert main([*command, "--steps=6"]) == 0
+    printed = capsys.readouterr().err
+    assert "resumes from step 4 of 6" in printed and "data have changed" not in printed
+    assert times == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "run/data").glob("shard-*")}
+    shutil.rmtree(tmp_path / "run/data")
+    assert main([*command, "--steps=8"]) == 0
+    printed = capsys.readouterr().err
+    assert "resumes from step 6 of 8" in printed and "data have changed" not in printed
+    assert WaveNet.from_pretrained(tmp_path / "run").config.normalize == "off"
+
+
+def test_prepared_data_keep_their_level_unless_another_is_asked_for(tmp_path):
+    write_levels(tmp_path / "sound")
+    command = ["prepare", str(tmp_path / "sound"), "--workers=1", "--out"]
+    for options, expected in (("--normalize=off", "off"), ("", "off"), ("--normalize=peak", "peak"), ("", "peak")):
+        assert main([*command, str(tmp_path / "data"), *options.split()]) == 0
+        assert Data(tmp_path / "data").preparation.normalize == expected
+
+
+def test_features_that_the_user_brings_belong_to_the_sound_as_it_is(tmp_path):
+    write_levels(tmp_path / "sound")
+    (tmp_path / "arrays").mkdir()
+    for path in (tmp_path / "sound").iterdir():
+        np.save(tmp_path / f"arrays/{path.stem}.npy", np.zeros((10, 3), dtype=np.float32))
+    command = ["prepare", str(tmp_path / "sound"), "--features", str(tmp_path / "arrays"), "--bands=3", "--workers=1"]
+    for options, expected in (([], "off"), (["--normalize=loudness"], "loudness")):
+        assert main([*command, "--set", "hop=400", "--out", str(tmp_path / f"data-{expected}"), *options]) == 0
+        assert Data(tmp_path / f"data-{expected}").preparation.normalize == expected
+
+
+def test_pre_emphasis_is_an_option_and_is_undone_in_what_is_heard(tmp_path):
+    write_levels(tmp_path / "sound")
+    command = ["train", str(tmp_path / "sound"), "--out", str(tmp_path / "run"), *QUICK, *TINY]
+    assert main([*command, "codec_parameters.pre_emphasis=0.85"]) == 0
+    model, chosen = WaveNet.from_pretrained(tmp_path / "run"), MuLaw(256, pre_emphasis=0.85)
+    assert model.config.codec_object == chosen
+    made = generate(model, samples=300, seed=2)
+    assert main(["generate", str(tmp_path / "run"), "--samples=300", "--seed=2", "-o", str(tmp_path / "x.wav")]) == 0
+    wave, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
+    assert np.abs(wave - chosen.decode(made.tokens)[0].numpy()).max() <= 1 / 32768

@@ -19,11 +19,12 @@ from fastwave import ConfigError, InputError, codec
 from fastwave.data import prepare as module
 from fastwave.data import reading
 from fastwave.data.preparation import Preparation
-from fastwave.data.prepare import find, prepare
+from fastwave.data.prepare import find, levels_in_words, prepare
 from fastwave.data.shards import Data
 from fastwave.data.sources import Source
 from fastwave.sound import audio
 from fastwave.sound.features import Mel
+from fastwave.sound.loudness import HIGHEST_PEAK, MOST_GAIN, TARGET_LUFS, decibels, measure
 from fastwave.sound.mel import MelSettings, mel
 
 RATE = 16_000
@@ -772,3 +773,127 @@ def test_features_and_codecs_are_prepared_with_their_parameters(tmp_path):
 def test_parameters_that_make_no_sense_are_refused(changes, message):
     with pytest.raises((InputError, ConfigError), match=message):
         Preparation(**changes)
+
+
+# The common level
+
+
+def levels_of(place):
+    """Loudness of every prepared file as it decodes, by name."""
+    data = Data(place)
+    chosen, rate = data.preparation.codec_object, data.preparation.sample_rate
+    levels = {}
+    for number, file in enumerate(data.files):
+        wave = chosen.decode(data.tokens(number, 0, file["samples"]).astype(int))
+        levels[file["name"]] = measure([wave.numpy()], rate)
+    return levels
+
+
+def speech_like(seconds=2, level=0.1, seed=0):
+    """Noise that comes and goes."""
+    count = round(seconds * RATE)
+    return level * np.random.default_rng(seed).standard_normal(count) * np.sin(np.arange(count) / 2000) ** 2
+
+
+def write_levels(folder):
+    """The same sound quiet, louder, and with one click that no gain may clip; and one that is silent."""
+    wave = speech_like()
+    write(folder / "a-quiet.wav", 0.04 * wave, subtype="FLOAT")
+    write(folder / "b-loud.wav", 2 * wave, subtype="FLOAT")
+    click = 0.1 * wave
+    click[9000] = 0.9
+    write(folder / "c-click.wav", click, subtype="FLOAT")
+    write(folder / "d-silent.wav", 0.0005 * np.sin(np.arange(8000)), subtype="FLOAT")
+    return folder
+
+
+def test_files_of_any_level_are_brought_to_a_common_loudness_and_never_clipped(tmp_path):
+    write_levels(tmp_path / "in")
+    index = prepare(tmp_path / "in", tmp_path / "out", Preparation(normalize="loudness", classes=65_536), workers=1)
+    levels = levels_of(tmp_path / "out")
+    assert list(levels) == ["a-quiet.wav", "b-loud.wav", "c-click.wav"]
+    assert levels["a-quiet.wav"].loudness == pytest.approx(TARGET_LUFS, abs=0.05)
+    assert levels["b-loud.wav"].loudness == pytest.approx(TARGET_LUFS, abs=0.05)
+    assert decibels(levels["c-click.wav"].peak) == pytest.approx(HIGHEST_PEAK, abs=0.02)
+    assert levels["c-click.wav"].loudness < TARGET_LUFS - 5
+    assert "silent: nothing above -60 dB" in dict(index["skipped"])["d-silent.wav"]
+    quiet, loud, click = index["files"]
+    apart = decibels(2 / 0.04)
+    assert quiet["gain_db"] - loud["gain_db"] == pytest.approx(apart, abs=0.02)
+    assert loud["loudness"] - quiet["loudness"] == pytest.approx(apart, abs=0.02)
+    assert click["peak_db"] == pytest.approx(decibels(0.9), abs=0.01) and click["gain_db"] < 0
+    words = levels_in_words(index)
+    assert f"loudness {quiet['loudness']:.1f} to {loud['loudness']:.1f} LUFS, brought to -23.0 LUFS" in words
+    assert "peaks at most -1.0 dB; 1 of 3 stay quieter" in words
+
+
+def test_a_nearly_silent_file_is_not_blown_up_beyond_the_bound(tmp_path):
+    write(tmp_path / "in/a.wav", speech_like(level=4e-4), subtype="FLOAT")
+    index = prepare(tmp_path / "in", tmp_path / "out", Preparation(normalize="loudness"), workers=1)
+    assert index["files"][0]["gain_db"] == MOST_GAIN
+
+
+def test_peaks_can_be_brought_to_a_common_level_instead(tmp_path):
+    write_levels(tmp_path / "in")
+    index = prepare(tmp_path / "in", tmp_path / "out", Preparation(normalize="peak", classes=65_536), workers=1)
+    for level in levels_of(tmp_path / "out").values():
+        assert decibels(level.peak) == pytest.approx(HIGHEST_PEAK, abs=0.02)
+    assert "brought to a peak of -1.0 dB; peaks at most -1.0 dB" in levels_in_words(index)
+
+
+def test_tokens_are_the_encoded_sound_times_the_gain(tmp_path):
+    write(tmp_path / "in/a.wav", noise(90_000, level=0.02), 22_050)
+    index = prepare(tmp_path / "in", tmp_path / "out", Preparation(normalize="loudness"), workers=1)
+    gain = np.float32(10 ** (index["files"][0]["gain_db"] / 20))
+    wave = audio.load(tmp_path / "in/a.wav", RATE)[0] * gain
+    assert np.array_equal(tokens_of(tmp_path / "out")["a.wav"], codec.MuLaw(256).encode(wave).numpy())
+
+
+def test_frames_and_trimming_see_the_common_level(tmp_path):
+    """So files of different levels are trimmed alike, and have the same frames."""
+    wave = np.concatenate([1e-3 * noise(20_000), speech_like(), 1e-3 * noise(20_000, 1)])
+    how = Preparation(normalize="loudness", trim=-50, features="mel", feature_channels=8, hop=128)
+    for name, factor in (("a", 0.05), ("b", 1.0)):
+        write(tmp_path / f"in/{name}.wav", factor * wave, subtype="DOUBLE")
+    index = prepare(tmp_path / "in", tmp_path / "out", how, workers=1)
+    quiet, loud = index["files"]
+    assert RATE < quiet["samples"] == loud["samples"] < 40_000
+    data = Data(tmp_path / "out")
+    rows = np.arange(quiet["frames"])
+    assert np.allclose(data.frames(0, rows), data.frames(1, rows), atol=5e-3)  # gains are rounded to 0.01 dB
+
+
+def test_data_without_a_common_level_are_what_they_were_before_there_was_one(tmp_path):
+    """The keys of an early fastwave: shards that it made are not made again."""
+    source = [Source("a.wav", "/x/a.wav", 100, 7)]
+    keys = {
+        "320db249fbd42b4e6539736cf00e244f": Preparation(),
+        "3a0e1a44d9b427b82de138bbb353cca7": Preparation(codec_parameters={"mu": 256}),
+        "cd40c6f181b70703f45432bdf9f25b42": Preparation(trim=-50.0, features="mel", feature_channels=8, hop=64),
+    }
+    assert {module._key(source, how): how for how in keys.values()} == keys
+    assert module._key(source, Preparation(normalize="peak")) not in keys
+    write_many(tmp_path / "in", count=2)
+    index = prepare(tmp_path / "in", tmp_path / "out", Preparation(), workers=1)
+    assert "normalize" not in index["preparation"]
+    names = {"name", "shard", "speaker", "at", "samples", "first_frame", "frames", "held_out_samples"}
+    assert set(index["files"][0]) == names
+    assert levels_in_words(index) == "levels: as recorded"
+
+
+def test_a_way_to_normalise_that_does_not_exist_and_text_are_refused():
+    with pytest.raises(ConfigError, match="one of off, peak, loudness"):
+        Preparation(normalize="loud")
+    with pytest.raises(InputError, match="normalize are for sound"):
+        Preparation(codec="bytes", sample_rate=0, normalize="peak")
+
+
+@pytest.mark.parametrize("changes", [{}, {"trim": -30.0}, {"normalize": "loudness"}])
+def test_pre_emphasis_crosses_the_blocks_of_the_decoder(tmp_path, changes):
+    write(tmp_path / "in/a.wav", noise(150_000, 3), 22_050)
+    parameters = {"pre_emphasis": 0.85}
+    index = prepare(tmp_path / "in", tmp_path / "out", Preparation(codec_parameters=parameters, **changes), workers=1)
+    gain = np.float32(10 ** (index["files"][0].get("gain_db", 0) / 20))
+    wave = audio.load(tmp_path / "in/a.wav", RATE)[0] * gain
+    expected = codec.MuLaw(256, **parameters).encode(wave).numpy()
+    assert np.array_equal(tokens_of(tmp_path / "out")["a.wav"], expected)

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from .schedule import Knots, share_at, trapezoid
 
-SCHEDULES = ("trapezoid", "constant", "cosine", "step", "inverse-root")
+SCHEDULES = ("constant", "cosine", "step", "inverse-root", "trapezoid")
 PRECISIONS = ("float32", "bfloat16")
 
 

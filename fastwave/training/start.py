@@ -57,8 +57,9 @@ def run(
     """Train in the folder `out`, or resume there. `chosen` are the settings that the user chose, by name."""
     if machine.threads is not None:
         if machine.threads < 1:
-            raise InputError(f"threads must be at least 1, got {machine.threads}.")
+            raise InputError(f"--threads must be at least 1, got {machine.threads}.")
         torch.set_num_threads(machine.threads)
+    Settings(**chosen)  # refuses what makes no sense, before the data are prepared
     folder = Path(choices.folder)
     if out.resolve() == folder.resolve():
         raise InputError(f"--out {out} is the folder of the data: its sounds would be learned from. Give another.")

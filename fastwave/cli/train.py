@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..training.planning import DEFAULT_MINUTES
-from ..training.settings import PRECISIONS, SCHEDULES, Settings
+from ..training.settings import OPTIMISERS, PRECISIONS, SCHEDULES, Settings
 from .options import Verbs, add_verb
 from .plan import add_data_options, choices_of
 
@@ -25,7 +25,8 @@ HELP = {
     "schedule": f"of the learning rate: {', '.join(SCHEDULES)} (default: {Settings.schedule})",
     "warmup": "steps from zero to the highest learning rate",
     "decay_every": "steps after which the step schedule halves the learning rate",
-    "weight_decay": "of AdamW, not for biases",
+    "optimiser": f"{' or '.join(OPTIMISERS)} (default: {Settings.optimiser}, which moves matrices by Muon)",
+    "weight_decay": "not for biases",
     "clip": "largest norm of the gradient; a longer one is scaled down",
     "average": "decay of the averaged weights, which are validated, sampled and exported",
     "precision": f"auto, which takes the fastest here, {' or '.join(PRECISIONS)} (default: auto, with --steps float32)",

@@ -29,7 +29,7 @@ from .parallel import Group
 from .planning import Pace
 from .progress import Progress
 from .recovery import Recovery, write_run
-from .task import Batch, Task
+from .task import Batch, Task, matrices_of
 
 
 def train(
@@ -112,7 +112,7 @@ class Loop:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
             model = task.build()
-        self.progress = Progress(model, task.config, group.device)
+        self.progress = Progress(model, task.config, group.device, matrices_of(task))
         self.gradients = Gradients(task, self.progress, group, self._announce_micro_batch)
         self.journal = Journal(out if group.first else None, self.settings.tensorboard)
         self.recovery = Recovery(task, out, self.progress, group, self.journal)

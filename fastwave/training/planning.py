@@ -20,7 +20,7 @@ from .parallel import Group
 from .progress import Progress
 from .schedule import extended, stretched, trapezoid
 from .settings import Settings
-from .task import Task
+from .task import Task, matrices_of
 
 DEFAULT_MINUTES = 20.0
 CORRECTIONS = (0.5, 0.8, 0.95)  # shares of the time, or of the steps, at which the end is moved
@@ -43,7 +43,7 @@ def shape_for(targets: float) -> str:
 def seconds_per_step(task: Task, group: Group) -> float:
     """Of training steps on the first batch, whose results are thrown away."""
     with torch.random.fork_rng(devices=[]):
-        progress = Progress(task.build(), task.config, group.device)
+        progress = Progress(task.build(), task.config, group.device, matrices_of(task))
     gradients = Gradients(task, progress, group, lambda size, rows: None)
     settings = task.settings
     batch, targets = task.batch(0, group.share(settings.batch))

@@ -18,11 +18,12 @@ from ..files import replacing, sweep
 from .journal import Journal
 from .parallel import Group
 from .progress import RECENT, Progress, checkpoints, remove_after, step_of
+from .settings import BEFORE
 from .task import Task
 
 MOST_ROLLBACKS = 10
 MOST_SKIPPED = 20  # in a row
-REFUSED = ("seed", "batch", "window", "precision")  # settings of which another value would be another run
+REFUSED = ("seed", "batch", "window", "precision", "optimiser")  # settings of which another value would be another run
 
 
 class Recovery:
@@ -182,7 +183,7 @@ def _description(task: Task, command: str) -> dict[str, Any]:
 
 def _check_same_run(out: Path, before: Any, now: dict[str, Any]) -> None:
     pairs = [("kind", before.get("kind", "wavenet"), now["kind"])]  # before there were kinds, all were WaveNets
-    pairs += [(name, before["settings"].get(name), now["settings"].get(name)) for name in REFUSED]
+    pairs += [(name, before["settings"].get(name, BEFORE.get(name)), now["settings"].get(name)) for name in REFUSED]
     changes = [f"{name} was {old}, now {new}" for name, old, new in pairs if old != new]
     changes += differences(now["config"], before["config"])
     if changes:

@@ -10,8 +10,10 @@ from typing import Any
 from ..errors import InputError
 from .schedule import Knots, share_at, trapezoid
 
-SCHEDULES = ("trapezoid", "constant", "cosine", "step", "inverse-root")
+SCHEDULES = ("constant", "cosine", "step", "inverse-root", "trapezoid")
 PRECISIONS = ("float32", "bfloat16")
+OPTIMISERS = ("muon", "adamw")
+BEFORE: dict[str, Any] = {"optimiser": "adamw"}  # of runs that were begun before there was a choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Settings:
     warmup: int = 200  # steps
     decay_every: int = 5_000  # steps, for the step schedule: halved each time
     knots: Knots = ()  # of the trapezoid schedule; made from steps and warmup where there are none
+    optimiser: str = "muon"  # for matrices between layers, of which a task names some; AdamW for all else
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0  # norm of the gradient of the mean nats
@@ -70,7 +73,7 @@ class Settings:
             raise InputError(f"average is a decay, 0 up to 1, got {self.average}.")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed must be 0 .. 2^63-1, got {self.seed}.")
-        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS)):
+        for name, known in (("schedule", SCHEDULES), ("precision", PRECISIONS), ("optimiser", OPTIMISERS)):
             if values[name] not in known:
                 raise InputError(f"{name} {values[name]!r} is not known; choose one of {', '.join(known)}.")
         self._check_knots()
@@ -94,7 +97,7 @@ class Settings:
         if unknown:
             raise InputError(f"unknown setting {', '.join(unknown)[:200]}: the run may come from a newer fastwave.")
         tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls(**{**values, **tuples})
+        return cls(**{**BEFORE, **values, **tuples})
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from ..config import WaveNetConfig
 from ..data.prepare import levels_in_words, prepare
 from ..data.shards import INDEX, Data
 from ..errors import InputError
+from ..model import WaveNet
 from ..runtime.dispatch import choose
 from . import loop, planning, recovery
 from .choices import PRESET, Choices, keep_level, settle
@@ -36,13 +38,59 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True)
-class Ended:
-    """A run that has ended, or has nothing left to do."""
+class TrainedRun:
+    """A run that has ended."""
 
-    out: Path
+    folder: Path
     config: WaveNetConfig
     bits: float  # a sample of the held-out data; NaN without any
-    first: bool  # whether this process is the one that writes and speaks
+    first: bool  # whether this process is the one that writes files and speaks
+
+    @property
+    def model(self) -> WaveNet:
+        """The averaged weights, as `WaveNet.from_pretrained` loads them."""
+        return WaveNet.from_pretrained(self.folder)
+
+    @property
+    def report(self) -> Path:
+        """The page with losses, sounds and settings."""
+        return self.folder / "report.html"
+
+
+def train(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    minutes: float | None = None,
+    *,
+    preset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    **options: Any,
+) -> TrainedRun:
+    """Train a model on a folder of sound or text, in the folder `out`; called again, it resumes the run there.
+
+    The same as `fastwave train FOLDER --out OUT --minutes M`, with the same promises. `preset` and `changes` name the
+    model's shape and fields of its config; `options` are those of the command: how files are read (`sample_rate`,
+    `features`, `speakers`, `channel`, `trim`, `held_out`, ...) and settings (`steps`, `batch`, `window`,
+    `learning_rate`, `seed`, ...). More `workers` than one prepare data in processes of their own, which in a script
+    needs `if __name__ == "__main__":` around the call.
+    """
+    names = {field.name for field in dataclasses.fields(Choices)} - {"folder", "preset", "changes"}
+    settings = {field.name for field in dataclasses.fields(Settings)}
+    unknown = sorted(options.keys() - names - settings)
+    if unknown:
+        raise TypeError(f"train() got an unexpected keyword argument {unknown[0]!r}")
+    chosen = {name: value for name, value in options.items() if name in settings and value is not None}
+    if minutes is not None:
+        chosen["minutes"] = minutes
+    read = {name: value for name, value in options.items() if name in names}
+    choices = Choices(os.fspath(folder), preset, changes or {}, **read)
+    machine = Machine(device, backend, threads, workers)
+    return run(choices, Path(out), chosen, machine, command=f"fastwave.train({str(folder)!r}, ...)", show=progress)
 
 
 def run(
@@ -53,12 +101,13 @@ def run(
     prepared: str | None = None,
     command: str = "",
     show: bool = False,
-) -> Ended:
+) -> TrainedRun:
     """Train in the folder `out`, or resume there. `chosen` are the settings that the user chose, by name."""
     if machine.threads is not None:
         if machine.threads < 1:
-            raise InputError(f"threads must be at least 1, got {machine.threads}.")
+            raise InputError(f"--threads must be at least 1, got {machine.threads}.")
         torch.set_num_threads(machine.threads)
+    Settings(**chosen)  # refuses what makes no sense, before the data are prepared
     folder = Path(choices.folder)
     if out.resolve() == folder.resolve():
         raise InputError(f"--out {out} is the folder of the data: its sounds would be learned from. Give another.")
@@ -89,7 +138,7 @@ def run(
         bits = loop.train(task, out, group, command, show, planner.plan, time.monotonic() - begun)
     finally:
         group.leave()
-    return Ended(out, task.model_config, bits, group.first)
+    return TrainedRun(out, task.model_config, bits, group.first)
 
 
 class _Planner:

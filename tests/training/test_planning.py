@@ -46,7 +46,13 @@ def clock(monkeypatch):
 
 def settings_of(minutes, seconds=1.0, **changes):
     quick = make_settings(minutes=minutes, schedule="trapezoid", **changes)
-    fixed = {"save_every": 7, "validate_every": 50, "sample_every": 10_000, "first_sample": 0, "validation_targets": 500}
+    fixed = {
+        "save_every": 7,
+        "validate_every": 50,
+        "sample_every": 10_000,
+        "first_sample": 0,
+        "validation_targets": 500,
+    }
     return planning.planned(quick, seconds, 0.0, fixed)
 
 

@@ -131,6 +131,9 @@ int main(int argc, char** argv) {
   if (strncmp(find_value(config, "codec") + 1, "\"mu-law\"", 8) != 0 || find_integer(config, "condition_channels")) {
     quit("this example is for mu-law models without conditioning, not for ", argv[1]);
   }
+  if (strstr(config, "\"codec_parameters\"") != NULL) { /* another mu, pre-emphasis: absent where they are the usual */
+    quit("this example decodes mu-law without parameters, not that of ", argv[1]);
+  }
   static int64_t dilations[4096];
   fw_model_t model;
   memset(&model, 0, sizeof model);

@@ -39,6 +39,7 @@ def info(options: argparse.Namespace) -> int:
         ("channels", f"residual {config.residual_channels}, gate {config.gate_channels}, skip {config.skip_channels}, "
                      f"head {config.head_channels}, condition {config.condition_channels}"),
         ("codec", _codec(config)),
+        *([("level", _level(config))] if config.normalize != "off" else []),
         *([("features", _features(config))] if config.local_channels else []),
         ("output", f"{config.output}, {config.output_channels} values a sample"),
         ("receptive field", field),
@@ -67,6 +68,14 @@ def info(options: argparse.Namespace) -> int:
 def _codec(config: WaveNetConfig) -> str:
     parameters = "".join(f", {name} {value}" for name, value in config.codec_parameters.items())
     return config.codec + (f", {config.classes} classes" if config.classes else "") + parameters
+
+
+def _level(config: WaveNetConfig) -> str:
+    """What files were brought to before training, and are brought to where the model hears them."""
+    from ..sound.loudness import HIGHEST_PEAK, TARGET_LUFS
+
+    target = f"a peak of {HIGHEST_PEAK:g} dB" if config.normalize == "peak" else f"a loudness of {TARGET_LUFS:g} LUFS"
+    return f"files were brought to {target}, and so are those that it hears"
 
 
 def _features(config: WaveNetConfig) -> str:

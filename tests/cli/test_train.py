@@ -318,6 +318,8 @@ def test_the_command_brings_sound_to_a_common_loudness_and_the_model_remembers(t
     assert WaveNet.from_pretrained(tmp_path / "run2").config.normalize == "loudness"
     assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run3"), "--normalize=peak", *QUICK]) == 1
     assert "levels are settled" in capsys.readouterr().err
+    assert main(["info", str(tmp_path / "run")]) == 0
+    assert "files were brought to a loudness of -23 LUFS" in capsys.readouterr().out
     level = ["--set", *TINY[1:], "normalize=peak"]
     assert main(["train", str(tmp_path / "data"), "--out", str(tmp_path / "run4"), *QUICK, *level]) == 1
     assert "the prepared data have normalize loudness, the model peak" in capsys.readouterr().err

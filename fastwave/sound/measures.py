@@ -32,7 +32,8 @@ _LOUD_PERCENTILE = 95.0  # of the frames' levels: the loud frames
 _PART_SECONDS = 4.0  # repetition is looked for in parts this long
 _SHORTEST_REPEAT, _LONGEST_REPEAT = 0.020, 1.0  # seconds
 _BANDS = 24  # of the spectra that tell whether a sound changes
-_BAND_FRAME_SECONDS = 0.050
+_BAND_FRAME_SECONDS, _BAND_FRAMES = 0.050, 10  # each spectrum is the mean over half a second
+_BAND_RANGE_DB = 60.0  # what is further below the loudest band of all is not heard beside it
 _SAME_DB = 3.0  # spectra that differ by less, as a root mean square over the bands, are the same sound
 
 
@@ -51,7 +52,7 @@ class Measures:
     hiss_db: float | None  # level above 4 kHz in those frames; None up to a rate of 8 kHz
     clipped_share: float  # share of samples at full scale
     clipped_runs: int  # times that three samples or more in a row are at full scale
-    clicks: int  # jumps from one sample to the next, ten times those around them
+    clicks: int  # jumps of one sample, out of line with its neighbours ten times as far as those around
     voiced_share: float  # share of 50 ms frames that have a pitch, 50 to 1250 Hz
     pitch_hz: float | None  # median pitch of these frames
     pitch_low_hz: float | None  # one frame in ten is below
@@ -59,7 +60,7 @@ class Measures:
     flatness: float  # of the average spectrum: 1 for white noise, near 0 for tones
     held_seconds: float  # the longest that one sample value, other than silence, is held
     repetition: float  # how well the sound repeats itself after 20 ms to 1 s: 1 for a loop
-    steady_share: float  # share of the sound taken by the longest stretch whose spectrum does not change
+    steady_share: float  # share of the sound that the longest stretch without a change of spectrum takes
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, every field."""
@@ -167,9 +168,10 @@ def _power(frames: Array) -> tuple[Array, Array]:
 
 
 def _clicks(wave: Array, sample_rate: int) -> int:
-    jumps = np.abs(np.diff(wave))
+    """By the second difference: how far a sample lies from the line through its neighbours, twice."""
+    jumps = np.abs(np.diff(wave, 2)) / 2
     reach, near = round(_CLICK_SECONDS * sample_rate), 2
-    if len(jumps) < 2 * reach:
+    if reach <= 2 * near or len(jumps) < 2 * reach:
         return 0
     energy = np.concatenate([[0.0], np.cumsum(jumps**2)])
     place = np.arange(len(jumps))
@@ -218,16 +220,18 @@ def _best_repeat(part: Array, sample_rate: int) -> float:
 
 
 def _steady_share(wave: Array, sample_rate: int) -> float:
-    """How much of the sound the longest stretch takes in which every frame's spectrum is that of its first frame."""
+    """How much of the sound the longest stretch takes in which every half second has the spectrum of the first one."""
     frames = _frames(wave, round(_BAND_FRAME_SECONDS * sample_rate))
-    if len(frames) < 4 or frames.shape[1] < 4 * _BANDS:
+    count = len(frames) // _BAND_FRAMES
+    if count < 2 or frames.shape[1] < 4 * _BANDS:
         return 0.0
-    power = _power(frames)[0]
+    power = _power(frames[: count * _BAND_FRAMES])[0].reshape(count, _BAND_FRAMES, -1).mean(axis=1)
     edges = np.unique(np.geomspace(2, power.shape[1], _BANDS + 1).astype(int))
-    bands = decibels(np.sqrt(np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1)) / frames.shape[1])
+    bands = 10 * np.log10(np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1) + 1e-12)
+    bands = np.maximum(bands, bands.max() - _BAND_RANGE_DB)
     longest = start = 0
-    for index in range(len(bands)):
+    for index in range(count):
         if np.sqrt(((bands[index] - bands[start]) ** 2).mean()) > _SAME_DB:
             start = index
-        longest = max(longest, index - start)
-    return longest / len(frames)
+        longest = max(longest, index - start + 1 if index > start else 0)
+    return longest / count

@@ -111,7 +111,7 @@ def _between(rows: Array, position: Array) -> Array:
     """Each row read at fractional positions, by linear interpolation."""
     left = np.minimum(position.astype(np.intp), rows.shape[1] - 2)
     share = position - left
-    return rows[:, left] * (1 - share) + rows[:, left + 1] * share
+    return np.asarray(rows[:, left] * (1 - share) + rows[:, left + 1] * share)
 
 
 def _refined(match: Array, peaks: NDArray[np.intp], lag: int) -> float:

@@ -19,7 +19,7 @@ NOISE_VOICED, NOISE_FLATNESS = 0.05, 0.3  # noise is voiced less than this, and 
 STUCK_SECONDS = 1.0  # no voice or instrument holds one sample value for a second
 STUCK_REPETITION = 0.95  # a loop, or one tone
 STUCK_SHARE = 0.6  # of the sound without any change
-SHORTEST_STUCK = 1.0  # seconds: a shorter sound may well be one note
+SHORTEST_STUCK = 2.0  # seconds: a shorter sound may well be one note
 CLIPPED_RUNS = 1.0  # a second
 
 ORDINARY = "sounds ordinary"

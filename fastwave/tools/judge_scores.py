@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +68,9 @@ def _guarded(score: Callable[[Array, Array], float], generated: Array, reference
 
 def _stoi(generated: Array, reference: Array) -> float:
     module: Any = importlib.import_module("pystoi")
-    return float(module.stoi(reference, generated, RATE, extended=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # where there is too little sound it warns and returns 0.00001
+        return float(module.stoi(reference, generated, RATE, extended=False))
 
 
 def _pesq(generated: Array, reference: Array) -> float:
@@ -78,7 +81,7 @@ def _pesq(generated: Array, reference: Array) -> float:
 def _visqol(generated: Array, reference: Array) -> float:
     module: Any = importlib.import_module("visqol")
     judge = module.VisqolApi()
-    judge.create(mode="speech")
+    judge.create(mode="speech", use_lattice_model=False)  # the lattice needs a further package, of 100 MB
     return float(judge.measure_from_arrays(reference, generated, sample_rate=RATE).moslqo)
 
 

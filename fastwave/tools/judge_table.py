@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..sound.verdict import ORDINARY
+from . import judge_text
 from .judge import Report
 
 # key -> its name in the table, and how its value is written
@@ -86,7 +88,7 @@ def table(report: Report) -> str:
     kinds = {each["kind"] for each in files}
     blocks = []
     for kind in sorted(kinds):
-        rows = [(each["generated"], each) for each in files if each["kind"] == kind]
+        rows = [(_named(each), each) for each in files if each["kind"] == kind]
         if "mean" in report:
             rows.append((f"mean of {len(files)}", report["mean"]))
         blocks.append("\n".join(_several(rows)))
@@ -116,6 +118,12 @@ def _several(rows: Sequence[tuple[str, Report]]) -> list[str]:
     for (path, _), each in zip(rows, values, strict=True):
         lines.append([*(_shown(name, each.get(name)) for name in names), path])
     return _in_columns(lines, last_is_free=True)
+
+
+def _named(entry: Report) -> str:
+    """The file, and what is wrong with it."""
+    words = entry["verdict"]
+    return str(entry["generated"]) + ("" if words in (ORDINARY, judge_text.ORDINARY) else f" ({words})")
 
 
 def _distances(entry: Report) -> Report:

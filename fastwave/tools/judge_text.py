@@ -17,6 +17,8 @@ _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 RANDOM_BITS = 5.5  # a character, compressed: letters of no language; English prose needs 3 to 4
 VALID_SHARE = 0.99  # of the bytes of a text
 
+ORDINARY = "reads ordinary"
+
 
 @dataclasses.dataclass(frozen=True)
 class TextMeasures:
@@ -74,7 +76,7 @@ def verdict(measured: TextMeasures) -> str:
         problems.append("stuck on one pattern")
     elif measured.zlib_bits > RANDOM_BITS and measured.characters >= STUCK_CHARACTERS:
         problems.append("noise: it hardly compresses")
-    return "; ".join(problems) or "reads ordinary"
+    return "; ".join(problems) or ORDINARY
 
 
 def words_of(text: str) -> list[str]:

@@ -87,7 +87,7 @@ def test_pitches_outside_the_range_are_not_reported():
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
 @pytest.mark.parametrize(("voice", "lowest", "highest"), [("slt", 150, 185), ("rms", 85, 115)])
-def test_speech_is_voiced_for_the_most_part_at_its_speakers_pitch_without_octave_jumps(voice, lowest, highest, tmp_path):
+def test_most_of_speech_is_voiced_at_its_speakers_pitch_without_octave_jumps(voice, lowest, highest, tmp_path):
     text = "The quick brown fox jumps over the lazy dog, and then it went home to sleep until noon."
     subprocess.run(["flite", "-voice", voice, "-t", text, "-o", str(tmp_path / "x.wav")], check=True, timeout=60)
     wave, rate = audio.load(tmp_path / "x.wav")

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 MOST_SHIFT_SECONDS = 0.050  # the alignment searches this far on both sides
 LEAST_CORRELATION = 0.3  # a weaker match says nothing about time: the sounds stay where they are
-RANGE_DB = 80.0  # what is further below the reference's loudest value counts as being there
+RANGE_DB = 70.0  # what is further below the reference's loudest value counts as being there
 MOST_GAIN_DB = 40.0  # to make levels equal
 SAME_PITCH_CENTS = 50.0
 LOWEST_RATE = 4000  # Hz: below it there are too few bands to compare

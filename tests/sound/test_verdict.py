@@ -84,14 +84,14 @@ def test_one_short_note_is_not_stuck():
 
 
 @pytest.mark.alone
-def test_three_seconds_are_judged_in_less_than_300_ms():
+def test_three_seconds_are_judged_in_less_than_300_ms_of_processor_time():
     wave = melody()
     verdict.of(wave, RATE)  # FFT plans
     times = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = time.process_time()
         verdict.of(wave, RATE)
-        times.append(time.perf_counter() - begun)
+        times.append(time.process_time() - begun)
     assert min(times) < 0.3
 
 

@@ -27,6 +27,8 @@ _QUIET_SHARE = 0.1  # of the frames: their loudest is the noise floor, and hiss 
 _CLICK_RATIO = 10.0  # a click's jump over the root mean square of the jumps around it; white noise stays below 6
 _CLICK_JUMP = 0.01  # smaller jumps are not heard as clicks
 _CLICK_SECONDS = 0.020  # around a jump, on each side
+_CLICK_PART = 1 << 20  # samples looked at together
+_MOST_FRAMES = 3000  # of 20 ms, whose spectra are averaged
 _VOICED_DB = -40.0  # frames this far below the loud ones have no pitch
 _LOUD_PERCENTILE = 95.0  # of the frames' levels: the loud frames
 _PART_SECONDS = 4.0  # repetition is looked for in parts this long
@@ -154,11 +156,16 @@ def _hiss(wave: Array, levels: Array, sample_rate: int) -> float | None:
     frames = _frames(wave, round(_FRAME_SECONDS * sample_rate))
     if sample_rate <= 2 * HISS_HERTZ or frames.shape[1] < 16:
         return None
-    quiet = frames[np.argsort(levels)[: max(1, round(_QUIET_SHARE * len(levels)))]]
-    power, window = _power(quiet)
+    quiet = np.argsort(levels)[: max(1, round(_QUIET_SHARE * len(levels)))]
+    power, window = _power(frames[_some(quiet)])
     above = np.fft.rfftfreq(frames.shape[1], 1 / sample_rate) >= HISS_HERTZ
     # Parseval: twice, for the negative frequencies
     return float(decibels(math.sqrt(2 * power[:, above].sum(axis=1).mean() / (len(window) * (window**2).sum()))))
+
+
+def _some(index: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Evenly chosen frames: a minute of them has the spectrum of an hour, in the memory of a minute."""
+    return index[:: -(-len(index) // _MOST_FRAMES)] if len(index) else index
 
 
 def _power(frames: Array) -> tuple[Array, Array]:
@@ -168,28 +175,32 @@ def _power(frames: Array) -> tuple[Array, Array]:
 
 
 def _clicks(wave: Array, sample_rate: int) -> int:
-    """By the second difference: how far a sample lies from the line through its neighbours, twice."""
+    parts = (wave[first : first + _CLICK_PART] for first in range(0, len(wave), _CLICK_PART))
+    return sum(_clicks_in(part, sample_rate) for part in parts)
+
+
+def _clicks_in(wave: Array, sample_rate: int) -> int:
+    """By the second difference: how far a sample lies from the line through its neighbours."""
     jumps = np.abs(np.diff(wave, 2)) / 2
     reach, near = round(_CLICK_SECONDS * sample_rate), 2
     if reach <= 2 * near or len(jumps) < 2 * reach:
         return 0
     energy = np.concatenate([[0.0], np.cumsum(jumps**2)])
-    place = np.arange(len(jumps))
+    place = np.flatnonzero(jumps > _CLICK_JUMP)
     first, last = np.maximum(place - reach, 0), np.minimum(place + reach + 1, len(jumps))
     inner_first, inner_last = np.maximum(place - near, 0), np.minimum(place + near + 1, len(jumps))
     around = energy[last] - energy[first] - (energy[inner_last] - energy[inner_first])
     count = (last - first) - (inner_last - inner_first)
-    found = (jumps > _CLICK_JUMP) & (jumps > _CLICK_RATIO * np.sqrt(np.maximum(around, 0) / count))
-    places = np.flatnonzero(found)
+    places = place[jumps[place] > _CLICK_RATIO * np.sqrt(np.maximum(around, 0) / count)]
     return int(len(places) and 1 + (np.diff(places) > reach // 8).sum())
 
 
 def _flatness(wave: Array, levels: Array, sample_rate: int) -> float:
     """Geometric over arithmetic mean of the average power spectrum of the frames that are not silent."""
-    frames = _frames(wave, round(_FRAME_SECONDS * sample_rate))[levels >= SILENT_DB]
-    if not len(frames) or frames.shape[1] < 16:
+    frames, heard = _frames(wave, round(_FRAME_SECONDS * sample_rate)), np.flatnonzero(levels >= SILENT_DB)
+    if not len(heard) or frames.shape[1] < 16:
         return 0.0
-    spectrum = _power(frames)[0].mean(axis=0)[1:-1]
+    spectrum = _power(frames[_some(heard)])[0].mean(axis=0)[1:-1]
     return float(np.exp(np.log(spectrum + 1e-20).mean()) / (spectrum.mean() + 1e-20))
 
 
@@ -225,7 +236,8 @@ def _steady_share(wave: Array, sample_rate: int) -> float:
     count = len(frames) // _BAND_FRAMES
     if count < 2 or frames.shape[1] < 4 * _BANDS:
         return 0.0
-    power = _power(frames[: count * _BAND_FRAMES])[0].reshape(count, _BAND_FRAMES, -1).mean(axis=1)
+    halves = frames[: count * _BAND_FRAMES].reshape(count, _BAND_FRAMES, -1)
+    power = np.stack([_power(half)[0].mean(axis=0) for half in halves])
     edges = np.unique(np.geomspace(2, power.shape[1], _BANDS + 1).astype(int))
     bands = 10 * np.log10(np.add.reduceat(power[:, : edges[-1]], edges[:-1], axis=1) + 1e-12)
     bands = np.maximum(bands, bands.max() - _BAND_RANGE_DB)

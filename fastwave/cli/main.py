@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import FastwaveError
-from . import bench, doctor, generate, info, prepare, score, train
+from . import bench, copy, doctor, generate, info, judge, prepare, score, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +36,6 @@ def _parser() -> argparse.ArgumentParser:
         "--version", action="version", version=f"fastwave {__version__}, Python {platform.python_version()}"
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb in (generate, train, prepare, score, info, doctor, bench):
+    for verb in (generate, copy, train, prepare, score, judge, info, doctor, bench):
         verb.add(verbs)
     return parser

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import pitch
 import tools
 from make_data import SCALE
 
 import fastwave.sound.audio
+from fastwave.sound import pitch
 
 LOWEST, HIGHEST = 150.0, 1250.0  # the range searched: well beyond the scale on both sides
 SILENCE = 0.01  # root mean square of a frame: 31 dB below a plucked note's start

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import pitch
 import tools
 
 import fastwave.sound.audio
+from fastwave.sound import pitch
 
 LOWEST, HIGHEST = 60.0, 400.0  # of a speaking voice
 

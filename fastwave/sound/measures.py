@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from . import pitch
+from .loudness import measure
 
 Array = NDArray[np.float64]
 
@@ -114,8 +115,8 @@ def checked(wave: Any) -> Array:
 
 
 def loudness(wave: Array, sample_rate: int) -> float:
-    """Until loudness.py is there: the root mean square, in dB."""
-    return float(decibels(np.sqrt((wave**2).mean())))
+    """Integrated, in LUFS; -70 for silence."""
+    return measure([wave.astype(np.float32)], sample_rate).loudness
 
 
 def decibels(amplitude: Any) -> Array:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastwave.errors import FastwaveError
-from fastwave.sound import audio
-from fastwave.training import drawing, history, report, report_samples
+from fastwave.sound import audio, plots
+from fastwave.training import history, report, report_samples
 from report_runs import RATE, pluck, sample, start, train, validation, write_log, write_run
 
 
@@ -305,7 +305,7 @@ def test_silence_and_sounds_shorter_than_a_window_are_drawn(tmp_path, wave):
 
 def test_a_tone_is_bright_at_its_frequency_in_the_spectrogram():
     seconds = np.arange(RATE) / RATE
-    levels = drawing.spectrogram(np.sin(2 * np.pi * 2000 * seconds), RATE)
+    levels = plots.spectrogram(np.sin(2 * np.pi * 2000 * seconds), RATE)
     row = levels.mean(axis=1).argmax()
     assert 1 - row / (len(levels) - 1) == pytest.approx(2000 / 8000, abs=0.005)  # counted from the bottom
     assert levels[row].mean() - np.median(levels) > 60
@@ -313,8 +313,8 @@ def test_a_tone_is_bright_at_its_frequency_in_the_spectrogram():
 
 def test_a_png_holds_the_pixels():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
-    palette = drawing.palette()
-    file, chunks = drawing.png(pixels, palette), {}
+    palette = plots.palette()
+    file, chunks = plots.png(pixels, palette), {}
     assert file.startswith(b"\x89PNG\r\n\x1a\n")
     at = 8
     while at < len(file):
@@ -331,7 +331,7 @@ def test_a_png_holds_the_pixels():
 
 def test_equal_steps_of_level_are_equal_steps_of_lightness():
     """CIE L* of the 256 colours rises by about the same everywhere."""
-    linear = (drawing.palette() / 255.0) ** 2.2
+    linear = (plots.palette() / 255.0) ** 2.2
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     lightness = np.where(luminance > 0.00886, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
     spread = np.diff(lightness[::15])
@@ -340,10 +340,10 @@ def test_equal_steps_of_level_are_equal_steps_of_lightness():
 
 def test_ticks_are_round_numbers_within_the_axis():
     for low, high, about in ((0, 12_000, 6), (1.9, 8.3, 5), (0, 0.00204, 5), (0, 1, 6), (-3.2, 16, 5), (0, 8, 4)):
-        ticks = drawing.ticks(low, high, about)
+        ticks = plots.ticks(low, high, about)
         assert about / 2.6 <= len(ticks) <= about + 2
         assert all(-1e-9 <= at <= 1 + 1e-9 for at, _ in ticks)
-    assert [name for _, name in drawing.ticks(0, 12_000, 6, " steps")] == [
+    assert [name for _, name in plots.ticks(0, 12_000, 6, " steps")] == [
         "0",
         "2k",
         "4k",

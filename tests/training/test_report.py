@@ -76,14 +76,14 @@ def test_a_run_with_only_a_start_line_has_a_page(tmp_path):
 
 def test_the_entropies_of_blind_guesses_are_lines_beside_the_curves(sound_page):
     labels = Page(sound_page).text_in("text")
-    assert "white noise 8.00" in labels and "order-0 model 6.12" in labels
+    assert "white noise 8.00" in labels and "guessing from how often each value occurs 6.12" in labels
 
 
 def test_a_text_run_shows_its_texts_and_counts_characters(tmp_path):
     page = page_of(write_run(tmp_path / "letters", sound=False))
     shown = Page(page)
     assert sum("bright cold day" in text for text in shown.text_in("pre")) == 1
-    assert len(shown.text_in("pre")) == 1 + report_samples.MOST_SAMPLES + 1  # real, generated, the command
+    assert len(shown.text_in("pre")) == 1 + report_samples.MOST_STEPS + 1  # real, generated, the command
     assert "bits a character" in page and not shown.of("audio")
 
 

@@ -90,27 +90,28 @@ def render(
     folder = run / "samples"
     folder.mkdir(exist_ok=True)
     real = excerpt.save(folder)
-    engine, length, samples = Engine(model), excerpt.length, []
+    engine, length, results, speeds = Engine(model), excerpt.length, [], []
     for number, temperature in enumerate(TEMPERATURES):
         begun = time.monotonic()
         end = begun + (deadline - begun) / (len(TEMPERATURES) - number)
-        result = _both(engine, excerpt, length, seed, temperature, end)
-        length = result.lengths[0]
-        speed = sum(result.lengths) / max(1e-9, time.monotonic() - begun)
-        for row, kind in enumerate(("from-silence", "primed")[: 1 + bool(excerpt.prime)]):
-            prime = excerpt.tokens(excerpt.prime) if row else torch.empty(0)
-            whole = torch.cat([prime.to(result.tokens.dtype), result.tokens[row]])[None]
-            path = folder / f"step-{step:08}-{kind}-t{temperature}{_suffix(config)}"
-            made = Result(whole, (whole.shape[1],), result.codec, config.sample_rate)
-            made.save(path)
+        results.append(_both(engine, excerpt, length, seed, temperature, end))
+        length = results[-1].lengths[0]
+        speeds.append(sum(results[-1].lengths) / max(1e-9, time.monotonic() - begun))
+    samples = []
+    for row, kind in enumerate(("from-silence", "primed")[: len(results[0].lengths)]):
+        for temperature, result, speed in zip(TEMPERATURES, results, speeds, strict=True):
+            file = f"samples/step-{step:08}-{kind}-t{temperature}{_suffix(config)}"
+            prime = excerpt.tokens(excerpt.prime * row).to(result.tokens.dtype)
+            tokens = torch.cat([prime, result.tokens[row, :length]])[None]
+            made = Result(tokens, (tokens.shape[1],), result.codec, config.sample_rate)
+            made.save(run / file)
             label = f"{'continues the data' if row else 'from silence'}, temperature {temperature:g}"
-            names = f"samples/{path.name}", label, f"samples/{real.name}"
+            names = file, label, f"samples/{real.name}"
             if config.sample_rate:
                 samples.append(Sample(*names, len(prime), speed, made.samples[0], config.sample_rate))
             else:
-                characters = len(result.codec.decode(prime.long())) if row else 0
-                samples.append(Sample(*names, characters, speed))
-    return sorted(samples, key=lambda sample: sample.prime > 0)
+                samples.append(Sample(*names, len(result.codec.decode(prime)), speed))
+    return samples
 
 
 def _both(engine: Engine, excerpt: Excerpt, length: int, seed: int, temperature: float, end: float) -> Result:

@@ -144,8 +144,8 @@ def test_the_log_and_the_report_hold_how_a_run_ended(tmp_path, monkeypatch):
 
 def test_a_run_that_the_clock_stops_has_samples_of_its_last_step(tmp_path, monkeypatch):
     data = make_data(tmp_path)
-    monkeypatch.setattr(loop.time, "monotonic", lambda begun=time.monotonic(): begun + 10 * next(counter))
     counter = iter(range(100_000))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: 10.0 * next(counter))
     train_wavenet(data, tmp_path / "run", make_config(), make_settings(steps=500, minutes=5.0, save_every=100))
     (end,) = lines_of(tmp_path / "run", "end")
     assert end["reason"].startswith("stopped after 5 minutes") and end["step"] < 500

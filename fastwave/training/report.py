@@ -19,6 +19,8 @@ FILE = "report.html"
 MOST_EVENTS = 50
 MOST_SKIPPED = 20
 RELOAD_SECONDS = 20.0
+# Bits that it takes without looking at what came before
+BLIND = {"white_noise_bits": "white noise", "order0_bits": "guessing from how often each value occurs"}
 
 # Shows the page anew unless somebody listens or has selected something, and no longer when it has become old
 RELOAD = """
@@ -122,8 +124,7 @@ def _loss_unit(history: History) -> str:
 
 def _losses(history: History) -> str:
     data = history.part("data")
-    keys = {"white noise": "white_noise_bits", "guessing from how often each value occurs": "order0_bits"}
-    levels = {label: value for label, key in keys.items() if (value := number(data.get(key))) is not None}
+    levels = {label: value for key, label in BLIND.items() if (value := number(data.get(key))) is not None}
     name = history.loss_name
     curves = {"training": points(history.train, name), "held out": points(history.validation, name)}
     unit = _loss_unit(history)
@@ -171,7 +172,11 @@ def _left_out(skipped: Any) -> str:
 
 def _configuration(history: History) -> str:
     start = history.start
-    data = {name: value for name, value in history.part("data").items() if name != "skipped"}
+    data = {
+        f"{BLIND[name]}, bits" if name in BLIND else name: value
+        for name, value in history.part("data").items()
+        if name != "skipped"
+    }
     about: dict[str, Any] = {name: start[name] for name in ("parameters", "device") if name in start}
     tables: dict[str, dict[str, Any]] = {
         "Model": {**about, **history.part("config")},

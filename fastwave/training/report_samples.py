@@ -64,13 +64,14 @@ def samples(run: Path, history: History) -> str:
     newest = [line for line in lines if line["step"] == chosen[0]][:MOST_OF_A_STEP]
     real = newest[0].get("real")
     # the name alone: a log must not choose the folder that is read
-    now = [_Entry("Real, held out", run / "samples" / Path(str(real)).name)] if real else []
-    now += [_entry(run, line) for line in newest]
-    earlier = [_entry(run, first_of[step]) for step in chosen[1:]]
-    text = all(entry.path.suffix == ".txt" for entry in now + earlier)
-    most_bytes = MOST_SOUND_BYTES // len(now + earlier)
+    data = [_Entry("Real, held out", run / "samples" / Path(str(real)).name)] if real else []
+    now, earlier = [_entry(run, line) for line in newest], [_entry(run, first_of[step]) for step in chosen[1:]]
+    everything = [*data, *now, *earlier]
+    text = all(entry.path.suffix == ".txt" for entry in everything)
+    most_bytes = MOST_SOUND_BYTES // len(everything)
+    beside = [("", data + now)] if len(now) == 1 else [("", data), ("Now", now)]
     parts = []
-    for title, entries in (("", now), ("Earlier", earlier)):
+    for title, entries in (*beside, ("Earlier", earlier)):
         figures = [_text_sample(entry) if text else _sound(entry, most_bytes) for entry in entries]
         heading = f"<h3 class=group>{title}</h3>" if title and figures else ""
         parts.append(f"{heading}<div class={'texts' if text else 'sounds'}>{''.join(figures)}</div>" if figures else "")

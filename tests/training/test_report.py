@@ -312,8 +312,10 @@ def test_levels_are_absolute_in_numbers_and_in_pictures(tmp_path):
     page = page_of(tmp_path)
     levels = re.findall(r"<p class=levels>(.*?)</p>", page)
     assert levels == [
-        "silence", "peak \u221240.0 dB, RMS \u221243.0 dB, 0.00% clipped", "peak 0.0 dB, RMS \u22123.0 dB, 12.50% clipped"
-    ]  # fmt: skip
+        "silence",
+        "peak \u221240.0 dB, RMS \u221243.0 dB, 0.00% clipped",
+        "peak 0.0 dB, RMS \u22123.0 dB, 12.50% clipped",
+    ]
     heights = [
         max(float(y) for y in re.findall(r"[ML][\d.-]+ ([\d.-]+)", outline))
         for outline in re.findall(r"class=waveform d='(.*?)Z'", page)

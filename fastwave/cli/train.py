@@ -65,6 +65,7 @@ def train(options: argparse.Namespace) -> int:
 
     from ..data.prepare import prepare as make
     from ..data.shards import Data
+    from ..training import ending
     from ..training.loop import train as run
     from ..training.parallel import Group
     from ..training.wavenet import WaveNetTask
@@ -94,7 +95,5 @@ def train(options: argparse.Namespace) -> int:
     if group.first:
         unit = "character" if not config.sample_rate else "sample"
         print(f"{bits:.4f} bits a {unit} on held-out data" if math.isfinite(bits) else "no held-out data")
-        print(f"look and listen: {out / 'report.html'}")
-        ending = "--samples 500" if not config.sample_rate else f"-o {out / 'out.wav'}"
-        print(f"more of it:      fastwave generate {out} {ending}")
+        print("\n".join(ending.sentences(out)))
     return 0

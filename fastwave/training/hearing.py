@@ -31,9 +31,8 @@ def levels(wave: Array) -> Levels:
     if not len(wave):
         return Levels(-math.inf, -math.inf, 0.0)
     loud = np.abs(wave)
-    peak, rms = float(loud.max()), math.sqrt(float((wave**2).mean()))
-    share = float((loud >= 1 - 2**-14).mean())
-    return Levels(*(20 * math.log10(each) if each else -math.inf for each in (peak, rms)), share)
+    peak, rms = (20 * math.log10(each) if each else -math.inf for each in (loud.max(), math.sqrt((wave**2).mean())))
+    return Levels(peak, rms, float((loud >= 1 - 2**-14).mean()))
 
 
 def problems(wave: Array, sample_rate: int) -> tuple[str, ...]:

@@ -162,6 +162,8 @@ class Loop:
         self._record("end", reason=INTERRUPTED)
         self._report()
         self.journal.announce(f"stopped at step {self.step}, which is saved: {_RESUME}")
+        if self.group.first:
+            self.journal.announce(*ending.sentences(self.out)[1:])
         raise KeyboardInterrupt
 
     def _one_step(self) -> None:

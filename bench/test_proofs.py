@@ -9,6 +9,8 @@ import ceilings
 import generation
 import latency
 import proofs
+import test_training
+import training
 from fastwave import Engine, WaveNetConfig
 from fastwave.runtime import library
 from fastwave.tools import measure
@@ -144,3 +146,13 @@ def test_the_latency_fit_recovers_the_terms_of_made_up_times():
 def test_a_latency_fit_of_networks_that_cannot_tell_the_terms_apart_is_refused():
     with pytest.raises(ValueError, match="do not tell layer, hop and tail apart"):
         latency.terms_of([1, 2, 3, 4], [1, 1, 1, 1], [1.0, 2.0, 3.0, 4.0])
+
+
+def test_rows_of_a_training_step_have_a_limit_and_are_compared_with_the_first():
+    window = training.Window("two layers", WaveNetConfig.preset("small", dilations=(1, 2)), 1, 256)
+    steps = [training.Step(means, "float32", window) for means in ("eager", "fused")]
+    rows = []
+    test_training.add_rows(rows, "step", steps, [[1.0, 1.2], [0.5, 0.6]], dict.fromkeys(steps, "proved"), [1e9, 5e8])
+    assert [row.times_baseline for row in rows] == [1, 2]
+    assert [row.share_of_baseline_memory for row in rows] == [1, 0.5]
+    assert all(0 < row.median < row.limit for row in rows)

@@ -102,7 +102,7 @@ def results_of(step):
 def add_rows(rows, part, steps, times, proofs, peaks):
     """One a step; the first, which is eager, is the one that others are compared with."""
     window = steps[0].window
-    ceilings = {
+    limits = {
         dtype: ceilings.training_ceiling(window.config, dtype, part, window.device)
         for dtype in sorted({step.dtype for step in steps})
     }
@@ -110,7 +110,7 @@ def add_rows(rows, part, steps, times, proofs, peaks):
     for step, seconds, peak in zip(steps, times, peaks, strict=True):
         name = f"train {window.name} {window.batch} x {window.steps}, {part}, {MEANS[step.means]}"
         row = measure.make_row(
-            name, window.batch * window.steps, seconds, proofs[step], ceilings[step.dtype],
+            name, window.batch * window.steps, seconds, proofs[step], limits[step.dtype],
             dtype=step.dtype, batch=window.batch,
             device=None if window.device == "cpu" else torch.cuda.get_device_name(),
         )  # fmt: skip

@@ -145,6 +145,15 @@ def read_tensors(
         raise CheckpointError(f"{path} is damaged or not a safetensors file ({str(error)[:120]}).") from error
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, without its tensors."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"cannot read {path}: {str(error)[:120]}.") from error
+
+
 def _check_shapes(path: Path, shapes: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     for problem, names in (
         ("lacks", expected.keys() - shapes.keys()),

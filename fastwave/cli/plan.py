@@ -1,27 +1,23 @@
-"""From a folder and a few options to a config and a preparation, for the verbs `train` and `prepare`."""
+"""The options for the data and the shape of the model, which the verbs `train` and `prepare` share."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import PRESETS, WaveNetConfig, dilation_cycle
-from ..data.preparation import Preparation
-from ..data.shards import INDEX, Data
-from ..data.sources import find, name_speakers
+from ..config import dilation_cycle
 from ..errors import ConfigError, InputError
-from ..sound import features as kinds
-
-SPEAKER_CHANNELS, BANDS, HOP = 16, 80, 256  # defaults where neither an option nor the preset says otherwise
+from ..training.choices import BANDS, Choices
 
 
 def add_data_options(verb: argparse.ArgumentParser) -> None:
     """Add the options for the data and for the shape of the model that learns from them."""
     verb.add_argument("folder", metavar="FOLDER", help="sound or text files, at any depth; or data already prepared")
-    verb.add_argument("--preset", default="small", help="the model's shape to start from (default: small)")
+    verb.add_argument("--preset", help="the model's shape to start from (default: chosen by the time there is)")
     verb.add_argument(
         "--set",
         nargs="+",
@@ -48,93 +44,10 @@ def add_data_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--workers", type=int, help="processes that prepare data (default: all cores)")
 
 
-def plan(options: argparse.Namespace) -> tuple[WaveNetConfig, Preparation | None]:
-    """The model that fits the data and the options, and how to prepare the data, or None where they are prepared."""
-    if options.preset not in PRESETS:
-        WaveNetConfig.preset(options.preset)  # raises an error that names the presets
-    fields: dict[str, Any] = dict(PRESETS[options.preset])
-    changes = _changes(options.set)
-    if options.sample_rate is not None:
-        changes["sample_rate"] = options.sample_rate
-    if (Path(options.folder) / INDEX).exists():
-        return _config_of_prepared(options, fields, changes), None
-    sound, text = find(options.folder)
-    if not sound and "codec" not in changes:
-        fields |= {"codec": "bytes", "classes": 256, "sample_rate": 0}
-    elif text and sound and changes.get("codec") != "bytes":
-        print(f"fastwave: {len(text)} text files among the sound are left out", file=sys.stderr)
-    sources = text if changes.get("codec", fields.get("codec")) == "bytes" else sound
-    speakers = len(name_speakers(sources, options.speakers)[1])
-    if options.bands is not None and options.features is None:
-        raise InputError("--bands is the width of features: add --features mel, or a folder of arrays.")
-    bands = options.bands or fields.get("condition_channels") or BANDS
-    config = _config(fields, changes, _kind(options.features), bands, None, speakers)
-    preparation = Preparation(
-        codec=config.codec,
-        classes=config.classes,
-        sample_rate=config.sample_rate,
-        channel=options.channel,
-        trim=options.trim,
-        features=options.features,
-        feature_channels=config.local_channels,
-        hop=config.hop,
-        speakers=options.speakers,
-        held_out=options.held_out,
-        codec_parameters=config.codec_parameters,
-        feature_parameters=config.features.changed() if config.features else {},
-    )
-    return config, preparation
-
-
-def _config_of_prepared(options: argparse.Namespace, fields: dict[str, Any], changes: dict[str, Any]) -> WaveNetConfig:
-    data = Data(options.folder)
-    preparation = data.preparation
-    if any(option is not None for option in (options.features, options.speakers, options.trim, options.bands)):
-        raise InputError(
-            f"{options.folder} is prepared already, and its features and speakers are settled: leave out --features, "
-            "--speakers, --trim and --bands, or prepare the sound again with them."
-        )
-    fields |= {"codec": preparation.codec, "classes": preparation.classes, "sample_rate": preparation.sample_rate}
-    fields["codec_parameters"] = preparation.codec_parameters
-    features, kind = preparation.feature_kind, None
-    if features is not None:
-        kind, changes["features"] = features.kind, features.changed() | changes.get("features", {})
-    return _config(fields, changes, kind, preparation.feature_channels, preparation.hop, len(data.speakers))
-
-
-def _config(
-    fields: dict[str, Any], changes: dict[str, Any], kind: str | None, bands: int, hop: int | None, speakers: int
-) -> WaveNetConfig:
-    """The preset's fields, conditioned on features of a kind and on speakers, with the user's changes."""
-    if speakers:
-        fields |= {"speakers": speakers, "speaker_channels": changes.get("speaker_channels", SPEAKER_CHANNELS)}
-    if kind is not None:
-        fields["hop"] = hop or fields.get("hop", HOP)
-        fields.setdefault("upsampling", "linear")
-    elif fields.get("condition_channels"):
-        raise InputError("this preset is conditioned on features: add --features mel, or a folder of arrays.")
-    fields["condition_channels"] = (bands if kind is not None else 0) + fields.get("speaker_channels", 0)
-    parameters = changes.pop("features", {})
-    fields |= changes
-    if kind is not None:
-        width = fields["condition_channels"] - fields.get("speaker_channels", 0)
-        fields["features"] = kinds.of_width(kind, width, parameters)
-    elif parameters:
-        raise InputError("--set features.NAME=VALUE needs features: add --features mel.")
-    return WaveNetConfig.from_dict(fields)
-
-
-def _kind(features: str | None) -> str | None:
-    """The kind of features that --features names."""
-    if features is None or kinds.is_heard(features):
-        return features
-    if not Path(features).is_dir():
-        computed = [kind for kind in kinds.kinds() if kinds.is_heard(kind)]
-        raise InputError(
-            f"--features {features} is neither a kind of features that is computed from sound ({', '.join(computed)}) "
-            "nor a folder of .npy arrays."
-        )
-    return "array"
+def choices_of(options: argparse.Namespace) -> Choices:
+    """What the options choose."""
+    names = {field.name for field in dataclasses.fields(Choices)} - {"changes"}
+    return Choices(**{name: getattr(options, name) for name in names}, changes=_changes(options.set))
 
 
 def _changes(texts: Sequence[str]) -> dict[str, Any]:

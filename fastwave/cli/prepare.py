@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .options import Verbs, add_verb
-from .plan import add_data_options, plan, report_skipped
+from .plan import add_data_options, choices_of, report_skipped
 
 
 def add(verbs: Verbs) -> None:
@@ -20,8 +20,9 @@ def add(verbs: Verbs) -> None:
 def prepare(options: argparse.Namespace) -> int:
     """Decode a folder of sound or text once, into files that training reads."""
     from ..data.prepare import prepare as make
+    from ..training.choices import settle
 
-    _, preparation = plan(options)
+    _, preparation = settle(choices_of(options))
     if preparation is None:
         raise InputError(f"{options.folder} holds prepared data already.")
     index = make(options.folder, options.out, preparation, options.workers, progress=True)

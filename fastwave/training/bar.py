@@ -14,10 +14,15 @@ CADENCE = ((0.0, 10.0), (60.0, 30.0), (600.0, 60.0))
 
 
 class ProgressDisplay:
-    """Shows the steps of a run. `minutes` is the time that the run has, if it has one."""
+    """Shows the steps of a run. `minutes` is the time that the run has, if it has one, of which `before` seconds were
+    used before it was resumed. `steps` may change as a run goes on.
+    """
 
-    def __init__(self, steps: int, done: int, minutes: float | None, loss_name: str, show: bool = True) -> None:
+    def __init__(
+        self, steps: int, done: int, minutes: float | None, loss_name: str, show: bool = True, before: float = 0.0
+    ) -> None:
         self.steps, self.first, self.minutes, self.loss_name, self.show = steps, done, minutes, loss_name, show
+        self.before = before
         self._bar: Any = None
         self._begun = self._last_line = 0.0
 
@@ -33,7 +38,7 @@ class ProgressDisplay:
     def update(self, step: int, values: Mapping[str, float]) -> None:
         """Take in the step reached, and what was measured last: the loss, and `samples_per_second`."""
         if self._bar is not None:
-            self._bar.n = step
+            self._bar.n, self._bar.total = step, self.steps
             self._bar.set_postfix_str(_measured(values, self.loss_name), refresh=False)
             self._bar.update(0)
             return
@@ -51,9 +56,10 @@ class ProgressDisplay:
 
     def _line(self, step: int, seconds: float, values: Mapping[str, float]) -> str:
         steps_left = seconds * (self.steps - step) / max(1, step - self.first)
-        time_left = 60 * self.minutes - seconds if self.minutes is not None else steps_left
+        used = seconds + self.before
+        time_left = 60 * self.minutes - used if self.minutes is not None else steps_left
         left = max(0.0, min(steps_left, time_left))
-        share = seconds / (seconds + left) if self.minutes is not None else step / self.steps
+        share = used / (used + left) if self.minutes is not None else step / self.steps
         measured = _measured(values, self.loss_name)
         parts = [f"step {step:,} of {self.steps:,} ({share:.0%} of the {'time' if self.minutes else 'steps'})"]
         return ", ".join([*parts, *([measured] if measured else []), f"{duration(left)} left"])

@@ -19,34 +19,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..errors import FastwaveError, TrainingError
 from ..stack import buffers
 from . import ending, report
 from .bar import ProgressDisplay
+from .gradients import Gradients
 from .history import DONE, INTERRUPTED, STOPPED
 from .journal import Journal
 from .parallel import Group
+from .planning import Pace
 from .progress import Progress
 from .recovery import Recovery, write_run
-from .task import Batch, Task
+from .task import Batch, Task, matrices_of
 
 # Seconds that the samples of one step may take: a share of those trained so far, within limits
-SAMPLE_SHARE, LEAST_SECONDS, MOST_SECONDS = 0.05, 3.0, 60.0
+SAMPLE_SHARE, LEAST_SECONDS, MOST_SECONDS = 0.01, 2.0, 15.0
 REPORT_SECONDS = 300.0  # from one report to the next, at most; it costs about a second
-NO_MEMORY = ("can't allocate memory", "not enough memory")  # torch on a CPU, on Linux and on Windows
 
 
 def train(
-    task: Task, out: str | os.PathLike[str], group: Group | None = None, command: str = "", show: bool = False
+    task: Task,
+    out: str | os.PathLike[str],
+    group: Group | None = None,
+    command: str = "",
+    show: bool = False,
+    plan: Mapping[str, Any] | None = None,
+    used: float = 0.0,
 ) -> float:
     """Train a task in the folder `out`, or resume it there; the result is its loss on held-out data.
 
-    Without held-out data it is NaN. `command` goes into run.json and the report; `show` draws a progress bar.
+    Without held-out data it is NaN. `command` and `plan`, whose `lines` the report shows, go into run.json. `show`
+    draws a progress bar; `used` seconds of a new run's time are gone already, for its plan.
     """
-    loop = Loop(task, Path(out), group or Group(), command, show)
+    loop = Loop(task, Path(out), group or Group(), command, show, plan, used)
     try:
         return loop.finish(loop.run())
     finally:
@@ -103,15 +109,19 @@ class Prefetch:
 class Loop:
     """One run of a task in this process."""
 
-    def __init__(self, task: Task, out: Path, group: Group, command: str, show: bool) -> None:
+    def __init__(
+        self, task: Task, out: Path, group: Group, command: str, show: bool, plan: Mapping[str, Any] | None, used: float
+    ) -> None:
         self.task, self.settings, self.out, self.group, self.show = task, task.settings, out, group, show
+        self.command, self.plan = command, plan
         self.rows = group.share(self.settings.batch)
         if group.first:
-            write_run(task, out, command)
+            write_run(task, out, command, plan)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.settings.seed)
             model = task.build()
-        self.progress = Progress(model, task.config, group.device)
+        self.progress = Progress(model, task.config, group.device, matrices_of(task))
+        self.gradients = Gradients(task, self.progress, group, self._announce_micro_batch)
         self.journal = Journal(out if group.first else None, self.settings.tensorboard)
         self.recovery = Recovery(task, out, self.progress, group, self.journal)
         self.prefetch = Prefetch(lambda step: task.batch(step, self.rows))
@@ -120,7 +130,10 @@ class Loop:
         self._logged: dict[str, float] = {}
         self._sampled: int | None = None  # the step of the last samples
         self._reported = 0.0  # when
+        self.progress.counters.elapsed = used
         self.recovery.begin(command)
+        self._started = time.monotonic() - self.progress.counters.elapsed
+        self.pace = Pace(self.settings, self.step, self.progress.counters.elapsed)
         self._report()
 
     @property
@@ -135,26 +148,29 @@ class Loop:
 
     def run(self) -> str:
         """Train to the last step, or until the time is up -> the reason why it ended."""
-        s, begun = self.settings, time.monotonic()
-        display = ProgressDisplay(s.steps, self.step, s.minutes, self.task.loss_name, self.show and self.group.first)
+        begun = time.monotonic()
+        s, before = self.settings, self.progress.counters.elapsed if self.settings.planned else 0.0
+        shows = self.show and self.group.first
+        display = ProgressDisplay(s.steps, self.step, s.minutes, self.task.loss_name, shows, before)
         display.start()
         with contextlib.closing(display), _stop_signals() as signals:
-            while self.step < s.steps:
-                step_begun = time.monotonic()
+            while self.step < self.settings.steps:
                 self._one_step()
-                self.progress.counters.elapsed += time.monotonic() - step_begun
+                self.progress.counters.elapsed = time.monotonic() - self._started
                 if self.recovery.exploded():
                     self._roll_back()
                     continue
                 self._do_what_is_due()
+                self._keep_pace()
+                display.steps = self.settings.steps
                 display.update(self.step, self._logged or self._interval.values(self.task.loss_name))
-                late = self.group.any(s.minutes is not None and time.monotonic() - begun > 60 * s.minutes)
+                late = self.group.any(self._is_late(time.monotonic() - begun))
                 stopped = self.group.any(bool(signals))
-                if (late or stopped) and self.step < s.steps:
+                if (late or stopped) and self.step < self.settings.steps:
                     self.recovery.save()
                     if stopped:
                         self._interrupt()
-                    return f"{STOPPED} after {s.minutes:g} minutes; {_RESUME}"
+                    return f"{STOPPED} after {self.settings.minutes:g} minutes; {_RESUME}"
         return DONE
 
     def _interrupt(self) -> None:
@@ -166,12 +182,29 @@ class Loop:
             self.journal.announce(*ending.sentences(self.out)[1:])
         raise KeyboardInterrupt
 
+    def _is_late(self, seconds: float) -> bool:
+        """Whether a run of a given number of steps has to stop for the clock; a planned one moves its end instead."""
+        s = self.settings
+        return s.minutes is not None and not s.planned and seconds > 60 * s.minutes
+
+    def _keep_pace(self) -> None:
+        """Move the end of a planned run if it would come too early or too late; written down before it is used."""
+        elapsed = self.progress.counters.elapsed
+        if not self.group.any(self.group.first and self.pace.due(self.settings, self.step, elapsed)):
+            return
+        before = self.settings.steps
+        settings = self.group.from_first(self.pace.corrected(self.settings, self.step, elapsed))
+        self.settings = self.task.settings = settings
+        if self.group.first:
+            write_run(self.task, self.out, self.command, self.plan)
+        self._record("pace", steps=settings.steps, before=before)
+
     def _one_step(self) -> None:
         c, s = self.progress.counters, self.settings
         begun = time.monotonic()
         batch, targets = self.prefetch.get(c.step)
         self._interval.waited += time.monotonic() - begun
-        total = self._gradients(batch, targets)
+        total = self.gradients.compute(batch, targets)
         gradients = [p.grad for p in self.progress.parameters.values() if p.grad is not None]
         self.group.add([*gradients, total])
         c.micro_batch = self.group.least(c.micro_batch)
@@ -198,48 +231,14 @@ class Loop:
         self._record("skipped_step", reason=reason, skipped=c.skipped)
         self.journal.announce(f"step {c.step} is skipped: {reason}")
 
-    def _gradients(self, batch: Batch, targets: int) -> Tensor:
-        """Set the gradients of this process's rows -> their share of the mean loss, in micro-batches that fit."""
-        c, rows, device = self.progress.counters, self.rows.stop - self.rows.start, self.group.device
-        while True:
-            wanted = self.settings.micro_batch or self.task.usual_micro_batch(device) or rows
-            size = min(c.micro_batch or rows, wanted, rows)
-            try:
-                for parameter in self.progress.parameters.values():
-                    parameter.grad = torch.zeros_like(parameter)
-                total = torch.zeros((), device=device)
-                for first in range(0, rows, size):
-                    loss = self._loss(batch.rows(first, first + size).to(device), targets)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    total += loss.detach()
-                return total
-            except RuntimeError as error:
-                if not _out_of_memory(error):
-                    raise
-                if size == 1:
-                    advice = self.task.out_of_memory_advice()
-                    raise TrainingError(f"out of memory with {advice} {str(error)[:200]}") from error
-                c.micro_batch = (size + 1) // 2
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-            self._record("micro_batch", size=c.micro_batch)
-            self.journal.announce(f"out of memory: micro-batches of {c.micro_batch} from now on, a batch stays {rows}")
-
-    def _loss(self, batch: Batch, targets: int, weights: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The task's loss of the model, or of the model with other weights."""
-        model = self.progress.model
-        low = self.settings.precision == "bfloat16"
-        with torch.autocast(self.group.device.type, torch.bfloat16, enabled=low):
-            if weights is None:
-                return self.task.loss(model, batch, targets)
-            renamed = {f"model.{name}": value for name, value in weights.items()}
-            loss: Tensor = functional_call(_Loss(self.task, model), renamed, (batch, targets))
-            return loss
-
     def _roll_back(self) -> None:
         self.recovery.roll_back()
         self._validated = self._sampled = None
         self._interval = Interval()
+
+    def _announce_micro_batch(self, size: int, rows: int) -> None:
+        self._record("micro_batch", size=size)
+        self.journal.announce(f"out of memory: micro-batches of {size} from now on, a batch stays {rows}")
 
     # What is due after a step
 
@@ -252,7 +251,7 @@ class Loop:
             self.recovery.save()
         if self.step % s.validate_every == 0:
             self._validate()
-        if self.step % s.sample_every == 0:
+        if s.sample_is_due(self.step):
             self._sample()
         elif time.monotonic() - self._reported > REPORT_SECONDS:
             self._report()
@@ -271,7 +270,7 @@ class Loop:
         weights = dict(self.progress.model.named_parameters()) | self.progress.average
         with torch.inference_mode():
             for batch, targets in self.task.validation(self.group.rank, self.group.world):
-                total = self._loss(batch.to(self.group.device), 1, weights)
+                total = self.gradients.loss(batch.to(self.group.device), 1, weights)
                 sums += torch.stack([total.double(), torch.tensor(float(targets)).to(sums)])
         self.group.add([sums])
         loss = float(sums[0] / sums[1]) / self.task.loss_unit if float(sums[1]) else math.nan
@@ -321,22 +320,6 @@ class Loop:
 
 
 _RESUME = "run the same command to resume"
-
-
-class _Loss(nn.Module):
-    """The loss of a model as a module, which `functional_call` needs."""
-
-    def __init__(self, task: Task, model: nn.Module) -> None:
-        super().__init__()
-        self.task, self.model = task, model
-
-    def forward(self, batch: Batch, targets: int) -> Tensor:
-        """As `Task.loss`."""
-        return self.task.loss(self.model, batch, targets)
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY)
 
 
 @contextlib.contextmanager

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as distributed
 from torch import Tensor
 
 from ..errors import InputError
+
+Value = TypeVar("Value")
 
 PATIENCE = datetime.timedelta(hours=12)  # of those that wait for process 0 to prepare data; torchrun sees dead ones
 
@@ -74,13 +76,13 @@ class Group:
         distributed.all_reduce(smallest, distributed.ReduceOp.MIN)
         return int(smallest) % 2**31
 
-    def from_first(self, path: Path | None) -> Path | None:
-        """The path that process 0 passed; every process gets it."""
+    def from_first(self, value: Value) -> Value:
+        """What process 0 passed; every process gets it."""
         if self.world == 1:
-            return path
-        paths = [path]
-        distributed.broadcast_object_list(paths, device=self.device)
-        return paths[0]
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, device=self.device)
+        return values[0]
 
     def wait(self) -> None:
         """Wait until all processes are here."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from .. import checkpoint
 from ..config import differences
 from ..errors import CheckpointError
+from .optimiser import Optimiser
 
 PARTS = ("parameter", "average", "moment", "square")
 RECENT, BEFORE = 10, 100  # losses: training has exploded when the last 10 are far above the 100 before
@@ -52,20 +54,20 @@ class Counters:
 
 
 class Progress:
-    """A model in training. `config` describes the model in JSON values; a checkpoint of another config is refused."""
+    """A model in training. `config` describes the model in JSON values; a checkpoint of another config is refused.
 
-    def __init__(self, model: nn.Module, config: Mapping[str, Any], device: torch.device) -> None:
+    `matrices` are the names of the parameters that Muon moves, if it moves any.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: Mapping[str, Any], device: torch.device, matrices: Collection[str] = ()
+    ) -> None:
         self.model = model.to(device)
         self.config = json.loads(json.dumps(config))
         # in a model of one layer the residual weights are empty and get no gradient
         self.parameters = {name: p for name, p in model.named_parameters() if p.numel() and p.requires_grad}
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
-        biases = [p for name, p in self.parameters.items() if name.endswith("bias")]
-        weights = [p for name, p in self.parameters.items() if not name.endswith("bias")]
-        self.optimiser = torch.optim.AdamW([{"params": weights}, {"params": biases}], fused=True)
-        for p in self.parameters.values():  # AdamW would make these at the first step; a checkpoint always needs them
-            moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-            self.optimiser.state[p] = {"step": torch.zeros((), device=device), **moments}
+        self.optimiser = Optimiser(self.parameters, matrices, device)
         self.counters = Counters()
 
     def averaged(self) -> dict[str, Tensor]:
@@ -74,12 +76,10 @@ class Progress:
 
     @torch.no_grad()
     def update(self, learning_rate: float, betas: tuple[float, float], decay: float, average: float) -> None:
-        """Take one step of AdamW with the gradients, then update the average of the weights."""
+        """Take one step of the optimiser with the gradients, then update the average of the weights."""
         c = self.counters
         c.updates += 1
-        for group, group_decay in zip(self.optimiser.param_groups, (decay, 0.0), strict=True):
-            group |= {"lr": learning_rate, "betas": betas, "weight_decay": group_decay}
-        self.optimiser.step()
+        self.optimiser.step(learning_rate, betas, decay)
         keep = min(average, (1 + c.updates) / (10 + c.updates))  # so that the initial weights are soon forgotten
         for name, value in self.average.items():
             value.lerp_(self.parameters[name].detach(), 1 - keep)
@@ -91,11 +91,9 @@ class Progress:
     # Checkpoints
 
     def _tensors(self) -> dict[str, Tensor]:
-        moments: list[dict[str, Tensor]] = [
-            {name: self.optimiser.state[p][key] for name, p in self.parameters.items()}
-            for key in ("exp_avg", "exp_avg_sq")
-        ]
-        groups: list[Mapping[str, Tensor]] = [self.parameters, self.average, *moments]
+        groups: list[Mapping[str, Tensor]] = [
+            self.parameters, self.average, self.optimiser.moments, self.optimiser.squares,
+        ]  # fmt: skip
         return {
             f"{part}.{name}": value.detach()
             for part, group in zip(PARTS, groups, strict=True)
@@ -132,8 +130,7 @@ class Progress:
         with torch.no_grad():
             for name, value in self._tensors().items():
                 value.copy_(tensors[name])
-            for parameter in self.parameters.values():
-                self.optimiser.state[parameter]["step"].fill_(counters.updates)
+            self.optimiser.set_updates(counters.updates)
         self.counters = counters
 
 
@@ -141,6 +138,14 @@ def checkpoints(folder: Path) -> list[Path]:
     """The newest first. Copies that a user keeps under other names are left out."""
     paths = (path for path in folder.glob("step-*.safetensors") if step_of(path) >= 0)
     return sorted(paths, key=step_of, reverse=True)
+
+
+def newest_counters(folder: Path) -> Counters:
+    """Those of the newest checkpoint that can be read, or new ones."""
+    for path in checkpoints(folder):
+        with contextlib.suppress(CheckpointError, KeyError, TypeError, ValueError, RecursionError):
+            return _counters(json.loads(checkpoint.read_metadata(path)["counters"]))
+    return Counters()
 
 
 def step_of(path: Path) -> int:

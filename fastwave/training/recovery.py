@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from ..files import replacing, sweep
 from .journal import Journal
 from .parallel import Group
 from .progress import RECENT, Progress, checkpoints, remove_after, step_of
+from .settings import BEFORE
 from .task import Task
 
 MOST_ROLLBACKS = 10
 MOST_SKIPPED = 20  # in a row
-REFUSED = ("seed", "batch", "window", "precision")  # settings of which another value would be another run
+REFUSED = ("seed", "batch", "window", "precision", "optimiser")  # settings of which another value would be another run
 
 
 class Recovery:
@@ -142,16 +144,30 @@ class Recovery:
         return {"data": "the data have changed since the last checkpoint: training continues on the new data"}
 
 
-def write_run(task: Task, out: Path, command: str) -> None:
-    """Write run.json; refuse a folder that holds another run."""
+def read_run(out: Path) -> dict[str, Any] | None:
+    """What run.json says of the run in a folder; None where there is none."""
     path = out / "run.json"
     try:
-        before = json.loads(path.read_text()) if path.exists() else None
+        description = json.loads(path.read_text()) if path.exists() else None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {error}. Give another --out, or mend it.") from error
+    parts = ("config", "settings")
+    if description is not None and not (
+        isinstance(description, dict) and all(isinstance(description.get(part), dict) for part in parts)
+    ):
+        raise InputError(f"{path} does not describe a training run. Give another --out, or mend it.")
+    return description
+
+
+def write_run(task: Task, out: Path, command: str, plan: Mapping[str, Any] | None = None) -> None:
+    """Write run.json; refuse a folder that holds another run. Without a plan the one in the file stays."""
+    path, before = out / "run.json", read_run(out)
     description = _description(task, command)
     if before is not None:
         _check_same_run(out, before, json.loads(json.dumps(description)))
+    plan = plan or (before or {}).get("plan")
+    if plan:
+        description["plan"] = dict(plan)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -166,10 +182,8 @@ def _description(task: Task, command: str) -> dict[str, Any]:
 
 
 def _check_same_run(out: Path, before: Any, now: dict[str, Any]) -> None:
-    if not isinstance(before, dict) or not all(isinstance(before.get(part), dict) for part in ("config", "settings")):
-        raise InputError(f"{out / 'run.json'} does not describe a training run. Give another --out, or mend it.")
     pairs = [("kind", before.get("kind", "wavenet"), now["kind"])]  # before there were kinds, all were WaveNets
-    pairs += [(name, before["settings"].get(name), now["settings"].get(name)) for name in REFUSED]
+    pairs += [(name, before["settings"].get(name, BEFORE.get(name)), now["settings"].get(name)) for name in REFUSED]
     changes = [f"{name} was {old}, now {new}" for name, old, new in pairs if old != new]
     changes += differences(now["config"], before["config"])
     if changes:

@@ -8,7 +8,7 @@ numbers that a loss needs travel in the batch, and buffers of the model are cons
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -89,6 +89,10 @@ class Task(abc.ABC):
         """
         return []
 
+    def matrices(self) -> Collection[str]:
+        """Names of the parameters between layers, [..., inputs, outputs], which the Muon optimiser may move."""
+        return ()
+
     def usual_micro_batch(self, device: torch.device) -> int:
         """Rows to compute at a time where the settings name no number; 0 is all."""
         return 0
@@ -104,3 +108,8 @@ class Task(abc.ABC):
     def data_summary(self) -> dict[str, Any]:
         """What the report says about the data."""
         return {}
+
+
+def matrices_of(task: Task) -> Collection[str]:
+    """Names of the parameters that Muon moves in this run."""
+    return task.matrices() if task.settings.optimiser == "muon" else ()

@@ -166,15 +166,15 @@ def forget_features(run):
 
 
 def test_a_run_that_did_not_save_its_features_resumes_and_learns_them(tmp_path, capsys):
-    whole = train_vocoder(tmp_path / "whole", *MEL, "--steps=8")
-    run = train_vocoder(tmp_path / "old", *MEL)
+    whole = train_vocoder(tmp_path / "whole", *MEL, "--steps=8", "--schedule=constant")
+    run = train_vocoder(tmp_path / "old", *MEL, "--schedule=constant")
     forget_features(run)
     assert WaveNet.from_pretrained(run).config.features is None
     soundfile.write(tmp_path / "x.wav", np.zeros(800), 8000)
     arguments = ["generate", str(run), "--condition", str(tmp_path / "x.wav"), "-o", str(tmp_path / "y.wav")]
     assert main(arguments) == 1
     assert "does not say how the features of its training data were made" in capsys.readouterr().err
-    train_vocoder(tmp_path / "old", *MEL, "--steps=8")
+    train_vocoder(tmp_path / "old", *MEL, "--steps=8", "--schedule=constant")
     assert "resumes from step 4 of 8" in capsys.readouterr().err
     old, new = WaveNet.from_pretrained(whole), WaveNet.from_pretrained(run)
     assert old.config == new.config and new.config.features == Mel(bands=8)

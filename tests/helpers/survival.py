@@ -22,14 +22,19 @@ from pathlib import Path
 import torch
 
 from fastwave.data.shards import Data
+from fastwave.training.schedule import stretched, trapezoid
 from small_runs import lines_of, make_config, make_data, make_settings, train_wavenet, weights_of
 
 STEPS = 40
 
 
 def run(data: Data, out: Path) -> None:
-    """The run in question: it saves every second step, and the learning rate depends on the step."""
-    train_wavenet(data, out, make_config(), make_settings(steps=STEPS, save_every=2, keep=2, sample_every=15))
+    """The run in question: it saves every second step, and the learning rate depends on the step, as in a planned run
+    whose end was moved.
+    """
+    plan = {"planned": True, "minutes": 600.0, "corrections": 3, "knots": stretched(trapezoid(30), 10, STEPS)}
+    settings = make_settings(steps=STEPS, save_every=2, keep=2, sample_every=15, schedule="trapezoid", **plan)
+    train_wavenet(data, out, make_config(), settings)
 
 
 def die() -> None:

@@ -53,6 +53,15 @@ def test_without_a_limit_of_time_the_steps_say_what_is_left(clock, capsys):
     assert first.startswith("fastwave train: step 10 of 100 (10% of the steps), 41,234 samples/s")
 
 
+def test_the_time_of_a_resumed_run_is_that_of_the_whole_run(clock, capsys):
+    display = ProgressDisplay(1000, 100, 10.0, "bits", before=290.0)
+    display.start()
+    clock.now += 10
+    display.steps = 2000  # the plan has moved its end
+    display.update(103, MEASURED)
+    assert "step 103 of 2,000 (50% of the time)" in lines_of(capsys)[0]
+
+
 def test_lines_become_seldom(clock, capsys):
     run(ProgressDisplay(100_000, 0, None, "bits"), clock, 1800, 1.0)
     steps = [int(re.search(r"step ([\d,]+)", line)[1].replace(",", "")) for line in lines_of(capsys)]

@@ -1,0 +1,125 @@
+"""From a folder and a few choices to a config and a preparation, for the command and for `fastwave.train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..config import PRESETS, WaveNetConfig
+from ..data.preparation import Preparation
+from ..data.shards import INDEX, Data
+from ..data.sources import find, name_speakers
+from ..errors import InputError
+from ..sound import features as kinds
+
+SPEAKER_CHANNELS, BANDS, HOP = 16, 80, 256  # defaults where neither a choice nor the preset says otherwise
+PRESET = "small"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """What a user may choose about the data and the model's shape. None leaves it to the preset or the data."""
+
+    folder: str  # of sound or text files, or of prepared data
+    preset: str | None = None
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # fields of the config
+    sample_rate: int | None = None
+    speakers: str | None = None  # "folders", or a CSV file of name,speaker
+    features: str | None = None  # a kind such as "mel", or a folder of arrays
+    bands: int | None = None
+    channel: str = "mix"
+    trim: float | None = None  # dB
+    held_out: float = 0.05
+
+
+def settle(choices: Choices) -> tuple[WaveNetConfig, Preparation | None]:
+    """The model that fits the data and the choices, and how to prepare the data, or None where they are prepared."""
+    preset = choices.preset or PRESET
+    if preset not in PRESETS:
+        WaveNetConfig.preset(preset)  # raises an error that names the presets
+    fields: dict[str, Any] = dict(PRESETS[preset])
+    changes = dict(choices.changes)
+    if choices.sample_rate is not None:
+        changes["sample_rate"] = choices.sample_rate
+    if (Path(choices.folder) / INDEX).exists():
+        return _config_of_prepared(choices, fields, changes), None
+    sound, text = find(choices.folder)
+    if not sound and "codec" not in changes:
+        fields |= {"codec": "bytes", "classes": 256, "sample_rate": 0}
+    elif text and sound and changes.get("codec") != "bytes":
+        print(f"fastwave: {len(text)} text files among the sound are left out", file=sys.stderr)
+    sources = text if changes.get("codec", fields.get("codec")) == "bytes" else sound
+    speakers = len(name_speakers(sources, choices.speakers)[1])
+    if choices.bands is not None and choices.features is None:
+        raise InputError("--bands is the width of features: add --features mel, or a folder of arrays.")
+    bands = choices.bands or fields.get("condition_channels") or BANDS
+    config = _config(fields, changes, _kind(choices.features), bands, None, speakers)
+    preparation = Preparation(
+        codec=config.codec,
+        classes=config.classes,
+        sample_rate=config.sample_rate,
+        channel=choices.channel,
+        trim=choices.trim,
+        features=choices.features,
+        feature_channels=config.local_channels,
+        hop=config.hop,
+        speakers=choices.speakers,
+        held_out=choices.held_out,
+        codec_parameters=config.codec_parameters,
+        feature_parameters=config.features.changed() if config.features else {},
+    )
+    return config, preparation
+
+
+def _config_of_prepared(choices: Choices, fields: dict[str, Any], changes: dict[str, Any]) -> WaveNetConfig:
+    data = Data(choices.folder)
+    preparation = data.preparation
+    if any(option is not None for option in (choices.features, choices.speakers, choices.trim, choices.bands)):
+        raise InputError(
+            f"{choices.folder} is prepared already, and its features and speakers are settled: leave out --features, "
+            "--speakers, --trim and --bands, or prepare the sound again with them."
+        )
+    fields |= {"codec": preparation.codec, "classes": preparation.classes, "sample_rate": preparation.sample_rate}
+    fields["codec_parameters"] = preparation.codec_parameters
+    features, kind = preparation.feature_kind, None
+    if features is not None:
+        kind, changes["features"] = features.kind, features.changed() | changes.get("features", {})
+    return _config(fields, changes, kind, preparation.feature_channels, preparation.hop, len(data.speakers))
+
+
+def _config(
+    fields: dict[str, Any], changes: dict[str, Any], kind: str | None, bands: int, hop: int | None, speakers: int
+) -> WaveNetConfig:
+    """The preset's fields, conditioned on features of a kind and on speakers, with the user's changes."""
+    if speakers:
+        fields |= {"speakers": speakers, "speaker_channels": changes.get("speaker_channels", SPEAKER_CHANNELS)}
+    if kind is not None:
+        fields["hop"] = hop or fields.get("hop", HOP)
+        fields.setdefault("upsampling", "linear")
+    elif fields.get("condition_channels"):
+        raise InputError("this preset is conditioned on features: add --features mel, or a folder of arrays.")
+    fields["condition_channels"] = (bands if kind is not None else 0) + fields.get("speaker_channels", 0)
+    parameters = changes.pop("features", {})
+    fields |= changes
+    if kind is not None:
+        width = fields["condition_channels"] - fields.get("speaker_channels", 0)
+        fields["features"] = kinds.of_width(kind, width, parameters)
+    elif parameters:
+        raise InputError("--set features.NAME=VALUE needs features: add --features mel.")
+    return WaveNetConfig.from_dict(fields)
+
+
+def _kind(features: str | None) -> str | None:
+    """The kind of features that --features names."""
+    if features is None or kinds.is_heard(features):
+        return features
+    if not Path(features).is_dir():
+        computed = [kind for kind in kinds.kinds() if kinds.is_heard(kind)]
+        raise InputError(
+            f"--features {features} is neither a kind of features that is computed from sound ({', '.join(computed)}) "
+            "nor a folder of .npy arrays."
+        )
+    return "array"

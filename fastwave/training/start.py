@@ -1,0 +1,227 @@
+"""From a folder and a time to a trained model: prepare the data, plan the run, train."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import WaveNetConfig
+from ..data.prepare import prepare
+from ..data.shards import INDEX, Data
+from ..errors import InputError
+from ..model import WaveNet
+from ..runtime.dispatch import choose
+from . import loop, planning, recovery
+from .choices import PRESET, Choices, settle
+from .parallel import Group
+from .progress import newest_counters
+from .schedule import extended
+from .settings import Settings
+from .wavenet import WaveNetTask
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What computes."""
+
+    device: str = "auto"
+    backend: str = "auto"  # of the training kernels
+    threads: int | None = None  # of torch, in each process
+    workers: int | None = None  # processes that prepare the data
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A run that has ended."""
+
+    folder: Path
+    config: WaveNetConfig
+    bits: float  # a sample of the held-out data; NaN without any
+    first: bool  # whether this process is the one that writes files and speaks
+
+    @property
+    def model(self) -> WaveNet:
+        """The averaged weights, as `WaveNet.from_pretrained` loads them."""
+        return WaveNet.from_pretrained(self.folder)
+
+    @property
+    def report(self) -> Path:
+        """The page with losses, sounds and settings."""
+        return self.folder / "report.html"
+
+
+def train(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    minutes: float | None = None,
+    *,
+    preset: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int | None = None,
+    workers: int = 1,
+    progress: bool = True,
+    **options: Any,
+) -> TrainedRun:
+    """Train a model on a folder of sound or text, in the folder `out`; called again, it resumes the run there.
+
+    The same as `fastwave train FOLDER --out OUT --minutes M`, with the same promises. `preset` and `changes` name the
+    model's shape and fields of its config; `options` are those of the command: how files are read (`sample_rate`,
+    `features`, `speakers`, `channel`, `trim`, `held_out`, ...) and settings (`steps`, `batch`, `window`,
+    `learning_rate`, `seed`, ...). More `workers` than one prepare data in processes of their own, which in a script
+    needs `if __name__ == "__main__":` around the call.
+    """
+    names = {field.name for field in dataclasses.fields(Choices)} - {"folder", "preset", "changes"}
+    settings = {field.name for field in dataclasses.fields(Settings)}
+    unknown = sorted(options.keys() - names - settings)
+    if unknown:
+        raise TypeError(f"train() got an unexpected keyword argument {unknown[0]!r}")
+    chosen = {name: value for name, value in options.items() if name in settings and value is not None}
+    if minutes is not None:
+        chosen["minutes"] = minutes
+    read = {name: value for name, value in options.items() if name in names}
+    choices = Choices(os.fspath(folder), preset, changes or {}, **read)
+    machine = Machine(device, backend, threads, workers)
+    return run(choices, Path(out), chosen, machine, command=f"fastwave.train({str(folder)!r}, ...)", show=progress)
+
+
+def run(
+    choices: Choices,
+    out: Path,
+    chosen: Mapping[str, Any],
+    machine: Machine,
+    prepared: str | None = None,
+    command: str = "",
+    show: bool = False,
+) -> TrainedRun:
+    """Train in the folder `out`, or resume there. `chosen` are the settings that the user chose, by name."""
+    if machine.threads is not None:
+        if machine.threads < 1:
+            raise InputError(f"--threads must be at least 1, got {machine.threads}.")
+        torch.set_num_threads(machine.threads)
+    Settings(**chosen)  # refuses what makes no sense, before the data are prepared
+    folder = Path(choices.folder)
+    if out.resolve() == folder.resolve():
+        raise InputError(f"--out {out} is the folder of the data: its sounds would be learned from. Give another.")
+    choose("training", machine.backend)  # refuses a backend that cannot run, before the data are prepared
+    group = Group(machine.device)
+    try:
+        before = recovery.read_run(out)
+        free = before is None and choices.preset is None and "steps" not in chosen
+        if before is not None and choices.preset is None:
+            choices = dataclasses.replace(choices, preset=before.get("plan", {}).get("preset"))
+        config, preparation = settle(choices)
+        place = folder if preparation is None else Path(prepared or out / "data")
+        if preparation is not None and group.first:
+            index = prepare(folder, place, preparation, machine.workers, progress=show)
+            report_skipped(index["skipped"], place)
+        group.wait()
+        begun = time.monotonic()
+        planner = _Planner(Data(place), config, machine.backend, group, begun)
+        if before is not None:
+            task = planner.resumed(before, chosen, out)
+        elif "steps" in chosen:
+            task = planner.task(Settings(**chosen))
+        else:
+            task = planner.new(choices, chosen, free)
+        bits = loop.train(task, out, group, command, show, planner.plan, time.monotonic() - begun)
+    finally:
+        group.leave()
+    return TrainedRun(out, task.model_config, bits, group.first)
+
+
+class _Planner:
+    """Finds the settings of a run, and with them its task. `plan` goes into run.json."""
+
+    def __init__(self, data: Data, config: WaveNetConfig, backend: str, group: Group, begun: float) -> None:
+        self.data, self.config, self.backend, self.group, self.begun = data, config, backend, group, begun
+        self.plan: dict[str, Any] = {}
+
+    def task(self, settings: Settings) -> WaveNetTask:
+        return WaveNetTask(self.data, self.config, settings, self.backend)
+
+    def new(self, choices: Choices, chosen: Mapping[str, Any], free: bool) -> WaveNetTask:
+        """A run whose length follows from the time, and its shape too where the user left that free."""
+        minutes = chosen.get("minutes", planning.DEFAULT_MINUTES)
+        preset = choices.preset or PRESET
+        settings, seconds = self._fastest(Settings(**{**chosen, "minutes": minutes}), chosen)
+        if free:
+            larger = planning.shape_for(60 * minutes / seconds * settings.batch * settings.window)
+            if larger != preset:
+                preset, self.config = larger, settle(dataclasses.replace(choices, preset=larger))[0]
+                seconds = planning.seconds_per_step(self.task(settings), self.group)
+        settings = self.group.from_first(planning.planned(settings, seconds, self._used(), chosen))
+        task = self.task(settings)
+        self.plan = {"preset": preset, "lines": _sentences(task, preset, seconds, self.group)}
+        for sentence in self.plan["lines"] if self.group.first else ():
+            print(f"fastwave train: {sentence}", file=sys.stderr)
+        return task
+
+    def resumed(self, before: Mapping[str, Any], chosen: Mapping[str, Any], out: Path) -> WaveNetTask:
+        """The run that run.json describes, with what the user has changed."""
+        settings = Settings.from_dict(before["settings"])
+        counters = newest_counters(out / "checkpoints")
+        minutes = chosen.get("minutes", settings.minutes)
+        if settings.planned and "steps" not in chosen:
+            fixed = {name: value for name, value in chosen.items() if name != "minutes"}
+            settings = dataclasses.replace(settings, **fixed)
+            if minutes != settings.minutes:
+                seconds = planning.seconds_per_step(self.task(settings), self.group)
+                settings = planning.with_other_minutes(settings, minutes, seconds, counters.step, counters.elapsed)
+            return self.task(self.group.from_first(settings))
+        knots = settings.knots
+        settings = dataclasses.replace(settings, planned=False, knots=(), **chosen)
+        if knots and settings.schedule == "trapezoid" and settings.steps != knots[-1][0]:
+            step = min(counters.step, knots[-1][0], settings.steps - 1)
+            settings = dataclasses.replace(settings, knots=extended(knots, step, settings.steps))
+        elif knots and settings.schedule == "trapezoid":
+            settings = dataclasses.replace(settings, knots=knots)
+        return self.task(settings)
+
+    def _fastest(self, settings: Settings, chosen: Mapping[str, Any]) -> tuple[Settings, float]:
+        """The settings in the faster precision, unless the user chose one, and the seconds of a step."""
+        seconds = planning.seconds_per_step(self.task(settings), self.group)
+        if "precision" in chosen:
+            return settings, seconds
+        low = dataclasses.replace(settings, precision="bfloat16")
+        low_seconds = planning.seconds_per_step(self.task(low), self.group)
+        return (low, low_seconds) if planning.FASTER * low_seconds < seconds else (settings, seconds)
+
+    def _used(self) -> float:
+        return time.monotonic() - self.begun
+
+
+def _sentences(task: WaveNetTask, preset: str, seconds: float, group: Group) -> list[str]:
+    """The plan in four lines."""
+    s, config = task.settings, task.model_config
+    unit = "samples" if config.sample_rate else "characters"
+    targets = s.steps * s.batch * task.training.window
+    field = f"{config.receptive_field_ms:,.0f} ms" if config.receptive_field_ms else f"{config.receptive_field} {unit}"
+    device = f"{torch.get_num_threads()} threads" if group.device.type == "cpu" else str(group.device)
+    return [
+        f"plan for {s.minutes:g} minutes on {device}: model {preset!r}, {config.parameter_count:,} weights, which "
+        f"looks back {field}",
+        f"{s.steps:,} steps of {s.batch} x {task.training.window:,} {unit}, {seconds:.2g} s each: {targets / 1e6:,.1f} "
+        f"million {unit}, {targets / max(1, task.training.targets):.1f} times through the data",
+        f"the learning rate rises to {s.learning_rate:g} in {s.warmup:,} steps, stays, and falls to 0 over the last "
+        f"quarter, in {s.precision}; the end is moved if this machine gets slower or faster",
+        f"first sound after about {max(1, s.first_sample * seconds + 5):.0f} s; {s.steps // s.validate_every} "
+        f"validations; the page of the run is written with every sound",
+    ]
+
+
+def report_skipped(skipped: list[Any], place: Path) -> None:
+    """Say which files could not be used, and why."""
+    if not skipped:
+        return
+    print(f"fastwave: {len(skipped)} files were skipped (all in {place / INDEX}):", file=sys.stderr)
+    for name, reason in skipped[:10]:
+        print(f"  {name}: {reason}", file=sys.stderr)

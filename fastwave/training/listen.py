@@ -105,7 +105,8 @@ def render(
             tokens = torch.cat([prime, result.tokens[row, :length]])[None]
             made = Result(tokens, (tokens.shape[1],), result.codec, config.sample_rate)
             made.save(run / file)
-            label = f"{'continues the data' if row else 'from silence'}, temperature {temperature:g}"
+            beginning = "continues the data" if row else "from silence" if config.sample_rate else "from nothing"
+            label = f"{beginning}, temperature {temperature:g}"
             names = file, label, f"samples/{real.name}"
             if config.sample_rate:
                 samples.append(Sample(*names, len(prime), speed, made.samples[0], config.sample_rate))

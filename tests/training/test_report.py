@@ -327,6 +327,14 @@ def test_levels_are_absolute_in_numbers_and_in_pictures(tmp_path):
     assert brightest[1] == pytest.approx(255 * (1 - 40 / plots.RANGE_DB), abs=3)
 
 
+def test_the_levels_of_a_continuation_leave_out_the_data_before_it(tmp_path):
+    tone = 0.5 * np.sin(np.arange(RATE) * 0.3)
+    write_log(tmp_path, [start(), {**sample(10), "prime": RATE}])
+    (tmp_path / "samples").mkdir()
+    audio.save(tmp_path / "samples/step-00000010.wav", np.concatenate([tone, np.zeros(RATE)]), RATE)
+    assert "<p class=levels>silence; data up to the line at 1.00 s, then the model</p>" in page_of(tmp_path)
+
+
 def pixels_of(png):
     at = png.index(b"IDAT")
     size = int.from_bytes(png[at - 4 : at], "big")

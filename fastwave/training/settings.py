@@ -30,7 +30,7 @@ class Settings:
     batch: int = 1  # windows of a step, over all processes
     window: int = 8192  # targets of a window
     micro_batch: int = 0  # windows at a time in one process; 0: about 8,192 targets on a CPU, else all its windows
-    learning_rate: float = 3e-3
+    learning_rate: float = 8e-3
     schedule: str = "trapezoid"
     warmup: int = 200  # steps
     decay_every: int = 5_000  # steps, for the step schedule: halved each time

@@ -35,6 +35,7 @@ from .task import Batch, Task, matrices_of
 
 # Seconds that the samples of one step may take: a share of those trained so far, within limits
 SAMPLE_SHARE, LEAST_SECONDS, MOST_SECONDS = 0.01, 2.0, 15.0
+AT_END = 3  # times as long may the last samples take, which are those that are kept
 REPORT_SECONDS = 300.0  # from one report to the next, at most; it costs about a second
 
 
@@ -252,7 +253,7 @@ class Loop:
         if self.step % s.validate_every == 0:
             self._validate()
         if s.sample_is_due(self.step):
-            self._sample()
+            self._sample(at_end)
         elif time.monotonic() - self._reported > REPORT_SECONDS:
             self._report()
 
@@ -279,12 +280,13 @@ class Loop:
         self._validated = (self.step, loss)
         return loss
 
-    def _sample(self) -> None:
+    def _sample(self, at_end: bool) -> None:
         """Let the averaged weights make samples, and draw the report anew."""
         self._sampled = self.step
         if not self.group.first:
             return
-        allowed = min(MOST_SECONDS, max(LEAST_SECONDS, SAMPLE_SHARE * self.progress.counters.elapsed))
+        usual = max(LEAST_SECONDS, SAMPLE_SHARE * self.progress.counters.elapsed)
+        allowed = min(MOST_SECONDS, AT_END * usual if at_end else usual)
         try:
             samples = self.task.sample(self.progress.averaged(), self.out, self.step, allowed)
             for sample in samples:
@@ -310,7 +312,7 @@ class Loop:
         """Validate, sample and draw the report a last time."""
         loss = self._validate()
         if self._sampled != self.step:
-            self._sample()
+            self._sample(at_end=True)
         values = {self.task.loss_name: loss if math.isfinite(loss) else None}
         verdict = ending.verdict(self.out) if self.group.first else ""
         self._record("end", **values, reason=reason, **({"verdict": verdict} if verdict else {}))

@@ -153,6 +153,13 @@ def test_a_run_that_the_clock_stops_has_samples_of_its_last_step(tmp_path, monke
     assert "Stopped by the clock" in (tmp_path / "run/report.html").read_text()
 
 
+def test_the_last_samples_may_take_longer(tmp_path, monkeypatch):
+    seconds = []
+    monkeypatch.setattr(DurationTask, "sample", lambda *arguments: seconds.append(arguments[-1]) or [])
+    loop.train(DurationTask(duration_settings()), tmp_path)
+    assert seconds == [2.0, 6.0]
+
+
 def test_a_run_has_a_page_before_its_first_step(tmp_path, monkeypatch):
     data, seen = make_data(tmp_path), []
     right = loop.Loop._one_step

@@ -64,6 +64,7 @@ def add(verbs: Verbs) -> None:
 
 def train(options: argparse.Namespace) -> int:
     """Train a model on a folder of sound or text, for as long as you say. The same command again resumes it."""
+    from ..training import ending
     from ..training.start import Machine, run
 
     chosen = {name: value for name in (*HELP, *FLAGS) if (value := getattr(options, name)) is not None}
@@ -79,7 +80,5 @@ def train(options: argparse.Namespace) -> int:
     if ended.first:
         unit = "character" if not config.sample_rate else "sample"
         print(f"{bits:.4f} bits a {unit} on held-out data" if math.isfinite(bits) else "no held-out data")
-        print(f"look and listen: {out / 'report.html'}")
-        ending = "--samples 500" if not config.sample_rate else f"-o {out / 'out.wav'}"
-        print(f"more of it:      fastwave generate {out} {ending}")
+        print("\n".join(ending.sentences(out)))
     return 0

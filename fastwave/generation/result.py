@@ -16,6 +16,8 @@ from ..codec import Codec, remembers
 from ..errors import InputError
 from ..files import replacing
 from ..sound import audio
+from ..sound.picture import Png
+from .display import html_of, plot_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +72,21 @@ class Result:
                 _save_text(name, self.text[row])
         return paths
 
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Png:
+        """Waveform over spectrogram as a PNG, the streams below each other; also saved where there is a path.
+
+        Both scales are absolute: the waveform has -1 to 1, and the brightest colour is a sine at full scale (0 dB).
+        """
+        if not self.codec.is_audio:
+            raise InputError(f"codec {self.codec.name!r} makes text, which has no spectrogram: use .text.")
+        plot = plot_of(self)
+        if path is not None:
+            _save_bytes(Path(path), plot)
+        return plot
+
+    def _repr_html_(self) -> str:
+        return html_of(self)
+
 
 def joined(parts: Sequence[Result]) -> Result:
     """Parts that follow each other in time, at least one, as one result."""
@@ -80,8 +97,12 @@ def joined(parts: Sequence[Result]) -> Result:
 
 
 def _save_text(path: Path, text: str) -> None:
+    _save_bytes(path, text.encode("utf-8"))
+
+
+def _save_bytes(path: Path, content: bytes) -> None:
     try:
         with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+            temporary.write_bytes(content)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}.") from error

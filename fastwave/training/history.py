@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ import numpy.typing as npt
 from ..errors import InputError
 from . import journal
 
+# How a run ended, as its log says it: the last one is followed by the time that was up
+DONE, INTERRUPTED, STOPPED = "done", "interrupted", "stopped"
+QUIET_SECONDS = 1800.0  # without a line in the log: the run was killed, or its machine is off
 MOST_POINTS = 1000  # of a curve: no screen shows more
 
 Array = npt.NDArray[np.float64]
@@ -33,6 +38,8 @@ class History:
     step: int = 0
     elapsed: float = 0.0  # seconds
     ended: str = ""  # the reason, if nothing came after it
+    verdict: str = ""  # what the last samples are like, if the run has ended
+    changed: float = 0.0  # when the log was last written, in seconds since 1970
 
     def add(self, line: dict[str, Any]) -> None:
         """The next line of the log."""
@@ -52,12 +59,24 @@ class History:
             self.events.append(line)
         self.step = step
         self.elapsed = number(line.get("elapsed")) or self.elapsed
-        self.ended = str(line.get("reason", "done")) if event == "end" else ""
+        self.ended = str(line.get("reason", DONE)) if event == "end" else ""
+        self.verdict = str(line.get("verdict", "")) if event == "end" else ""
 
     def part(self, name: str) -> dict[str, Any]:
-        """`config`, `settings` or `data` of the run, as far as the log has it."""
+        """`config`, `settings`, `data` or `plan` of the run, as far as the log has it."""
         part = self.start.get(name)
         return part if isinstance(part, dict) else {}
+
+    @property
+    def plan(self) -> list[str]:
+        """The plan of the run in sentences, where it has one."""
+        plan = self.part("plan").get("lines")
+        return [str(line) for line in plan] if isinstance(plan, list) else []
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the run may still be on: it has not ended, and wrote to its log not long ago."""
+        return not self.ended and time.time() - self.changed < QUIET_SECONDS
 
     @property
     def loss_name(self) -> str:
@@ -76,6 +95,7 @@ def read(run: Path) -> History:
     history = History()
     try:
         with open(path, "rb") as file:
+            history.changed = os.fstat(file.fileno()).st_mtime
             for raw in file:
                 with contextlib.suppress(ValueError):
                     line = json.loads(raw)

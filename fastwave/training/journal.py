@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError, TrainingError
-from . import drawing
+from ..sound import plots
 from .progress import Counters
 
 FILE = "log.jsonl"
@@ -61,8 +61,8 @@ class Journal:
         """Add a sound [T] and its spectrogram to TensorBoard."""
         if self._board is None:
             return
-        levels = drawing.spectrogram(wave.double().numpy(), sample_rate)
-        image = drawing.palette()[drawing.shades(levels - levels.max())]
+        levels = plots.spectrogram(wave.double().numpy(), sample_rate)
+        image = plots.palette()[plots.shades(levels)]
         self._board.add_audio("sample", wave[None], step, sample_rate)
         self._board.add_image("spectrogram", image, step, dataformats="HWC")
 

@@ -22,14 +22,21 @@ import torch
 
 from ..errors import FastwaveError, TrainingError
 from ..stack import buffers
-from . import report
+from . import ending, report
+from .bar import ProgressDisplay
 from .gradients import Gradients
+from .history import DONE, INTERRUPTED, STOPPED
 from .journal import Journal
 from .parallel import Group
 from .planning import Pace
 from .progress import Progress
 from .recovery import Recovery, write_run
 from .task import Batch, Task, matrices_of
+
+# Seconds that the samples of one step may take: a share of those trained so far, within limits
+SAMPLE_SHARE, LEAST_SECONDS, MOST_SECONDS = 0.01, 2.0, 15.0
+AT_END = 3  # times as long may the last samples take, which are those that are kept
+REPORT_SECONDS = 300.0  # from one report to the next, at most; it costs about a second
 
 
 def train(
@@ -66,7 +73,9 @@ class Interval:
     begun: float = dataclasses.field(default_factory=time.monotonic)
 
     def values(self, loss_name: str) -> dict[str, float]:
-        """As the log has them."""
+        """As the log has them; nothing before the first loss."""
+        if not self.losses:
+            return {}
         seconds = max(1e-9, time.monotonic() - self.begun)
         return {
             loss_name: sum(self.losses) / len(self.losses),
@@ -119,10 +128,14 @@ class Loop:
         self.prefetch = Prefetch(lambda step: task.batch(step, self.rows))
         self._interval = Interval()
         self._validated: tuple[int, float] | None = None
+        self._logged: dict[str, float] = {}
+        self._sampled: int | None = None  # the step of the last samples
+        self._reported = 0.0  # when
         self.progress.counters.elapsed = used
         self.recovery.begin(command)
         self._started = time.monotonic() - self.progress.counters.elapsed
         self.pace = Pace(self.settings, self.step, self.progress.counters.elapsed)
+        self._report()
 
     @property
     def step(self) -> int:
@@ -137,26 +150,38 @@ class Loop:
     def run(self) -> str:
         """Train to the last step, or until the time is up -> the reason why it ended."""
         begun = time.monotonic()
-        steps = self.settings.steps
-        with _progress_bar(steps, self.step, self.show and self.group.first) as bar, _stop_signals() as signals:
+        s, before = self.settings, self.progress.counters.elapsed if self.settings.planned else 0.0
+        shows = self.show and self.group.first
+        display = ProgressDisplay(s.steps, self.step, s.minutes, self.task.loss_name, shows, before)
+        display.start()
+        with contextlib.closing(display), _stop_signals() as signals:
             while self.step < self.settings.steps:
                 self._one_step()
                 self.progress.counters.elapsed = time.monotonic() - self._started
                 if self.recovery.exploded():
                     self._roll_back()
                     continue
-                self._do_what_is_due(bar)
+                self._do_what_is_due()
                 self._keep_pace()
-                bar.total = self.settings.steps
+                display.steps = self.settings.steps
+                display.update(self.step, self._logged or self._interval.values(self.task.loss_name))
                 late = self.group.any(self._is_late(time.monotonic() - begun))
                 stopped = self.group.any(bool(signals))
                 if (late or stopped) and self.step < self.settings.steps:
                     self.recovery.save()
                     if stopped:
-                        self.journal.announce(f"stopped at step {self.step}, which is saved: {_RESUME}")
-                        raise KeyboardInterrupt
-                    return f"stopped after {self.settings.minutes:g} minutes; {_RESUME}"
-        return "done"
+                        self._interrupt()
+                    return f"{STOPPED} after {self.settings.minutes:g} minutes; {_RESUME}"
+        return DONE
+
+    def _interrupt(self) -> None:
+        """End a run that was asked to stop, with a report that says so."""
+        self._record("end", reason=INTERRUPTED)
+        self._report()
+        self.journal.announce(f"stopped at step {self.step}, which is saved: {_RESUME}")
+        if self.group.first:
+            self.journal.announce(*ending.sentences(self.out)[1:])
+        raise KeyboardInterrupt
 
     def _is_late(self, seconds: float) -> bool:
         """Whether a run of a given number of steps has to stop for the clock; a planned one moves its end instead."""
@@ -209,7 +234,7 @@ class Loop:
 
     def _roll_back(self) -> None:
         self.recovery.roll_back()
-        self._validated = None
+        self._validated = self._sampled = None
         self._interval = Interval()
 
     def _announce_micro_batch(self, size: int, rows: int) -> None:
@@ -218,27 +243,25 @@ class Loop:
 
     # What is due after a step
 
-    def _do_what_is_due(self, bar: Any) -> None:
+    def _do_what_is_due(self) -> None:
         s = self.settings
         at_end = self.step == s.steps
         if self.step % s.log_every == 0 or at_end:
-            self._log(bar)
+            self._log()
         if self.step % s.save_every == 0 or at_end:
             self.recovery.save()
         if self.step % s.validate_every == 0:
             self._validate()
         if s.sample_is_due(self.step):
-            self._sample()
+            self._sample(at_end)
+        elif time.monotonic() - self._reported > REPORT_SECONDS:
+            self._report()
 
-    def _log(self, bar: Any) -> None:
-        interval, self._interval = self._interval, Interval()
-        if not interval.losses:
-            return
-        values = interval.values(self.task.loss_name)
-        self._record("train", **values)
-        bar.n = self.step
-        loss, speed = values[self.task.loss_name], values["samples_per_second"]
-        bar.set_postfix_str(f"{loss:.3f} {self.task.loss_name}, {speed:,.0f} samples/s")
+    def _log(self) -> None:
+        values, self._interval = self._interval.values(self.task.loss_name), Interval()
+        if values:
+            self._logged = values
+            self._record("train", **values)
 
     def _validate(self) -> float:
         """The mean loss of the averaged weights on the held-out data; NaN without any."""
@@ -257,30 +280,43 @@ class Loop:
         self._validated = (self.step, loss)
         return loss
 
-    def _sample(self) -> None:
-        """Let the averaged weights make a sample, and draw the report anew."""
+    def _sample(self, at_end: bool) -> None:
+        """Let the averaged weights make samples, and draw the report anew."""
+        self._sampled = self.step
         if not self.group.first:
             return
+        usual = max(LEAST_SECONDS, SAMPLE_SHARE * self.progress.counters.elapsed)
+        allowed = min(MOST_SECONDS, AT_END * usual if at_end else usual)
         try:
-            sample = self.task.sample(self.progress.averaged(), self.out, self.step)
-            if sample is not None:
+            samples = self.task.sample(self.progress.averaged(), self.out, self.step, allowed)
+            for sample in samples:
+                optional = {"label": sample.label, "prime": sample.prime}
+                values = {name: value for name, value in optional.items() if value}
                 speed = sample.samples_per_second
-                self._record("sample", file=sample.file, real=sample.real, samples_per_second=speed)
-                if sample.wave is not None:
-                    self.journal.show(self.step, sample.wave, sample.sample_rate)
+                self._record("sample", file=sample.file, real=sample.real, **values, samples_per_second=speed)
+            if samples and samples[0].wave is not None:
+                self.journal.show(self.step, samples[0].wave, samples[0].sample_rate)
+            self._reported = time.monotonic()
             report.write(self.out)
         except (FastwaveError, OSError) as error:  # a model that cannot make one yet is no reason to stop
             self.journal.announce(f"no sample at step {self.step}: {error}")
 
-    def finish(self, reason: str) -> float:
-        """Validate, sample and draw the report a last time."""
-        loss = self._validate()
-        if reason == "done" and not self.settings.sample_is_due(self.step):
-            self._sample()
-        self._record("end", **{self.task.loss_name: loss if math.isfinite(loss) else None}, reason=reason)
+    def _report(self) -> None:
+        """Draw the report, whose page reloads itself."""
+        self._reported = time.monotonic()
         if self.group.first:
             with contextlib.suppress(TrainingError):  # a page that cannot be written must not cost the model
                 report.write(self.out)
+
+    def finish(self, reason: str) -> float:
+        """Validate, sample and draw the report a last time."""
+        loss = self._validate()
+        if self._sampled != self.step:
+            self._sample(at_end=True)
+        values = {self.task.loss_name: loss if math.isfinite(loss) else None}
+        verdict = ending.verdict(self.out) if self.group.first else ""
+        self._record("end", **values, reason=reason, **({"verdict": verdict} if verdict else {}))
+        self._report()
         self.group.wait()
         return loss
 
@@ -309,11 +345,3 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int, done: int, show: bool) -> Iterator[Any]:
-    from tqdm import tqdm
-
-    with tqdm(total=total, initial=done, unit="step", desc="training", disable=None if show else True) as bar:
-        yield bar

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 from collections.abc import Iterable
 from typing import Any
@@ -11,13 +12,18 @@ from typing import Any
 _CONTROLS = {code: 0x2400 + code for code in range(32) if code not in (9, 10)} | {127: 0x2421}
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """A whole page; `title` is plain text, the parts of the body are HTML."""
+def document(title: str, body: Iterable[str], script: str = "") -> str:
+    """A whole page; `title` is plain text, the parts of the body are HTML. No script runs but this one."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = POLICY + (f"; script-src 'sha256-{digest}'" if script else "")
     return (
         f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{escape(title)} · fastwave</title>\n"
         f'<meta name=viewport content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv=Content-Security-Policy content="{POLICY}">\n'
-        f"<style>{STYLE}</style>\n<body><main>\n" + "\n".join(filter(None, body)) + "\n</main>\n"
+        f'<meta http-equiv=Content-Security-Policy content="{policy}">\n'
+        f"<style>{STYLE}</style>\n<body><main>\n"
+        + "\n".join(filter(None, body))
+        + "\n</main>\n"
+        + (f"<script>{script}</script>\n" if script else "")
     )
 
 
@@ -84,6 +90,9 @@ h3 { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 20px; margin:
 p { margin: 0 0 12px; max-width: 70ch; }
 .eyebrow { margin: 0 0 4px; color: var(--soft); font-size: .875rem; }
 .state { margin: 12px 0 0; font-size: 1.125rem; }
+.status { margin: 6px 0 0; color: var(--soft); }
+.levels, .note { margin: 6px 0 0; color: var(--soft); font-size: .8125rem; }
+.note { margin: 0 0 8px; } .group { margin: 40px 0 16px; }
 small, .key { color: var(--soft); font-size: .8125rem; font-weight: normal; }
 .key i { display: inline-block; width: 100px; height: 10px; margin: 0 4px; border-radius: 2px; }
 figure { margin: 0; min-width: 0; }
@@ -104,6 +113,9 @@ figure { margin: 0; min-width: 0; }
 .axes .x { text-anchor: middle; } .axes .y { text-anchor: end; }
 .axes text.level { text-anchor: end; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; fill: var(--ink); }
 .axes line { stroke: var(--rule); } .spectrogram line { display: none; }
+.axes line.prime { display: inline; stroke: #fff; stroke-width: 2px; stroke-dasharray: 4 3; }
+.wave .axes line.prime { stroke: var(--held); }
+pre .prime { color: var(--soft); }
 .axes line.level { stroke: var(--soft); stroke-dasharray: 5 4; }
 path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round; stroke-linecap: round; }
 path.train { stroke: var(--train); stroke-width: 1.5px; } path.held { stroke: var(--held); stroke-width: 2px; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,27 @@ from typing import Any
 from ..errors import TrainingError
 from ..files import replacing
 from .drawing import chart
-from .history import History, number, points, read
+from .history import DONE, INTERRUPTED, QUIET_SECONDS, STOPPED, History, number, points, read
 from .page import document, duration, escape, section, table, words
 from .report_samples import samples
 
 FILE = "report.html"
 MOST_EVENTS = 50
 MOST_SKIPPED = 20
+RELOAD_SECONDS = 20.0
+# Bits that it takes without looking at what came before
+BLIND = {"white_noise_bits": "white noise", "order0_bits": "guessing from how often each value occurs"}
+
+# Shows the page anew unless somebody listens or has selected something, and no longer when it has become old
+RELOAD = """
+const written = 1000 * %.0f, quiet = 1000 * %.0f;
+setInterval(() => {
+  const listening = [...document.querySelectorAll('audio')].some(sound => !sound.paused && !sound.ended);
+  if (Date.now() - written > quiet) document.getElementById('quiet').textContent =
+    'The page is no longer up to date: the run was killed, or this is a copy of its page.';
+  else if (!listening && !String(getSelection())) location.reload();
+}, 1000 * %.0f);
+"""
 
 
 def write(run: str | os.PathLike[str]) -> Path:
@@ -40,9 +55,10 @@ def _page(run: Path, history: History) -> str:
     start = history.start
     body = [
         f"<header><p class=eyebrow>fastwave training run</p><h1>{escape(name)}</h1>",
-        f"<p class=state>{escape(_state(history))}</p></header>",
-        section("Loss", _losses(history)),
+        f"<p class=state>{escape(_state(history))}</p>{_ending(history)}</header>",
+        section("Plan", _plan(history)),
         section("Samples", samples(run, history)),
+        section("Loss", _losses(history)),
         section("Events", _events(history.events)) if history.events else "",
         section("Files left out", _left_out(history.part("data").get("skipped"))),
         section("Configuration", _configuration(history)),
@@ -50,7 +66,42 @@ def _page(run: Path, history: History) -> str:
         if start.get("command")
         else "",
     ]
-    return document(name, body)
+    return document(name, body, RELOAD % (time.time(), QUIET_SECONDS, RELOAD_SECONDS) if history.is_on else "")
+
+
+def ending(history: History) -> str:
+    """Whether the run is finished, was stopped, or is still on, in one sentence."""
+    place = f"at step {history.step:,}"
+    again = "The same command resumes it."
+    if history.ended == DONE:
+        return f"Finished: all of its {history.step:,} steps are done."
+    if history.ended.startswith(STOPPED):
+        return f"Stopped by the clock {place}, before the last step of its schedule. {again}"
+    if history.ended == INTERRUPTED:
+        return f"Interrupted {place}, which is saved. {again}"
+    if history.ended:
+        return f"Ended {place}: {history.ended}."
+    if history.is_on:
+        return f"Still on, {place}."
+    return f"Broken off: its log ends {place}, at {_clock(history.changed)}. {again}"
+
+
+def _ending(history: History) -> str:
+    sentence = escape(ending(history))
+    if history.is_on:
+        sentence += f" This page is of {_clock(time.time())} and reloads itself, except while a sound plays."
+        return f"<p class=status>{sentence}</p><p class=status id=quiet></p>"
+    if history.verdict:
+        sentence += f" What it makes {escape(history.verdict)}."
+    return f"<p class=status>{sentence}</p>"
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M on %d %B %Y", time.localtime(seconds))
+
+
+def _plan(history: History) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in history.plan)
 
 
 def _state(history: History) -> str:
@@ -64,7 +115,7 @@ def _state(history: History) -> str:
     rate = points(history.train[-1:], "samples_per_second")
     if rate.size:
         sentence += f", {rate[1, -1]:,.0f} {history.unit}s a second"
-    return sentence + (f"; {history.ended}." if history.ended else ".")
+    return sentence + (f"; {history.ended}." if history.ended.startswith(STOPPED) else ".")
 
 
 def _loss_unit(history: History) -> str:
@@ -73,8 +124,7 @@ def _loss_unit(history: History) -> str:
 
 def _losses(history: History) -> str:
     data = history.part("data")
-    keys = {"white noise": "white_noise_bits", "order-0 model": "order0_bits"}
-    levels = {label: value for label, key in keys.items() if (value := number(data.get(key))) is not None}
+    levels = {label: value for key, label in BLIND.items() if (value := number(data.get(key))) is not None}
     name = history.loss_name
     curves = {"training": points(history.train, name), "held out": points(history.validation, name)}
     unit = _loss_unit(history)
@@ -89,7 +139,8 @@ def _losses(history: History) -> str:
             {"": points(history.train, "samples_per_second")},
         ),
     ]
-    return f"{loss}<div class=pair>{''.join(small)}</div>"
+    about = "<p>Lower is better: the fewer bits, the less surprises the model.</p>" if name == "bits" else ""
+    return f"{about}{loss}<div class=pair>{''.join(small)}</div>"
 
 
 def _events(events: Sequence[Mapping[str, Any]]) -> str:
@@ -121,7 +172,11 @@ def _left_out(skipped: Any) -> str:
 
 def _configuration(history: History) -> str:
     start = history.start
-    data = {name: value for name, value in history.part("data").items() if name != "skipped"}
+    data = {
+        f"{BLIND[name]}, bits" if name in BLIND else name: value
+        for name, value in history.part("data").items()
+        if name != "skipped"
+    }
     about: dict[str, Any] = {name: start[name] for name in ("parameters", "device") if name in start}
     tables: dict[str, dict[str, Any]] = {
         "Model": {**about, **history.part("config")},

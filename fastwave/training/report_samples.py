@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Generator
+import re
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import AudioError
+from ..generation.display import wav_bytes
 from ..sound import audio
-from .drawing import COLOURS, COLUMNS, MINUS, RANGE_DB, axes, palette, places, png, shades, spectrogram, ticks
-from .history import History
+from ..sound.plots import COLOURS, COLUMNS, MINUS, RANGE_DB, Array, envelope, palette, png, shades, spectrogram, ticks
+from .drawing import axes, places
+from .hearing import levels
+from .history import History, number
 from .page import data_uri, escape
 
-MOST_SAMPLES = 5  # beside the real stretch
+MOST_STEPS = 5  # of which samples are shown: all of the newest step, and one of each other
+MOST_OF_A_STEP = 6
 MOST_SECONDS = 10.0  # of one sound
 MOST_SOUND_BYTES = 3 << 20  # of all sounds together; base64 makes them a third larger
 MOST_TEXT_BYTES = 2000
 
-Array = npt.NDArray[np.float64]
+
+class _Entry(NamedTuple):
+    """A file of samples and how it is called."""
+
+    title: str
+    path: Path
+    prime: int = 0  # samples or characters at its start that are data
+
+    @property
+    def name(self) -> str:
+        """The title as plain text."""
+        return re.sub("<[^>]*>", "", self.title)
 
 
 class _Clip(NamedTuple):
-    title: str
+    entry: _Entry
     wave: Array
     sample_rate: int
     wav: bytes
@@ -38,57 +52,74 @@ class _Clip(NamedTuple):
 
 
 def samples(run: Path, history: History) -> str:
-    """HTML of the real stretch, then of generated ones, the newest first; of many, a few at even distances."""
+    """HTML of the real stretch and the newest samples, then of earlier ones, a few at even distances of many steps."""
     lines = [line for line in history.samples if isinstance(line.get("file"), str)]
     if not lines:
         return "<p>There are no samples yet.</p>"
-    chosen = [lines[round(i)] for i in np.linspace(len(lines) - 1, 0, min(len(lines), MOST_SAMPLES))]
-    files = [("Real, held out", str(chosen[0].get("real") or ""))] if chosen[0].get("real") else []
-    files += [(f"Step {int(line['step']):,}", line["file"]) for line in chosen]
+    first_of: dict[int, Mapping[str, Any]] = {}
+    for line in lines:
+        first_of.setdefault(line["step"], line)
+    steps = list(first_of)
+    chosen = [steps[round(i)] for i in np.linspace(len(steps) - 1, 0, min(len(steps), MOST_STEPS))]
+    newest = [line for line in lines if line["step"] == chosen[0]][:MOST_OF_A_STEP]
+    real = newest[0].get("real")
     # the name alone: a log must not choose the folder that is read
-    paths = [(title, run / "samples" / Path(file).name) for title, file in files]
-    if all(path.suffix == ".txt" for _, path in paths):
-        return f"<div class=texts>{''.join(_text_sample(*each) for each in paths)}</div>"
-    clips: list[_Clip | str] = []
-    for title, path in paths:
-        try:
-            clips.append(_clip(title, path, MOST_SOUND_BYTES // len(paths)))
-        except (AudioError, OSError) as error:
-            clips.append(f"<figure><h3>{title}</h3><p>It cannot be heard: {escape(error)}</p></figure>")
-    levels = {clip.title: spectrogram(clip.wave, clip.sample_rate) for clip in clips if isinstance(clip, _Clip)}
-    loudest = max((float(level.max()) for level in levels.values()), default=0.0)
-    figures = [clip if isinstance(clip, str) else _sound_sample(clip, levels[clip.title] - loudest) for clip in clips]
+    data = [_Entry("Real, held out", run / "samples" / Path(str(real)).name)] if real else []
+    now, earlier = [_entry(run, line) for line in newest], [_entry(run, first_of[step]) for step in chosen[1:]]
+    everything = [*data, *now, *earlier]
+    text = all(entry.path.suffix == ".txt" for entry in everything)
+    most_bytes = MOST_SOUND_BYTES // len(everything)
+    beside = [("", data + now)] if len(now) == 1 else [("", data), ("Now", now)]
+    parts = []
+    for title, entries in (*beside, ("Earlier", earlier)):
+        figures = [_text_sample(entry) if text else _sound(entry, most_bytes) for entry in entries]
+        heading = f"<h3 class=group>{title}</h3>" if title and figures else ""
+        parts.append(f"{heading}<div class={'texts' if text else 'sounds'}>{''.join(figures)}</div>" if figures else "")
     ramp = f"<i style='background:linear-gradient(to right, {', '.join(f'rgb{colour}' for colour in COLOURS)})'></i>"
-    key = f"<p class=key>dB from the loudest of all: {MINUS}{RANGE_DB:g} {ramp} 0</p>"
-    return f"{key}<div class=sounds>{''.join(figures)}</div>"
+    key = f"<p class=key>dB, of which 0 is full scale: {MINUS}{RANGE_DB:g} {ramp} 0. Silence is black.</p>"
+    return ("" if text else key) + "".join(parts)
 
 
-def _text_sample(title: str, path: Path) -> str:
+def _entry(run: Path, line: Mapping[str, Any]) -> _Entry:
+    label = f" <small>{escape(line['label'])}</small>" if line.get("label") else ""
+    path = run / "samples" / Path(line["file"]).name
+    return _Entry(f"Step {int(line['step']):,}{label}", path, max(0, int(number(line.get("prime")) or 0)))
+
+
+def _text_sample(entry: _Entry) -> str:
     try:
-        with open(path, "rb") as file:
-            content = file.read(MOST_TEXT_BYTES).decode("utf-8", "replace")
+        with open(entry.path, "rb") as file:
+            content = file.read(MOST_TEXT_BYTES + 4 * entry.prime).decode("utf-8", "replace")
     except (OSError, ValueError) as error:  # a log's name may hold what no path can
         content = f"It cannot be read: {error}"
-    return f"<figure><h3>{title}</h3><pre tabindex=0 aria-label='{title}'>{escape(content)}</pre></figure>"
+    prime, rest = content[: entry.prime], content[entry.prime :]
+    marked = f"<span class=prime title='data'>{escape(prime)}</span>" if prime else ""
+    note = "<p class=note>The soft part is data, which the model continues.</p>" if prime else ""
+    shown = f"<pre tabindex=0 aria-label='{entry.name}'>{marked}{escape(rest)}</pre>"
+    return f"<figure><h3>{entry.title}</h3>{note}{shown}</figure>"
 
 
-def _clip(title: str, path: Path, most_bytes: int) -> _Clip:
+def _sound(entry: _Entry, most_bytes: int) -> str:
+    try:
+        return _sound_sample(_clip(entry, most_bytes))
+    except (AudioError, OSError) as error:
+        return f"<figure><h3>{entry.title}</h3><p>It cannot be heard: {escape(error)}</p></figure>"
+
+
+def _clip(entry: _Entry, most_bytes: int) -> _Clip:
     """A sound and the bytes to play: those of the file, or a wav file of its beginning."""
-    info = audio.info(path)
+    info = audio.info(entry.path)
     rate = info.sample_rate
     frames = min(info.frames, int(MOST_SECONDS * rate), most_bytes // 2)
     blocks: list[Array] = []
-    with contextlib.closing(_blocks(path, rate)) as source:
+    with contextlib.closing(_blocks(entry.path, rate)) as source:
         while sum(map(len, blocks)) < frames and (block := next(source, None)) is not None:
             blocks.append(block)
     wave = np.concatenate(blocks or [np.zeros(0)])[:frames]
     if not len(wave):
-        raise AudioError(f"{path}: there is no sound in this file")
-    if frames == info.frames:
-        return _Clip(title, wave, rate, path.read_bytes(), False)
-    with tempfile.TemporaryDirectory() as folder:
-        audio.save(Path(folder) / "cut.wav", wave, rate)
-        return _Clip(title, wave, rate, (Path(folder) / "cut.wav").read_bytes(), True)
+        raise AudioError(f"{entry.path}: there is no sound in this file")
+    cut = frames < info.frames
+    return _Clip(entry, wave, rate, wav_bytes(wave, rate) if cut else entry.path.read_bytes(), cut)
 
 
 def _blocks(path: Path, rate: int) -> Generator[Array, None, None]:
@@ -96,30 +127,33 @@ def _blocks(path: Path, rate: int) -> Generator[Array, None, None]:
         yield block.astype(np.float64)
 
 
-def _sound_sample(clip: _Clip, levels: Array) -> str:
-    """A player under the waveform and the spectrogram, `levels` in dB below the loudest."""
-    image = data_uri("image/png", png(shades(levels), palette()))
+def _sound_sample(clip: _Clip) -> str:
+    """A player under the waveform and the spectrogram, both on an absolute scale, and the levels in numbers."""
+    entry, name = clip.entry, clip.entry.name
+    image = data_uri("image/png", png(shades(spectrogram(clip.wave, clip.sample_rate)), palette()))
     kilohertz = clip.sample_rate / 2000
     seconds = ticks(0, clip.seconds, 5, " s")
-    about = f"Spectrogram of {clip.title}: 0 to {kilohertz:g} kHz over {clip.seconds:.1f} seconds"
+    about = f"Spectrogram of {name}: 0 to {kilohertz:g} kHz over {clip.seconds:.1f} seconds"
     note = f" <small>the first {clip.seconds:.1f} s</small>" if clip.cut else ""
+    primed = 0 < entry.prime < len(clip.wave)
+    at = 100 * entry.prime / len(clip.wave)
+    mark = f"<line class=prime x1={at:.2f}% x2={at:.2f}% y1=0 y2=100% />" if primed else ""
+    measured = str(levels(clip.wave[entry.prime * primed :]))
+    continued = f"; data up to the line at {entry.prime / clip.sample_rate:.2f} s, then the model" if primed else ""
     return (
-        f"<figure><h3>{clip.title}{note}</h3>"
-        f"<div class='plot wave'>{_waveform(clip)}</div>"
+        f"<figure><h3>{entry.title}{note}</h3>"
+        f"<div class='plot wave'>{_waveform(clip, mark)}</div>"
         f"<div class='plot spectrogram'><img alt='{about}' src='{image}'>"
-        f"{axes(seconds, ticks(0, kilohertz, 4, ' kHz'))}</div>"
-        f"<audio controls preload=metadata aria-label='{clip.title}' src='{data_uri('audio/wav', clip.wav)}'></audio>"
-        "</figure>"
+        f"{axes(seconds, ticks(0, kilohertz, 4, ' kHz'), lines=mark)}</div>"
+        f"<audio controls preload=metadata aria-label='{name}' src='{data_uri('audio/wav', clip.wav)}'></audio>"
+        f"<p class=levels>{measured}{continued}</p></figure>"
     )
 
 
-def _waveform(clip: _Clip) -> str:
-    """The highest and the lowest value of every column, as one shape."""
-    edges = np.linspace(0, len(clip.wave), min(COLUMNS, len(clip.wave)) + 1).astype(np.int64)[:-1]
-    peak = max(float(np.abs(clip.wave).max()), 1e-4)
-    high = np.maximum.reduceat(clip.wave, edges) / peak
-    low = np.minimum.reduceat(clip.wave, edges) / peak
-    across = (np.arange(len(edges)) + 0.5) / len(edges)
-    outline = places(np.append(across, across[::-1]), (1 - np.append(high, low[::-1])) / 2)
+def _waveform(clip: _Clip, mark: str) -> str:
+    """The highest and the lowest value of every column, as one shape; full scale is the whole height."""
+    low, high = envelope(clip.wave, COLUMNS)
+    across = (np.arange(len(low)) + 0.5) / len(low)
+    outline = places(np.append(across, across[::-1]), (1 - np.clip(np.append(high, low[::-1]), -1, 1)) / 2)
     shape = f"<path class=waveform d='M{'L'.join(outline)}Z'/>"
-    return axes([], [(0.0, f"{MINUS}{peak:.2g}"), (1.0, f"{peak:.2g}")], shape, f"Waveform of {clip.title}")
+    return axes([], [(0.0, f"{MINUS}1"), (1.0, "1")], shape, f"Waveform of {clip.entry.name}", mark)

@@ -29,10 +29,12 @@ class Batch(Protocol):
 
 
 class Sample(NamedTuple):
-    """Files that a model in training has made. Paths are relative to the run; a sound may go to TensorBoard too."""
+    """A file that a model in training has made. Paths are relative to the run; a sound may go to TensorBoard too."""
 
     file: str
+    label: str = ""  # which one of a step's samples it is, in words
     real: str = ""  # a file of the data to compare with
+    prime: int = 0  # samples or characters of data at the start of the file, which the model continues
     samples_per_second: float = 0.0
     wave: Tensor | None = None  # [T]
     sample_rate: int = 0
@@ -80,9 +82,12 @@ class Task(abc.ABC):
         """This process's share of the held-out batches, always the same ones, each with its number of targets."""
         return ()
 
-    def sample(self, average: Mapping[str, Tensor], run: Path, step: int) -> Sample | None:
-        """Write what the averaged weights make into RUN/samples."""
-        return None
+    def sample(self, average: Mapping[str, Tensor], run: Path, step: int, seconds_allowed: float) -> list[Sample]:
+        """Write what the averaged weights make into RUN/samples, in about so many seconds at most.
+
+        The first sample is the one that later steps are compared by.
+        """
+        return []
 
     def matrices(self) -> Collection[str]:
         """Names of the parameters between layers, [..., inputs, outputs], which the Muon optimiser may move."""

@@ -15,7 +15,7 @@ from ..data.shards import Data
 from ..data.windows import Batch, Place, Windows
 from ..errors import InputError
 from ..model import WaveNet
-from .listen import render
+from .listen import Excerpt, render
 from .settings import Settings
 from .task import Sample, Task
 
@@ -63,11 +63,11 @@ class WaveNetTask(Task):
             part = places[first : first + VALIDATION_ROWS]
             yield self.held_out.batch(part), _targets(part)
 
-    def sample(self, average: Mapping[str, Tensor], run: Path, step: int) -> Sample:
-        """A sound or text, beside the start of the held-out data."""
+    def sample(self, average: Mapping[str, Tensor], run: Path, step: int, seconds_allowed: float) -> list[Sample]:
+        """Sounds or texts, beside the start of the held-out data."""
         side = (self.held_out.sides or self.training.sides)[0]
-        seconds, seed = self.settings.sample_seconds, self.settings.seed
-        return render(self._model_of(average), self.data, side, run, step, seconds, seed)
+        excerpt = Excerpt(self.data, self.model_config, side, self.settings.sample_seconds)
+        return render(self._model_of(average), excerpt, run, step, self.settings.seed, seconds_allowed)
 
     def matrices(self) -> Collection[str]:
         """All but the tables of the first layer and the speakers, the upsampling, and the last layer."""

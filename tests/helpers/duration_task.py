@@ -86,7 +86,7 @@ class DurationTask(Task):
         for number in range(rank, 4, processes):
             yield make_pairs((self.settings.seed, 1, number), 3), 3 * PAIRS
 
-    def sample(self, average: Mapping[str, Tensor], run: Path, step: int) -> Sample:
+    def sample(self, average: Mapping[str, Tensor], run: Path, step: int, seconds_allowed: float) -> list[Sample]:
         model = self.build()
         model.load_state_dict(average, strict=False)
         (run / "samples").mkdir(exist_ok=True)
@@ -94,7 +94,7 @@ class DurationTask(Task):
             seconds = model(torch.arange(PHONES), torch.zeros(PHONES)).tolist()
         path = run / "samples" / f"step-{step:08}.txt"
         path.write_text("".join(f"phone {phone}: {each:.3f} s\n" for phone, each in enumerate(seconds)))
-        return Sample(f"samples/{path.name}")
+        return [Sample(f"samples/{path.name}")]
 
 
 def make_pairs(key: tuple[int, ...], rows: int) -> Pairs:

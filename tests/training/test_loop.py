@@ -37,7 +37,7 @@ def test_a_run_learns_and_writes_a_model_a_log_and_a_report(data, tmp_path):
     assert bits == lines_of(tmp_path, "validation")[-1]["bits"]
     model = WaveNet.from_pretrained(tmp_path)
     assert generate(model, samples=50).tokens.shape == (1, 50)
-    assert (tmp_path / "samples/step-00000030.wav").exists()
+    assert (tmp_path / "samples/step-00000030-from-silence-t1.0.wav").exists()
     assert "held-out" in (tmp_path / "report.html").read_text()
     for line in lines_of(tmp_path, "train"):
         assert line["samples_per_second"] > 0

@@ -1,9 +1,12 @@
 """The report of a run shows what the log says, loads nothing from elsewhere, and escapes every name and text."""
 
 import base64
+import hashlib
 import json
+import os
 import re
 import struct
+import time
 import zlib
 from html.parser import HTMLParser
 
@@ -11,8 +14,8 @@ import numpy as np
 import pytest
 
 from fastwave.errors import FastwaveError
-from fastwave.sound import audio
-from fastwave.training import drawing, history, report, report_samples
+from fastwave.sound import audio, plots
+from fastwave.training import history, report, report_samples
 from report_runs import RATE, pluck, sample, start, train, validation, write_log, write_run
 
 
@@ -76,14 +79,14 @@ def test_a_run_with_only_a_start_line_has_a_page(tmp_path):
 
 def test_the_entropies_of_blind_guesses_are_lines_beside_the_curves(sound_page):
     labels = Page(sound_page).text_in("text")
-    assert "white noise 8.00" in labels and "order-0 model 6.12" in labels
+    assert "white noise 8.00" in labels and "guessing from how often each value occurs 6.12" in labels
 
 
 def test_a_text_run_shows_its_texts_and_counts_characters(tmp_path):
     page = page_of(write_run(tmp_path / "letters", sound=False))
     shown = Page(page)
     assert sum("bright cold day" in text for text in shown.text_in("pre")) == 1
-    assert len(shown.text_in("pre")) == 1 + report_samples.MOST_SAMPLES + 1  # real, generated, the command
+    assert len(shown.text_in("pre")) == 1 + report_samples.MOST_STEPS + 1  # real, generated, the command
     assert "bits a character" in page and not shown.of("audio")
 
 
@@ -222,6 +225,21 @@ def test_the_report_loads_nothing_from_elsewhere(sound_page):
     assert policy.startswith("default-src 'none'")
 
 
+def test_only_the_page_of_a_run_that_is_on_has_a_script_and_its_policy_allows_no_other(tmp_path):
+    write_log(tmp_path, [start(), train(10)])
+    page = Page(page_of(tmp_path))
+    (script,) = page.text_in("script")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = next(meta["content"] for meta in page.of("meta") if "content-security-policy" in str(meta).lower())
+    assert policy.endswith(f"script-src 'sha256-{digest}'") and policy.startswith("default-src 'none'")
+    assert "Still on, at step 10." in page_of(tmp_path)
+    long_ago = time.time() - history.QUIET_SECONDS - 60
+    os.utime(tmp_path / "log.jsonl", (long_ago, long_ago))
+    assert not Page(page_of(tmp_path)).of("script") and "Broken off: its log ends at step 10" in page_of(tmp_path)
+    write_log(tmp_path, [start(), train(10), {"event": "end", "step": 10, "elapsed": 9.0, "reason": "done"}])
+    assert not Page(page_of(tmp_path)).of("script") and "Finished" in page_of(tmp_path)
+
+
 def test_names_and_texts_are_escaped(tmp_path):
     evil = "<script>alert('&\"')</script>"
     first = start(text=True, source=evil, skipped=[[evil, evil]])
@@ -259,6 +277,75 @@ def test_a_log_cannot_choose_the_folder_that_is_read(tmp_path):
 
 
 # Sound
+
+
+def variants(step):
+    """The lines of one step's samples, from silence and primed."""
+    return [
+        {**sample(step), "file": f"samples/{step}-{kind}.wav", "label": f"{kind}, temperature <1>", **prime}
+        for kind, prime in (("from silence", {}), ("continues the data", {"prime": RATE}))
+    ]
+
+
+def test_all_samples_of_the_newest_step_are_shown_and_one_of_each_earlier_one(tmp_path):
+    (tmp_path / "samples").mkdir()
+    lines = [line for step in (10, 20, 30) for line in variants(step)]
+    for path in {line["file"] for line in lines} | {"samples/real.wav"}:
+        audio.save(tmp_path / path, pluck(2.0, 0.3, 0), RATE)
+    write_log(tmp_path, [start(), *lines])
+    page = page_of(tmp_path)
+    assert [player["aria-label"] for player in Page(page).of("audio")] == [
+        "Real, held out", "Step 30 from silence, temperature <1>", "Step 30 continues the data, temperature <1>",
+        "Step 20 from silence, temperature <1>", "Step 10 from silence, temperature <1>",
+    ]  # fmt: skip
+    marks = [line for line in Page(page).of("line") if line.get("class") == "prime"]
+    assert len(marks) == 2 and marks[0]["x1"] == "50.00%"  # in waveform and spectrogram
+    assert page.count("data up to the line at 1.00 s, then the model") == 1
+
+
+def test_levels_are_absolute_in_numbers_and_in_pictures(tmp_path):
+    tone = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE)
+    write_log(tmp_path, [start(), *(sample(step) for step in (10, 20, 30))])
+    (tmp_path / "samples").mkdir()
+    for name, wave in (("step-00000010", tone), ("step-00000020", 0.01 * tone), ("step-00000030", 0 * tone)):
+        audio.save(tmp_path / f"samples/{name}.wav", wave, RATE)
+    page = page_of(tmp_path)
+    levels = re.findall(r"<p class=levels>(.*?)</p>", page)
+    assert levels == [
+        "silence",
+        "peak \u221240.0 dB, RMS \u221243.0 dB, 0.00% clipped",
+        "peak 0.0 dB, RMS \u22123.0 dB, 12.50% clipped",
+    ]
+    heights = [
+        max(float(y) for y in re.findall(r"[ML][\d.-]+ ([\d.-]+)", outline))
+        for outline in re.findall(r"class=waveform d='(.*?)Z'", page)
+    ]
+    assert heights == pytest.approx([500, 505, 1000], abs=0.5)  # of 1000, of which 500 is silence
+    pictures = [base64.b64decode(image["src"].split(",")[1]) for image in Page(page).of("img")]
+    brightest = [int(np.frombuffer(pixels_of(each), np.uint8).max()) for each in pictures]
+    assert brightest[0] == 0 and brightest[2] > 250
+    assert brightest[1] == pytest.approx(255 * (1 - 40 / plots.RANGE_DB), abs=3)
+
+
+def test_the_levels_of_a_continuation_leave_out_the_data_before_it(tmp_path):
+    tone = 0.5 * np.sin(np.arange(RATE) * 0.3)
+    write_log(tmp_path, [start(), {**sample(10), "prime": RATE}])
+    (tmp_path / "samples").mkdir()
+    audio.save(tmp_path / "samples/step-00000010.wav", np.concatenate([tone, np.zeros(RATE)]), RATE)
+    assert "<p class=levels>silence; data up to the line at 1.00 s, then the model</p>" in page_of(tmp_path)
+
+
+def pixels_of(png):
+    at = png.index(b"IDAT")
+    size = int.from_bytes(png[at - 4 : at], "big")
+    return zlib.decompress(png[at + 4 : at + 4 + size])
+
+
+def test_the_part_of_a_text_that_is_data_is_marked(tmp_path):
+    write_log(tmp_path, [start(text=True), {**sample(10, ".txt"), "prime": 5}])
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples/step-00000010.txt").write_text("a <b> c")
+    assert "title='data'>a &lt;b&gt;</span> c</pre>" in page_of(tmp_path)
 
 
 def test_a_few_sounds_are_embedded_as_the_bytes_of_their_files(sound_page, tmp_path):
@@ -305,7 +392,7 @@ def test_silence_and_sounds_shorter_than_a_window_are_drawn(tmp_path, wave):
 
 def test_a_tone_is_bright_at_its_frequency_in_the_spectrogram():
     seconds = np.arange(RATE) / RATE
-    levels = drawing.spectrogram(np.sin(2 * np.pi * 2000 * seconds), RATE)
+    levels = plots.spectrogram(np.sin(2 * np.pi * 2000 * seconds), RATE)
     row = levels.mean(axis=1).argmax()
     assert 1 - row / (len(levels) - 1) == pytest.approx(2000 / 8000, abs=0.005)  # counted from the bottom
     assert levels[row].mean() - np.median(levels) > 60
@@ -313,8 +400,8 @@ def test_a_tone_is_bright_at_its_frequency_in_the_spectrogram():
 
 def test_a_png_holds_the_pixels():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8)
-    palette = drawing.palette()
-    file, chunks = drawing.png(pixels, palette), {}
+    palette = plots.palette()
+    file, chunks = plots.png(pixels, palette), {}
     assert file.startswith(b"\x89PNG\r\n\x1a\n")
     at = 8
     while at < len(file):
@@ -331,7 +418,7 @@ def test_a_png_holds_the_pixels():
 
 def test_equal_steps_of_level_are_equal_steps_of_lightness():
     """CIE L* of the 256 colours rises by about the same everywhere."""
-    linear = (drawing.palette() / 255.0) ** 2.2
+    linear = (plots.palette() / 255.0) ** 2.2
     luminance = linear @ [0.2126, 0.7152, 0.0722]
     lightness = np.where(luminance > 0.00886, 116 * np.cbrt(luminance) - 16, 903.3 * luminance)
     spread = np.diff(lightness[::15])
@@ -340,10 +427,10 @@ def test_equal_steps_of_level_are_equal_steps_of_lightness():
 
 def test_ticks_are_round_numbers_within_the_axis():
     for low, high, about in ((0, 12_000, 6), (1.9, 8.3, 5), (0, 0.00204, 5), (0, 1, 6), (-3.2, 16, 5), (0, 8, 4)):
-        ticks = drawing.ticks(low, high, about)
+        ticks = plots.ticks(low, high, about)
         assert about / 2.6 <= len(ticks) <= about + 2
         assert all(-1e-9 <= at <= 1 + 1e-9 for at, _ in ticks)
-    assert [name for _, name in drawing.ticks(0, 12_000, 6, " steps")] == [
+    assert [name for _, name in plots.ticks(0, 12_000, 6, " steps")] == [
         "0",
         "2k",
         "4k",

@@ -16,7 +16,7 @@ import time
 import pytest
 
 from fastwave.training import report
-from report_runs import start, train, validation, write_log, write_run
+from report_runs import sample, start, train, validation, write_log, write_run
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -116,7 +116,7 @@ class Browser:
         """The value of an expression, awaited."""
         answer = self.call("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True, userGesture=True)
         assert "exceptionDetails" not in answer, answer
-        return answer["result"]["value"]
+        return answer["result"].get("value")
 
     def shot(self, path):
         """The whole page as a PNG."""
@@ -151,9 +151,15 @@ def pages(tmp_path_factory):
     write_log(folder / "new", [start()])
     long = start(source="/a-folder-whose-name-has-no-space" * 8, skipped=[["x" * 300 + ".wav", "y" * 300]])
     write_log(folder / ("n" * 200), [{**long, "command": "--set=" + "z" * 400}])
+    live = write_run(folder / "live")
+    lines = (live / "log.jsonl").read_text().splitlines()[:-1]  # without its end
+    primed = {**sample(12_500), "file": "samples/real.wav", "label": "continues the data", "prime": 8000}
+    (live / "log.jsonl").write_text("\n".join([*lines, json.dumps(primed), ""]))
+    (live / "run.json").write_text(json.dumps({"plan": {"lines": ["Twenty minutes. " * 9, "Four windows a step."]}}))
     write_log(folder / "close", [start(order0_bits=7.97), train(10, 9.0), validation(10, 7.96)])
     runs = {
         "sound": write_run(folder / "plucked strings"),
+        "live": live,
         "text": write_run(folder / "letters", sound=False),
         "new": folder / "new",
         "close": folder / "close",
@@ -164,7 +170,7 @@ def pages(tmp_path_factory):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["sound", "text", "new", "close", "long"])
+@pytest.mark.parametrize("name", ["sound", "live", "text", "new", "close", "long"])
 def test_a_report_fits_the_window_and_its_sounds_play(browser, pages, tmp_path, name, width, scheme):
     browser.open(pages[name], width, scheme)
     seen = json.loads(browser.evaluate(LOOK))
@@ -172,7 +178,7 @@ def test_a_report_fits_the_window_and_its_sounds_play(browser, pages, tmp_path, 
     wanted, wide = seen["scroll"]
     assert wanted <= wide <= width
     assert seen["outside"] == [] and seen["overlaps"] == []
-    assert len(seen["images"]) == len(seen["sounds"]) == (6 if name == "sound" else 0)
+    assert len(seen["images"]) == len(seen["sounds"]) == (6 if name in ("sound", "live") else 0)
     assert all(across > 0 and alt for across, alt in seen["images"])
     for ready, duration, played, label in seen["sounds"]:
         assert ready >= 1 and duration == pytest.approx(3.0, abs=0.01) and played == "played" and label
@@ -184,6 +190,64 @@ def test_a_report_requests_nothing_but_itself(browser, pages):
     browser.evaluate(LOOK)
     asked = [event["params"]["request"]["url"] for event in browser.events if is_request(event)]
     assert asked and [url for url in asked if not url.startswith("data:")] == [pages["sound"].as_uri()]
+
+
+@pytest.fixture
+def live(browser, pages):
+    """The page of a run that is on, whose timer goes off when `tick()` is called."""
+    timer = "window.setInterval = (run, delay) => { window.tick = run; window.delay = delay; return 1; }"
+    added = browser.call("Page.addScriptToEvaluateOnNewDocument", source=timer)["identifier"]
+    browser.open(pages["live"], 1280, "light")
+    yield browser
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=added)
+
+
+def reloads(browser, code="tick()"):
+    """Whether the page asks to be loaded again; if so, wait until it is."""
+    browser.events.clear()
+    browser.evaluate(code)
+    browser.evaluate("1")  # what the page has asked for comes before this answer
+    asked = any(event.get("method") in NAVIGATIONS for event in browser.events)
+    while asked and not any(event.get("method") == "Page.loadEventFired" for event in browser.events):
+        browser.events.append(browser._next())
+    return asked
+
+
+NAVIGATIONS = ("Page.frameScheduledNavigation", "Page.frameRequestedNavigation", "Page.frameStartedLoading")
+
+
+def test_the_page_of_a_run_that_is_on_reloads_itself(live):
+    assert live.evaluate("delay") == 20_000
+    live.evaluate("scrollTo(0, 300)")
+    assert reloads(live) and reloads(live)
+    assert complaints(live.events) == []
+
+
+def test_a_sound_that_plays_is_not_interrupted(live):
+    live.evaluate("window.sound = document.querySelector('audio'); sound.muted = sound.loop = true; sound.play()")
+    assert not reloads(live)
+    live.evaluate("sound.pause()")
+    assert reloads(live)
+
+
+def test_what_somebody_has_selected_is_not_taken_away(live):
+    live.evaluate("getSelection().selectAllChildren(document.querySelector('h1'))")
+    assert not reloads(live)
+    live.evaluate("getSelection().removeAllRanges()")
+    assert reloads(live)
+
+
+def test_a_page_that_has_become_old_says_so_and_reloads_no_more(live):
+    live.evaluate("(now => { Date.now = () => now + 31 * 60 * 1000; })(Date.now())")
+    assert not reloads(live)
+    assert "no longer up to date" in live.evaluate("document.getElementById('quiet').textContent")
+
+
+def test_a_page_runs_no_script_but_its_own(browser, pages, tmp_path):
+    page = tmp_path / "changed.html"
+    page.write_text(pages["live"].read_text().replace("</main>", "<script>document.title = 'bad'</script></main>"))
+    browser.open(page, 1280, "light")
+    assert browser.evaluate("document.title") == "live · fastwave"
 
 
 def is_request(event):

@@ -1,0 +1,58 @@
+"""Levels of a sample in numbers, and what is wrong with it in words."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..sound.plots import MINUS, Array
+
+SILENT_DB = -60.0  # of the peak
+CLIPPED_SHARE = 1e-3
+STUCK_SECONDS, STUCK_CHARACTERS = 1.0, 200  # of one value
+
+
+class Levels(NamedTuple):
+    """Of a sound, in dB from full scale, where a square wave of 1 has an RMS of 0 dB."""
+
+    peak_db: float
+    rms_db: float
+    clipped: float  # share of samples at full scale
+
+    def __str__(self) -> str:
+        parts = (f"peak {_decibels(self.peak_db)}", f"RMS {_decibels(self.rms_db)}", f"{self.clipped:.2%} clipped")
+        return "silence" if self.peak_db == -math.inf else ", ".join(parts)
+
+
+def levels(wave: Array) -> Levels:
+    """The levels of a sound [T]; nothing at all is silence."""
+    if not len(wave):
+        return Levels(-math.inf, -math.inf, 0.0)
+    loud = np.abs(wave)
+    peak, rms = (20 * math.log10(each) if each else -math.inf for each in (loud.max(), math.sqrt((wave**2).mean())))
+    return Levels(peak, rms, float((loud >= 1 - 2**-14).mean()))
+
+
+def problems(wave: Array, sample_rate: int) -> tuple[str, ...]:
+    """What is wrong with a sound; nothing where it sounds ordinary."""
+    measured = levels(wave)
+    if measured.peak_db < SILENT_DB:
+        return ("silent",)
+    changes = np.flatnonzero(np.diff(wave))
+    longest = int(np.diff(np.concatenate([[-1], changes, [len(wave) - 1]])).max())
+    stuck = ("stuck on one value",) if longest >= STUCK_SECONDS * sample_rate else ()
+    return (*stuck, *(("clipped",) if measured.clipped >= CLIPPED_SHARE else ()))
+
+
+def problems_of_text(text: str) -> tuple[str, ...]:
+    """What is wrong with a text."""
+    if not text.strip():
+        return ("empty",)
+    end = text[-STUCK_CHARACTERS:]
+    return ("stuck on one character",) if len(end) == STUCK_CHARACTERS and len(set(end)) == 1 else ()
+
+
+def _decibels(value: float) -> str:
+    return f"{value:.1f} dB".replace("-", MINUS)

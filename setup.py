@@ -1,6 +1,7 @@
 """Builds the native libraries with CMake and Ninja. Imports neither torch nor fastwave.
 
-FASTWAVE_CUDA=AUTO builds libfastwave_cuda where nvcc works, ON insists, OFF leaves it out.
+FASTWAVE_CUDA=AUTO builds libfastwave_cuda where there are an NVIDIA driver and an nvcc that works, ON insists, OFF
+leaves it out. Without a C++ compiler the package is installed all the same, with its reference alone.
 FASTWAVE_CUDA_ARCHS lists the compute capabilities it is built for, "80;90" by default.
 """
 
@@ -24,6 +25,16 @@ def find_nvcc():
     return shutil.which(os.environ.get("CUDACXX") or "nvcc", path=path)
 
 
+def find_compiler():
+    """CXX, then the names that CMake tries. On Windows there is none: csrc/ is not written for it."""
+    names = [os.environ["CXX"]] if os.environ.get("CXX") else ["c++", "g++", "clang++", "icpx"]
+    return None if os.name == "nt" else next(filter(None, map(shutil.which, names)), None)
+
+
+def has_nvidia_driver():
+    return os.path.exists("/dev/nvidia0") or shutil.which("nvidia-smi") is not None
+
+
 class BuildNative(build_ext):
     """Puts libfastwave_cpu, and libfastwave_cuda where it can be built, into the package folder."""
 
@@ -34,14 +45,20 @@ class BuildNative(build_ext):
             raise SystemExit(f"FASTWAVE_CUDA is {mode!r}; it must be AUTO, ON or OFF.")
         if not re.fullmatch(r"\d+[af]?(-real|-virtual)?(;\d+[af]?(-real|-virtual)?)*", architectures):
             raise SystemExit(f"FASTWAVE_CUDA_ARCHS is {architectures!r}; it must look like '80;90' or '90a-real'.")
+        if not find_compiler():
+            return self.without_compiler(mode)
         nvcc = find_nvcc()
         if mode == "ON" and not nvcc:
             raise SystemExit(
                 "FASTWAVE_CUDA=ON, but nvcc was not found in CUDACXX, CUDA_HOME/bin, CUDA_PATH/bin or PATH. "
                 "Set CUDA_HOME to a CUDA toolkit, or install with FASTWAVE_CUDA=OFF."
             )
-        absent = "FASTWAVE_CUDA=OFF at install time" if mode == "OFF" else "nvcc not found at install time"
-        if nvcc and mode != "OFF":
+        absent = "nvcc not found at install time"
+        if mode == "OFF":
+            absent = "FASTWAVE_CUDA=OFF at install time"
+        elif nvcc and mode == "AUTO" and not has_nvidia_driver():  # on 2 cores it takes 77 s of 123
+            absent = "no NVIDIA driver at install time"
+        elif nvcc:
             try:
                 return self.cmake("ON", f"-DCMAKE_CUDA_COMPILER={nvcc}", f"-DCMAKE_CUDA_ARCHITECTURES={architectures}")
             except subprocess.CalledProcessError:
@@ -55,10 +72,26 @@ class BuildNative(build_ext):
                 absent = "nvcc failed at install time"
         self.cmake("OFF", f"-DFASTWAVE_CUDA_ABSENT={absent}")
 
-    def cmake(self, cuda, *options):
+    def without_compiler(self, mode):
+        if mode == "ON":
+            raise SystemExit(
+                "FASTWAVE_CUDA=ON, but no C++ compiler was found. Install one, or leave FASTWAVE_CUDA out."
+            )
+        self.remove_libraries()
+        self.warn(
+            "NO C++ COMPILER was found (CXX, c++, g++, clang++): fastwave is installed with its reference alone, which "
+            "is 10 to 100 times slower. Install one (Debian: apt install g++; macOS: xcode-select --install), then "
+            "reinstall fastwave."
+        )
+
+    def remove_libraries(self):
         package = Path("fastwave") if self.inplace or self.editable_mode else Path(self.build_lib, "fastwave")
         for old in package.glob("libfastwave_*"):
             old.unlink()
+        return package
+
+    def cmake(self, cuda, *options):
+        package = self.remove_libraries()
         folder = Path(self.build_temp, "cmake")
         shutil.rmtree(folder, ignore_errors=True)  # its cache remembers compilers that may be gone
         path = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])  # unactivated venv

@@ -10,6 +10,7 @@ kind is of this kind too. The wings (docs/architecture.md) will write kinds of t
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,15 +24,14 @@ from torch import Tensor
 from .config import WaveNetConfig, differences
 from .errors import CheckpointError, ConfigError
 from .files import replacing
+from .locate import BUNDLED as BUNDLED
+from .locate import CARD_FILE, CONFIG_FILE, MAX_CONFIG_BYTES, WEIGHTS_FILE, locate
+from .locate import bundled as bundled
 
 FORMAT = 1
 KIND = "wavenet"
 READERS = {"voice": "fastwave.speech", "student": "fastwave.student"}  # kinds of wings not built yet, and their readers
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "README.md"
-BUNDLED = Path(__file__).parent / "bundled"
-MAX_CONFIG_BYTES = 1 << 20
+STEP_PARTS = ("parameter", "average", "moment", "square")  # of one step of a training run
 # The dtypes that a model may be saved in, by their names in a safetensors header.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
 
@@ -50,21 +50,16 @@ def save(folder: str | os.PathLike[str], config: WaveNetConfig, tensors: Mapping
         raise CheckpointError(f"cannot save a checkpoint in {target}: {error.strerror or error}.") from error
 
 
-def bundled() -> list[str]:
-    """Names of the models that come with the package."""
-    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG_FILE}"))
+def load(path: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tensor]]:
+    """The config and every parameter of a checkpoint, checked against each other.
 
-
-def load(folder: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tensor]]:
-    """The config and every parameter of a checkpoint folder, or of a bundled model, checked against each other."""
-    source = Path(folder)
-    if not source.is_dir() and str(folder) in bundled():
-        source = BUNDLED / str(folder)
-    if not source.is_dir():
-        raise CheckpointError(
-            f"no checkpoint folder at {source}: give a folder that holds {CONFIG_FILE} and {WEIGHTS_FILE}, or the name "
-            f"of a bundled model: {', '.join(bundled()) or 'this installation has none'}."
-        )
+    `path` is a checkpoint folder, its weights file, the name of a bundled model, or one step of a training run,
+    RUN/checkpoints/step-N.safetensors, of which the averaged weights are loaded.
+    """
+    location = locate(path)
+    if location.step_file is not None:
+        return _load_step(location.step_file)
+    source = location.folder
     config = read_config(source / CONFIG_FILE)
     tensors, metadata = read_tensors(source / WEIGHTS_FILE, lambda _: config.parameter_shapes())
     saved = _parse_config(metadata["fastwave"], source / WEIGHTS_FILE) if "fastwave" in metadata else config
@@ -74,6 +69,24 @@ def load(folder: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tenso
             "interrupted, or one of the two files was edited or replaced; put the matching pair back."
         )
     return config, tensors
+
+
+def _load_step(path: Path) -> tuple[WaveNetConfig, dict[str, Tensor]]:
+    """The averaged weights of a step, as training/progress.py writes it: without the parameters that are empty."""
+    config: WaveNetConfig | None = None
+
+    def expected(metadata: dict[str, str]) -> dict[str, tuple[int, ...]]:
+        nonlocal config
+        if "config" not in metadata:
+            raise CheckpointError(f"{path} is no step of a training run: its header holds no config.")
+        config = _config_of(json.loads(metadata["config"]), path)
+        shapes = {name: shape for name, shape in config.parameter_shapes().items() if math.prod(shape)}
+        return {f"{part}.{name}": shape for part in STEP_PARTS for name, shape in shapes.items()}
+
+    tensors, _ = read_tensors(path, expected)
+    assert config is not None
+    shapes = config.parameter_shapes()
+    return config, {name: tensors.get(f"average.{name}", torch.empty(shape)) for name, shape in shapes.items()}
 
 
 def read_config(path: Path) -> WaveNetConfig:
@@ -104,7 +117,10 @@ def _parse_config(content: bytes | str, path: Path) -> WaveNetConfig:
     if kind != KIND:
         reader = READERS.get(kind, "a newer fastwave") if isinstance(kind, str) else "a newer fastwave"
         raise CheckpointError(f"{path}: a checkpoint of kind {str(kind)[:40]!r}, not {KIND!r}: {reader} reads it.")
-    values = {key: value for key, value in values.items() if key not in ("format", "kind")}
+    return _config_of({key: value for key, value in values.items() if key not in ("format", "kind")}, path)
+
+
+def _config_of(values: Mapping[str, Any], path: Path) -> WaveNetConfig:
     try:
         return WaveNetConfig.from_dict(values)
     except ConfigError as error:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .config import WaveNetConfig
-from .errors import InputError
+from .errors import InputError, did_you_mean
 from .sound import features
 
 
@@ -77,7 +77,8 @@ def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: in
         frames = _check_frames(read(config, condition), batch, config.local_channels, config.hop)
         _check_cover(frames, config.hop, samples)
     if config.speaker_channels or speaker is not None:
-        vectors_or_ids = _check_speaker(speaker, batch, config.speakers, config.speaker_channels)
+        numbers = _numbers_of(speaker, config)
+        vectors_or_ids = _check_speaker(numbers, batch, config.speakers, config.speaker_channels)
     return Condition(batch, frames, vectors_or_ids)
 
 
@@ -205,12 +206,29 @@ def _check_cover(frames: Tensor, hop: int, samples: int) -> None:
         )
 
 
+def _numbers_of(speaker: object, config: WaveNetConfig) -> object:
+    """Speakers by name, one or a list, -> their ids; anything else comes back as it is."""
+    if isinstance(speaker, (list, tuple)) and speaker and all(isinstance(name, str) for name in speaker):
+        return [_numbers_of(name, config) for name in speaker]
+    if not isinstance(speaker, str):
+        return speaker
+    names = config.speaker_names
+    if not config.speaker_channels:
+        return speaker  # who checks it says that the model knows no speakers
+    if speaker in names:
+        return names.index(speaker)
+    if speaker.isdecimal() and config.speakers:
+        return int(speaker)
+    known = f"speakers are {', '.join(names)[:400]}" if names else "its speakers have numbers, not names"
+    raise InputError(f"speaker {speaker[:80]!r} is not known to this model: {known}.{did_you_mean(speaker, names)}")
+
+
 def _check_speaker(speaker: object, batch: int, speakers: int, channels: int) -> Tensor:
     """One for all or one a stream -> ids [B] when the model has a table of `speakers`, else vectors [B, channels]"""
     if not channels:
         raise InputError("this model knows no speakers (its speaker_channels is 0): leave speaker out.")
     if speaker is None:
-        wanted = f"an id 0..{speakers - 1}" if speakers else f"a vector of {channels}"
+        wanted = f"an id 0..{speakers - 1} or its name" if speakers else f"a vector of {channels}"
         raise InputError(f"this model needs to know the speaker: give speaker=, {wanted}, one for all or one a stream.")
     values = _as_tensor("speaker", speaker)
     if not speakers:

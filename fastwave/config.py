@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
 from . import codec as codecs
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 from .sound import features as kinds
 from .sound import loudness
 
@@ -84,6 +84,7 @@ class WaveNetConfig:
     # None where there are none, or where it is not known: a model saved by an early fastwave does not say.
     features: kinds.Features | None = None
     normalize: loudness.Normalize = "off"  # the level that every file of the training data was brought to
+    speaker_names: tuple[str, ...] = ()  # of the speakers, in the order of their ids; empty where they have none
 
     def __post_init__(self) -> None:
         for name in ("dilations", "upsample_scales"):
@@ -99,6 +100,7 @@ class WaveNetConfig:
         self._check_stack()
         self._check_output()
         self._check_condition()
+        self._check_speaker_names()
         self._check_features()
 
     # What follows from the fields
@@ -191,12 +193,14 @@ class WaveNetConfig:
     def preset(cls, name: str, **changes: Any) -> WaveNetConfig:
         """A named shape (`PRESETS`), with fields changed by keyword."""
         if name not in PRESETS:
-            raise ConfigError(f"preset {name!r} is not known; choose one of {', '.join(PRESETS)}.")
+            hint = did_you_mean(name, PRESETS)
+            raise ConfigError(f"preset {name!r} is not known; choose one of {', '.join(PRESETS)}.{hint}")
         return cls.from_dict({**PRESETS[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. `codec_parameters` and `features` are left out where they are empty, and `normalize` where
-        it is off: files, saved states and runs of models without them stay what they were before these fields existed.
+        """Plain JSON values. `codec_parameters`, `features` and `speaker_names` are left out where they are empty, and
+        `normalize` where it is off: files, saved states and runs of models without them stay what they were before
+        these fields existed.
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
@@ -205,7 +209,7 @@ class WaveNetConfig:
                 values[field.name] = value.to_dict()
             elif isinstance(value, Parameters):
                 values |= {field.name: dict(value)} if value else {}
-            elif value is not None and (field.name, value) != ("normalize", "off"):
+            elif value is not None and (field.name, value) not in (("normalize", "off"), ("speaker_names", ())):
                 values[field.name] = list(value) if isinstance(value, tuple) else value
         return values
 
@@ -293,6 +297,14 @@ class WaveNetConfig:
         elif self.upsample_scales:
             raise ConfigError(f"upsample_scales has no meaning for upsampling {self.upsampling!r}: leave it empty.")
 
+    def _check_speaker_names(self) -> None:
+        names = self.speaker_names
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"speaker_names must be a list of names, got {str(names)[:80]!r}.")
+        if names and (len(names) != self.speakers or len(set(names)) != len(names)):
+            raise ConfigError(f"speaker_names must be {self.speakers} different names, got {str(names)[:80]}.")
+        object.__setattr__(self, "speaker_names", tuple(names))
+
     def _check_features(self) -> None:
         values: object = self.features
         if values is None:
@@ -309,10 +321,13 @@ class WaveNetConfig:
             )
 
 
+_SAVED_LATER = ("features", "speaker_names")
+
+
 def differences(now: Mapping[str, Any], saved: object) -> list[str]:
     """What differs between two configs as JSON values: "classes was 256, now 64" for every such field.
 
-    A saved config without `features` agrees with any: early versions of fastwave did not save them.
+    A saved config without `features` or `speaker_names` agrees with any: early versions of fastwave did not save them.
     """
     if not isinstance(saved, Mapping):
         return [f"the config was {type(saved).__name__}, now an object"]
@@ -322,7 +337,7 @@ def differences(now: Mapping[str, Any], saved: object) -> list[str]:
     return [
         f"{name} was {saved.get(name, usual.get(name))}, now {values.get(name, usual.get(name))}"
         for name in names
-        if saved.get(name) != values.get(name) and (name != "features" or saved.get(name) is not None)
+        if saved.get(name) != values.get(name) and (name not in _SAVED_LATER or saved.get(name) is not None)
     ]
 
 

@@ -1,5 +1,10 @@
 """Every error that fastwave raises on purpose. A message says what was asked for, what was found, and what to do."""
 
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
 
 class FastwaveError(Exception):
     """The root: `except FastwaveError` catches everything below and nothing else."""
@@ -39,3 +44,9 @@ class TrainingError(FastwaveError, RuntimeError):
 
 class StagnationWarning(UserWarning):
     """Generation has repeated one value for so long that the output is likely stuck."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the known word which a misspelt one is closest to, or nothing where none is close."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

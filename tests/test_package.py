@@ -239,12 +239,18 @@ def broken_nvcc(tmp_path):
     program.parent.mkdir()
     program.write_text("#!/bin/sh\necho 'unsupported host compiler' >&2\nexit 1\n")
     program.chmod(0o755)
+    shutil.copy(program, program.with_name("nvidia-smi"))  # where there is no driver, AUTO does not try nvcc
     return str(program)
+
+
+def with_driver(nvcc):
+    """A PATH on which there is an NVIDIA driver."""
+    return os.pathsep.join([str(Path(nvcc).parent), os.environ["PATH"]])
 
 
 @pytest.mark.slow
 def test_a_broken_nvcc_leaves_an_install_that_says_so(tree, broken_nvcc, installed, tmp_path):
-    installed(built(tree, "wheel", tmp_path, CUDACXX=broken_nvcc))
+    installed(built(tree, "wheel", tmp_path, CUDACXX=broken_nvcc, PATH=with_driver(broken_nvcc)))
 
     assert library.missing("cpu") is None
     assert "was not built (nvcc failed at install time)" in library.missing("cuda")

@@ -7,17 +7,22 @@ import time
 
 from .. import __version__
 from ..errors import InputError
-from .options import Verbs, add_engine, add_model, add_verb, load_model
+from .options import Verbs, add_engine, add_json, add_model, add_verb, check_model, load_model, print_json
+from .parser import whole_number
 
 
 def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    verb = add_verb(verbs, "bench", bench)
+    verb = add_verb(verbs, "bench", bench, check_model)
     add_model(verb)
     add_engine(verb)
-    verb.add_argument("--batch", type=int, default=1, help="streams generated together (default: 1)")
-    verb.add_argument("--samples", type=int, default=4000, help="samples a stream in one timed run (default: 4000)")
-    verb.add_argument("--repeats", type=int, default=7, help="timed runs (default: 7)")
+    for name, default, meaning in (
+        ("--batch", 1, "streams generated together"),
+        ("--samples", 4000, "samples a stream in one timed run"),
+        ("--repeats", 7, "timed runs"),
+    ):
+        verb.add_argument(name, type=whole_number(1), default=default, help=f"{meaning} (default: {default})")
+    add_json(verb)
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -53,6 +58,9 @@ def bench(options: argparse.Namespace) -> int:
         batch=options.batch,
         threads=threads,
     )
+    if options.json:
+        print_json({**row.to_dict(), "fastwave": __version__})
+        return 0
     print(measure.table([row]))
     print(f"limit: {row.limit_reason}; proof: {row.proof}; {row.device}; fastwave {__version__}")
     return 0

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ..errors import InputError
 from .judge import print_report
-from .options import Verbs, add_engine, add_verb, load_model
+from .options import Verbs, add_engine, add_verb, check_model, load_model
 
 
 def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    verb = add_verb(verbs, "copy", copy)
+    verb = add_verb(verbs, "copy", copy, check)
     verb.add_argument("model", metavar="MODEL", help="a model that was trained with --features mel")
     verb.add_argument("input", metavar="INPUT", help="a recording of any sample rate, or a folder of them")
     verb.add_argument(
@@ -22,7 +22,7 @@ def add(verbs: Verbs) -> None:
         "have the same names",
     )  # fmt: skip
     add_engine(verb)
-    verb.add_argument("--speaker", type=int, metavar="ID", help="the number of a speaker, for a model of several")
+    verb.add_argument("--speaker", metavar="NAME", help="a speaker's name or number, for a model of several")
     verb.add_argument("--seed", type=int, default=0, help="the same seed gives the same copy (default: 0)")
     verb.add_argument(
         "--temperature", type=float, default=1.0, help="below 1 is safer, 0 always takes the likeliest (default: 1)"
@@ -30,10 +30,18 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--json", action="store_true", help="print JSON, with the keys that docs/judging.md lists")
 
 
+def check(options: argparse.Namespace) -> None:
+    """Refuse what needs no model to be refused."""
+    check_model(options)
+    if not Path(options.input).exists():
+        raise InputError(f"there is no {options.input}: give a recording, or a folder of them.")
+
+
 def copy(options: argparse.Namespace) -> int:
     """Copy recordings: compute their features, make sound of these, and compare it with the recordings."""
     from ..engine.engine import Engine
     from ..generation.copy import check_copies, copies
+    from ..generation.saving import save_or_rescue
     from ..tools.judge import of_pairs
 
     model, config = load_model(options)
@@ -52,7 +60,7 @@ def copy(options: argparse.Namespace) -> int:
     )
     for index, result in made:
         pairs[index][1].parent.mkdir(parents=True, exist_ok=True)
-        result.save(pairs[index][1])
+        save_or_rescue(result, pairs[index][1])
     print_report(of_pairs([(output, recording) for recording, output in pairs]), options.json)
     return 0
 

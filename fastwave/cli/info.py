@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .options import Verbs, add_model, add_verb, load_model, print_rows
+from .options import Verbs, add_json, add_model, add_verb, check_model, load_model, print_json, print_rows
 
 if TYPE_CHECKING:
     from ..config import WaveNetConfig
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    add_model(add_verb(verbs, "info", info))
+    verb = add_verb(verbs, "info", info, check_model)
+    add_model(verb)
+    add_json(verb)
 
 
 def info(options: argparse.Namespace) -> int:
@@ -25,6 +27,9 @@ def info(options: argparse.Namespace) -> int:
     from ..tools import measure
 
     model, config = load_model(options)
+    if options.json:
+        print_json(_facts(model))
+        return 0
     generation = choose("generation")
     field = f"{config.receptive_field:,} samples"
     if config.receptive_field_ms is not None:
@@ -41,6 +46,7 @@ def info(options: argparse.Namespace) -> int:
         ("codec", _codec(config)),
         *([("level", _level(config))] if config.normalize != "off" else []),
         *([("features", _features(config))] if config.local_channels else []),
+        *([("speakers", _speakers(config))] if config.speakers else []),
         ("output", f"{config.output}, {config.output_channels} values a sample"),
         ("receptive field", field),
         ("parameters", f"{config.parameter_count:,}"),
@@ -63,6 +69,34 @@ def info(options: argparse.Namespace) -> int:
         rows.append((f"{dtype} floor here", floor))
     print_rows(rows)
     return 0
+
+
+def _facts(model: WaveNet) -> dict[str, Any]:
+    """The same for other programs, without what is measured here."""
+    from ..runtime.dispatch import choose
+
+    config = model.config
+    return {
+        "config": config.to_dict(),
+        "layers": config.layers,
+        "parameters": config.parameter_count,
+        "receptive_field": config.receptive_field,
+        "receptive_field_ms": config.receptive_field_ms,
+        "weights_read_per_sample": config.weights_read_per_sample,
+        "flop_per_sample": config.flop_per_sample,
+        "state_values": sum(config.history_slots) * config.residual_channels,
+        "speakers": list(config.speaker_names) or config.speakers,
+        "training_backend": choose("training", model.backend).name,
+        "generation_backend": choose("generation").name,
+    }
+
+
+def _speakers(config: WaveNetConfig) -> str:
+    """How many there are, and what `--speaker` takes for each."""
+    if not config.speaker_names:
+        return f"{config.speakers}; --speaker takes a number 0..{config.speakers - 1}: their names were not saved"
+    shown = ", ".join(config.speaker_names[:20])
+    return f"{config.speakers}: {shown}" + (", ..." if config.speakers > 20 else "") + "; --speaker takes a name"
 
 
 def _codec(config: WaveNetConfig) -> str:

@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..errors import InputError
+from ..errors import AudioError, InputError, did_you_mean
+from ..locate import locate
+from .parser import Parser, table, whole_number
+from .presets import check_preset
 
 if TYPE_CHECKING:
     from ..config import WaveNetConfig
     from ..model import WaveNet
 
 DEFAULT_MODEL = "pluck"
+BACKENDS = ("auto", "reference", "cpu", "cuda")  # of generation; runtime/dispatch.py chooses among them
+DTYPES = ("float32", "bfloat16", "int8", "float64")
 
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[argparse.Namespace], int]
+Check = Callable[[argparse.Namespace], None]
 
 
-def add_verb(verbs: Verbs, name: str, run: Run) -> argparse.ArgumentParser:
-    """A verb of the command, whose help is the docstring of the function that runs it."""
+def add_verb(verbs: Verbs, name: str, run: Run, check: Check | None = None, computes: bool = True) -> Parser:
+    """A verb of the command, whose help is the docstring of the function that runs it.
+
+    `check` refuses, before torch is imported, what can be refused without it. A verb that `computes` needs torch.
+    """
     verb = verbs.add_parser(name, help=run.__doc__, description=run.__doc__)
-    verb.set_defaults(run=run, untrained=None)
+    verb.set_defaults(run=run, check=check or (lambda _: None), computes=computes, untrained=None)
+    verb.add_argument("--quiet", action="store_true", help="write nothing to standard error but errors")
     return verb
 
 
@@ -33,16 +45,20 @@ def add_model(verb: argparse.ArgumentParser) -> None:
         "model",
         nargs="?",
         metavar="MODEL",
-        help=f"a checkpoint folder, or the name of a bundled model (default: {DEFAULT_MODEL})",
+        help="a checkpoint folder, one step of a run (RUN/checkpoints/step-N.safetensors), or the name of a bundled "
+        f"model (default: {DEFAULT_MODEL})",
     )
     verb.add_argument("--untrained", metavar="PRESET", help="random weights of a preset shape instead: ref, small, ...")
 
 
 def add_engine(verb: argparse.ArgumentParser) -> None:
     """What computes, in which numbers, on how many threads."""
-    verb.add_argument("--backend", default="auto", help="auto, reference, cpu or cuda (default: auto)")
-    verb.add_argument("--dtype", default="float32", help="float32, bfloat16, int8 or float64 (default: float32)")
-    verb.add_argument("--threads", type=int, help="threads of the engine (default: all cores; 1 for bench)")
+    for name, known, default in (("--backend", BACKENDS, "auto"), ("--dtype", DTYPES, "float32")):
+        verb.add_argument(
+            name, choices=known, default=default, metavar=name[2:].upper(),
+            help=f"{', '.join(known)} (default: {default})",
+        )  # fmt: skip
+    verb.add_argument("--threads", type=whole_number(1), help="threads of the engine (default: all cores; 1 for bench)")
 
 
 def add_conditioning(verb: argparse.ArgumentParser) -> None:
@@ -53,7 +69,57 @@ def add_conditioning(verb: argparse.ArgumentParser) -> None:
         help="the features to follow: a file of the kind that the model was trained on, such as a recording for mel "
         "features (see fastwave info), or a .npy array [frames, channels]",
     )
-    verb.add_argument("--speaker", type=int, metavar="ID", help="the number of a speaker, for a model of several")
+    verb.add_argument("--speaker", metavar="NAME", help="the name or number of a speaker, for a model of several")
+
+
+def add_json(verb: argparse.ArgumentParser) -> None:
+    """The choice of JSON in place of a table."""
+    verb.add_argument("--json", action="store_true", help="print JSON, for other programs")
+
+
+# Before torch is imported
+
+
+def check_model(options: argparse.Namespace) -> None:
+    """Refuse a model that does not exist; the default one takes the place of none."""
+    if options.model is not None and options.untrained is not None:
+        raise InputError("give MODEL or --untrained PRESET, not both.")
+    if options.untrained is not None:
+        check_preset(options.untrained)
+    else:
+        options.model = DEFAULT_MODEL if options.model is None else options.model
+        locate(options.model)
+
+
+def check_file(option: str, path: str | None) -> None:
+    """Refuse a file that does not exist, under the name of the option that names it."""
+    if path is None or Path(path).is_file():
+        return
+    if Path(path).exists():
+        raise InputError(f"{option} {path} is a folder or a device: give a file.")
+    raise InputError(f"{option} {path}: there is no such file.{did_you_mean(Path(path).name, siblings(path))}")
+
+
+def check_data(options: argparse.Namespace) -> None:
+    """Refuse a folder of data that does not exist, a preset that is not known, and a file in place of a folder."""
+    if not Path(options.folder).exists():
+        hint = did_you_mean(Path(options.folder).name, siblings(options.folder))
+        raise InputError(f"there is no {options.folder}: give a folder of sound or text files.{hint}")
+    if options.preset is not None:
+        check_preset(options.preset)
+    if Path(options.out).is_file():
+        raise InputError(f"--out {options.out} is a file: give a folder, which need not exist yet.")
+
+
+def siblings(path: str) -> list[str]:
+    """The names of what lies beside a path."""
+    try:
+        return [each.name for each in Path(path).parent.iterdir()]
+    except OSError:
+        return []
+
+
+# What runs
 
 
 def load_model(options: argparse.Namespace) -> tuple[WaveNet, WaveNetConfig]:
@@ -63,17 +129,13 @@ def load_model(options: argparse.Namespace) -> tuple[WaveNet, WaveNetConfig]:
     from ..config import WaveNetConfig
     from ..model import WaveNet
 
-    if options.model is not None and options.untrained is not None:
-        raise InputError("give MODEL or --untrained PRESET, not both.")
-    if options.model is None and options.untrained is None:
-        options.model = DEFAULT_MODEL
-    if options.model is not None:
+    if options.untrained is None:
         model = WaveNet.from_pretrained(options.model)
         return model, model.config
     torch.manual_seed(0)
     model = WaveNet(WaveNetConfig.preset(options.untrained))
     if options.verb == "generate":
-        print("fastwave: the weights are random (--untrained): expect noise.", file=sys.stderr)
+        note("the weights are random (--untrained): expect noise.")
     return model, model.config
 
 
@@ -82,6 +144,10 @@ def read_input(path: str, config: WaveNetConfig) -> object:
     if config.codec_object.is_audio:
         from ..sound import loudness
 
+        with contextlib.suppress(AudioError):  # a FLAC that was written as a stream does not say how long it is
+            rate = audio.info(path).sample_rate
+            if rate != config.sample_rate:
+                note(f"{path} has {rate} Hz and the model {config.sample_rate} Hz: it is resampled.")
         return loudness.load(path, config.sample_rate, config.normalize)
     try:
         return Path(path).read_bytes()
@@ -89,8 +155,16 @@ def read_input(path: str, config: WaveNetConfig) -> object:
         raise InputError(f"cannot read {path}: {error.strerror or error}.") from error
 
 
+def note(text: str) -> None:
+    """A sentence beside the result."""
+    print(f"fastwave: {text}", file=sys.stderr)
+
+
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """A table of two columns."""
-    width = max(len(key) for key, _ in rows)
-    for key, value in rows:
-        print(f"{key.ljust(width)}  {value}")
+    print(table(rows))
+
+
+def print_json(values: Any) -> None:
+    """One JSON value."""
+    print(json.dumps(values, indent=2))

@@ -7,11 +7,12 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..config import dilation_cycle
-from ..errors import ConfigError, InputError
-from ..training.choices import BANDS, Choices
+from ..errors import ConfigError, InputError, did_you_mean
+
+if TYPE_CHECKING:  # imported where it is used, as it imports torch
+    from ..training.choices import Choices
 
 
 def add_data_options(verb: argparse.ArgumentParser) -> None:
@@ -37,7 +38,7 @@ def add_data_options(verb: argparse.ArgumentParser) -> None:
         metavar="FEATURES",
         help="condition the model on features of the sound: mel, or a folder with NAME.npy for every file",
     )
-    verb.add_argument("--bands", type=int, help=f"width of a frame of features (default: the preset's, or {BANDS})")
+    verb.add_argument("--bands", type=int, help="width of a frame of features (default: as the preset, or as vocoder)")
     verb.add_argument("--channel", default="mix", help="channel of a file: mix, or a number from 0 (default: mix)")
     verb.add_argument("--trim", type=float, metavar="DB", help="cut both ends of a file where quieter: such as -50")
     verb.add_argument(
@@ -52,15 +53,25 @@ def add_data_options(verb: argparse.ArgumentParser) -> None:
 
 def choices_of(options: argparse.Namespace) -> Choices:
     """What the options choose."""
+    from ..training.choices import Choices
+
     names = {field.name for field in dataclasses.fields(Choices)} - {"changes"}
     return Choices(**{name: getattr(options, name) for name in names}, changes=_changes(options.set))
 
 
 def _changes(texts: Sequence[str]) -> dict[str, Any]:
     """Fields of the config from FIELD=VALUE, and objects of parameters from FIELD.NAME=VALUE."""
+    from ..config import WaveNetConfig
+
+    known = [field.name for field in dataclasses.fields(WaveNetConfig)]
     changes: dict[str, Any] = {}
     for name, value in map(_field, texts):
         field, dot, parameter = name.partition(".")
+        if field not in known:
+            raise InputError(
+                f"--set {name}: unknown config field {field!r}.{did_you_mean(field, known)} Fields are "
+                f"{', '.join(known)}."
+            )
         if dot and field not in ("features", "codec_parameters"):
             raise InputError(f"--set {name}: only features and codec_parameters have parameters.")
         if dot:
@@ -84,6 +95,8 @@ def _parameter(text: str) -> Any:
 
 def _field(text: str) -> tuple[str, Any]:
     """FIELD=VALUE -> the field and its value."""
+    from ..config import dilation_cycle
+
     name, equals, value = text.partition("=")
     if not equals or not value:
         raise InputError(f"--set takes FIELD=VALUE, got {text!r}.")

@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
-from .options import Verbs, add_verb
+from .options import Verbs, add_verb, check_data
 from .plan import add_data_options, choices_of, report_skipped
 
 
 def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    verb = add_verb(verbs, "prepare", prepare)
+    verb = add_verb(verbs, "prepare", prepare, check_data)
     add_data_options(verb)
     verb.add_argument("--out", required=True, metavar="DATA", help="the folder for the prepared data")
 

@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import math
 
-from .options import Verbs, add_conditioning, add_engine, add_verb, load_model, read_input
+from ..errors import InputError
+from .options import (
+    Verbs,
+    add_conditioning,
+    add_engine,
+    add_json,
+    add_verb,
+    check_file,
+    check_model,
+    load_model,
+    print_json,
+    read_input,
+)
 
 
 def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    verb = add_verb(verbs, "score", score)
+    verb = add_verb(verbs, "score", score, check)
     verb.add_argument("model", metavar="MODEL", help="a checkpoint folder, or the name of a bundled model")
     verb.add_argument("files", nargs="+", metavar="FILE", help="sound or text files")
     add_engine(verb)
     add_conditioning(verb)
+    add_json(verb)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Refuse what needs no model to be refused."""
+    check_model(options)
+    for path in options.files:
+        check_file("FILE", path)
+    check_file("--condition", options.condition)
+    if options.condition is not None and len(options.files) > 1:
+        raise InputError(
+            f"--condition {options.condition} belongs to one sound, but {len(options.files)} files were given: score "
+            "them one at a time, each with its own --condition."
+        )
 
 
 def score(options: argparse.Namespace) -> int:
@@ -21,6 +48,7 @@ def score(options: argparse.Namespace) -> int:
     from ..generation.score import score as run
 
     model, config = load_model(options)
+    rows = []
     for path in options.files:
         bits = run(
             model,
@@ -31,5 +59,9 @@ def score(options: argparse.Namespace) -> int:
             dtype=options.dtype,
             threads=options.threads,
         )
-        print(f"{bits:.4f}\t{path}")
+        if not options.json:
+            print(f"{bits:.4f}\t{path}")
+        rows.append({"file": path, "bits": bits if math.isfinite(bits) else None})
+    if options.json:
+        print_json(rows)
     return 0

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..training.planning import DEFAULT_MINUTES
-from ..training.settings import OPTIMISERS, PRECISIONS, SCHEDULES, Settings
-from .options import Verbs, add_verb
+from ..training.settings import DEFAULT_MINUTES, OPTIMISERS, PRECISIONS, SCHEDULES, Settings
+from .options import Verbs, add_verb, check_data
 from .plan import add_data_options, choices_of
 
 HELP = {
@@ -44,7 +43,7 @@ FLAGS = ("recompute", "tensorboard")
 
 def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    verb = add_verb(verbs, "train", train)
+    verb = add_verb(verbs, "train", train, check_data)
     add_data_options(verb)
     verb.add_argument("--out", required=True, metavar="RUN", help="the run's folder; an existing run is resumed")
     verb.add_argument("--prepared", metavar="DATA", help="where the prepared data go (default: RUN/data)")
@@ -58,6 +57,7 @@ def add(verbs: Verbs) -> None:
         verb.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
     memory = "store fewer activations for the backward pass: less memory, a little slower"
     verb.add_argument("--recompute", action="store_true", default=None, help=memory)
+    verb.add_argument("--other-data", action="store_true", help="resume a run although its data have changed")
     board = "also write for TensorBoard (the train extra)"
     verb.add_argument("--tensorboard", action="store_true", default=None, help=board)
 
@@ -75,7 +75,7 @@ def train(options: argparse.Namespace) -> int:
     machine = Machine(options.device, options.backend, options.threads, options.workers)
     command = shlex.join(["fastwave", *sys.argv[1:]])
     out = Path(options.out)
-    ended = run(choices_of(options), out, chosen, machine, options.prepared, command, show=True)
+    ended = run(choices_of(options), out, chosen, machine, options.prepared, command, True, options.other_data)
     bits, config = ended.bits, ended.config
     if ended.first:
         unit = "character" if not config.sample_rate else "sample"

@@ -12,6 +12,7 @@ from ..model import WaveNet
 from .options import Options, lists_options
 from .request import Request
 from .result import Result, joined
+from .saving import check_output, save_or_rescue
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack  # of typing from Python 3.11 on
@@ -25,22 +26,27 @@ def generate(
     progress: bool = False,
     output: str | os.PathLike[str] | None = None,
     save_every: int | None = None,
+    include_prime: bool = False,
     **options: Unpack[Options],
 ) -> Result:
     """Generate sound or text from a model, from the path of a checkpoint, or from a generator such as an `Engine`.
 
     The length is `seconds` or `samples`, one for all streams or one each; without either it is that of the
-    conditioning, else 3 seconds or 1000 characters. `prime` (a waveform, a text or tokens) comes before the result
-    and is not part of it. The same seed gives the same samples whatever the batch, the chunks or the number of
-    threads. On another backend, dtype or instruction set they are the same up to rounding, which can change a draw, and
-    with it the rest of a stream.
+    conditioning, else 3 seconds or 1000 characters. `prime` (a waveform, a text, tokens or the path of a file) comes
+    before the result, and is part of it only with `include_prime`. The same seed gives the same samples whatever the
+    batch, the chunks or the number of threads. On another backend, dtype or instruction set they are the same up to
+    rounding, which can change a draw, and with it the rest of a stream.
     With `output` the result is also saved to that path: at the end, after every `save_every` samples, and when
-    generation is interrupted or fails. `progress` shows a bar on a terminal.
+    generation is interrupted or fails. A path that cannot be written is refused before anything is generated; where
+    writing fails all the same, the result is saved in the system's temporary folder. `progress` shows a bar on a
+    terminal.
     """
     if save_every is not None and (output is None or save_every < 1):
         raise InputError(f"save_every={save_every!r} needs output=, and must be at least 1 sample.")
     request = Request(model, seconds, options)
-    parts = [request.nothing()]
+    if output is not None:
+        check_output(output, request.sample_rate)
+    parts = [request.beginning(include_prime)]
     unsaved = 0
     try:
         with _progress_bar(sum(request.lengths), progress) as bar:
@@ -53,11 +59,11 @@ def generate(
                     unsaved = 0
     except BaseException:
         if output is not None and len(parts) > 1:
-            joined(parts).save(output)
+            save_or_rescue(joined(parts), output)
         raise
     result = joined(parts)
     if output is not None:
-        result.save(output)
+        save_or_rescue(result, output)
     return result
 
 

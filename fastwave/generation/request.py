@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ..engine.engine import Engine
 from ..engine.protocol import Generator
 from ..errors import InputError
 from ..model import WaveNet
+from ..sound import loudness
 from .options import DEFAULTS, Options, complete
 from .result import Result
 from .stagnation import StagnationWatch
@@ -39,7 +41,8 @@ class Request:
         self.codec, self.sample_rate = self.generator.codec, self.generator.sample_rate
         self.sampling = Sampling(options["temperature"], options["top_k"], options["top_p"])
         self.generator.check_sampling(self.sampling)
-        self.prime = _rows_of(encoded(self.codec, options["prime"], "prime"), self.batch)
+        level = level_of(self.generator)
+        self.prime = _rows_of(encoded(self.codec, options["prime"], "prime", self.sample_rate, level), self.batch)
         self.past = None  # what the codec's decoder remembers of the prime
         if self.prime is not None and remembers(self.codec):
             self.past = self.codec.decode_part(self.prime)[1]
@@ -71,10 +74,14 @@ class Request:
             values = [round(value * self.sample_rate) for value in values]
         return tuple(values)
 
-    def nothing(self) -> Result:
-        """The result before the first sample."""
-        none = torch.full((self.batch, 0), self.codec.silence)
-        return Result(none, (0,) * self.batch, self.codec, self.sample_rate, self.past)
+    def beginning(self, include_prime: bool = False) -> Result:
+        """The result before the first sample: nothing, or the prime."""
+        tokens, past = torch.full((self.batch, 0), self.codec.silence), self.past
+        if include_prime:
+            if self.prime is None:
+                raise InputError("include_prime needs a prime, which stands before the result: give prime=.")
+            tokens, past = self.prime, None
+        return Result(tokens, (tokens.shape[1],) * self.batch, self.codec, self.sample_rate, past)
 
     def parts(self, chunk: int) -> Iterator[Result]:
         """Results of at most `chunk` samples; a stream that ends leaves the batch and costs nothing more."""
@@ -108,13 +115,28 @@ def model_of(source: WaveNet | str | os.PathLike[str]) -> WaveNet:
     return WaveNet.from_pretrained(source) if isinstance(source, (str, os.PathLike)) else source
 
 
-def encoded(codec: Codec, source: object, name: str) -> Tensor | None:
-    """A waveform, a text or tokens, whose argument has this name -> tokens [B or 1, T]; None stays None."""
+def level_of(generator: Generator) -> loudness.Normalize:
+    """How the training data of a generator were brought to a common level; one that has no config says nothing."""
+    normalize: loudness.Normalize = getattr(getattr(generator, "config", None), "normalize", "off")
+    return normalize
+
+
+def encoded(
+    codec: Codec, source: object, name: str, sample_rate: int, normalize: loudness.Normalize = "off"
+) -> Tensor | None:
+    """A waveform, a text, tokens or the path of a file -> tokens [B or 1, T]; None stays None.
+
+    `name` is that of the argument. A sound file is resampled to `sample_rate` and brought to the level that
+    `normalize` names; a waveform is taken as it is. For a codec of text a str is the text
+    itself, and only a Path is a file.
+    """
     if source is None:
         return None
+    if isinstance(source, os.PathLike) or (isinstance(source, str) and codec.is_audio):
+        source = _contents(codec, source, name, sample_rate, normalize)
     if isinstance(source, (str, bytes)):
         if codec.is_audio:
-            raise InputError(f"{name} is text, but codec {codec.name!r} makes sound: give a waveform.")
+            raise InputError(f"{name} is bytes, but codec {codec.name!r} makes sound: give a waveform.")
         return codec.encode(source)[None]
     try:
         values = torch.as_tensor(source)
@@ -129,8 +151,32 @@ def encoded(codec: Codec, source: object, name: str) -> Tensor | None:
     return values if values.dim() == 2 else values[None]
 
 
+def _contents(
+    codec: Codec, path: str | os.PathLike[str], name: str, sample_rate: int, normalize: loudness.Normalize
+) -> Tensor | bytes:
+    """The waveform of a sound file, or the bytes of a text file."""
+    if codec.is_audio and isinstance(path, str) and not os.path.exists(path):
+        raise InputError(
+            f"{name} is text, but codec {codec.name!r} makes sound: give a waveform, or the path of a sound file "
+            f"(there is no file {path[:80]!r})."
+        )
+    if codec.is_audio:
+        return loudness.load(path, sample_rate, normalize)
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {name} {path}: {error.strerror or error}.") from error
+
+
 def _rows_of(tokens: Tensor | None, batch: int) -> Tensor | None:
-    return None if tokens is None else tokens.expand(batch, -1)
+    if tokens is None:
+        return None
+    if tokens.shape[0] not in (1, batch):
+        raise InputError(
+            f"prime has {tokens.shape[0]} rows, but batch={batch}: give one row for all streams, or "
+            f"batch={tokens.shape[0]}."
+        )
+    return tokens.expand(batch, -1)
 
 
 def _generator_of(source: Source, options: Options) -> Generator:

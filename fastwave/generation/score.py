@@ -17,7 +17,8 @@ from ..distributions import negative_log_likelihood
 from ..engine.engine import Engine
 from ..errors import InputError
 from ..model import WaveNet
-from .request import encoded, model_of
+from ..sound.loudness import Normalize
+from .request import encoded, level_of, model_of
 
 WINDOW = 16_384  # samples scored at once: 100 MB at `ref`
 
@@ -32,7 +33,7 @@ def score(
     dtype: str = "float32",
     threads: int | None = None,
 ) -> float:
-    """Mean bits a sample that the model needs for given sound (a waveform at its rate), text or tokens.
+    """Mean bits a sample that the model needs for given sound (a waveform at its rate, or a file), text or tokens.
 
     Every sample counts, each predicted from silence and all that came before it. White noise over 256 classes
     costs 8 bits. For a Gaussian output it is a density (add 15 to compare with 16-bit probabilities).
@@ -43,7 +44,7 @@ def score(
     if (backend, dtype) == ("auto", "float32"):
         return _score_in_windows(model_of(model), samples, condition, speaker, threads)
     engine = Engine(model_of(model), backend, dtype, threads)
-    tokens = _tokens_to_score(engine.codec, samples)
+    tokens = _tokens_to_score(engine.codec, samples, engine.sample_rate, level_of(engine))
     prepared = engine.prepare(engine.read_condition(condition), speaker, *tokens.shape)
     state = engine.start(tokens.shape[0], condition=prepared)
     nats = 0.0
@@ -59,7 +60,7 @@ def _score_in_windows(
 ) -> float:
     """`score` by parallel passes over stretches of the recording, each behind one receptive field of its past."""
     config, field = model.config, model.config.receptive_field
-    tokens = _tokens_to_score(config.codec_object, samples)
+    tokens = _tokens_to_score(config.codec_object, samples, config.sample_rate, config.normalize)
     batch, steps = tokens.shape
     exact = model if next(model.parameters()).dtype == torch.float32 else copy.deepcopy(model).float()
     prepared = conditioning.prepare(config, conditioning.read(config, condition), speaker, batch, steps)
@@ -75,8 +76,8 @@ def _score_in_windows(
     return nats / tokens.numel() / math.log(2)
 
 
-def _tokens_to_score(codec: Codec, samples: object) -> Tensor:
-    tokens = encoded(codec, samples, "samples")
+def _tokens_to_score(codec: Codec, samples: object, sample_rate: int, normalize: Normalize) -> Tensor:
+    tokens = encoded(codec, samples, "samples", sample_rate, normalize)
     if tokens is None or not tokens.numel():
         raise InputError("nothing to score: samples is empty.")
     return tokens

@@ -6,11 +6,12 @@ import dataclasses
 import functools
 import importlib.util
 import os
+import warnings
 from typing import Literal
 
 import torch
 
-from ..errors import BackendUnavailable, InputError
+from ..errors import BackendUnavailable, InputError, did_you_mean
 from . import library
 
 Role = Literal["training", "generation"]
@@ -21,6 +22,10 @@ CANDIDATES: dict[Role, tuple[str, ...]] = {
     "generation": ("cuda", "cpu", "reference"),
 }
 ENVIRONMENT = "FASTWAVE_BACKEND"  # stands in for `auto`
+SLOW = (
+    "fastwave has no native library here and computes with the reference alone, 10 to 100 times slower: install a C++ "
+    "compiler, then reinstall fastwave."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +137,18 @@ def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str
     for candidate in CANDIDATES[role]:
         reason = _why_not(role, candidate, dtype, device) or UNPROVEN.get(candidate, "")
         if not reason:
+            if candidate == "reference":
+                _warn_of_slowness()
             return Choice(candidate, "; ".join(["auto took the fastest available", *passed_over]))
         passed_over.append(f"{candidate}: {reason}")
     raise AssertionError("the reference is always available")
+
+
+@functools.cache
+def _warn_of_slowness() -> None:
+    """Once a process, where `auto` has nothing but the reference: the package was installed without a compiler."""
+    if reason := library.missing("cpu"):
+        warnings.warn(f"{SLOW} ({reason})", RuntimeWarning, stacklevel=4)
 
 
 def head_computed_by(backend: str, output: str, dtype: str = "float32") -> str:
@@ -161,7 +175,10 @@ def _from_environment(role: Role) -> str:
 
 def _named(role: Role, name: str, dtype: str | None, device: str | None) -> Choice:
     if name not in CANDIDATES[role]:
-        raise InputError(f"{role} backend {name!r} is not known; choose auto or one of {', '.join(CANDIDATES[role])}.")
+        raise InputError(
+            f"{role} backend {name!r} is not known; choose auto or one of {', '.join(CANDIDATES[role])}."
+            f"{did_you_mean(name, ('auto', *CANDIDATES[role]))}"
+        )
     reason = _why_not(role, name, dtype, device)
     if reason:
         usable = [other for other in CANDIDATES[role] if not _why_not(role, other, dtype, device)]

@@ -123,14 +123,25 @@ def save(path: str | os.PathLike[str], samples: Any, sample_rate: int) -> None:
     """
     wave = _frames_by_channels(samples)
     target = Path(_checked_path(path))
+    kind = format_of(target, sample_rate)
+    _check_fits(target, kind, wave)
+    with audio_errors(f"{target}: cannot write"), replacing(target) as temporary, open(temporary, "wb") as file:
+        _encode(file, kind, wave, sample_rate)
+
+
+def format_of(target: Path, sample_rate: int) -> _Format:
+    """The format that the suffix of a file names; refused where there is none, or where it cannot hold this rate."""
     kind = _FORMATS.get(target.suffix.lower())
     if kind is None:
         raise AudioError(
             f"{target}: cannot tell the format from the suffix {target.suffix!r}: use {', '.join(_FORMATS)}"
         )
-    _check_fits(target, kind, wave, sample_rate)
-    with audio_errors(f"{target}: cannot write"), replacing(target) as temporary, open(temporary, "wb") as file:
-        _encode(file, kind, wave, sample_rate)
+    _check_rate("sample_rate", sample_rate)
+    if not any(sample_rate in rates for rates in kind.rates):
+        raise InputError(
+            f"{target}: {kind.container} cannot hold {sample_rate} Hz: use one of {kind.rates_in_words}, or save a .wav"
+        )
+    return kind
 
 
 # Reading
@@ -297,17 +308,12 @@ def _frames_by_channels(samples: Any) -> Tensor:
     return wave if wave.ndim == 2 else wave[:, None]
 
 
-def _check_fits(target: Path, kind: _Format, wave: Tensor, sample_rate: int) -> None:
+def _check_fits(target: Path, kind: _Format, wave: Tensor) -> None:
     time, channels = wave.shape
     if channels > kind.channels:
         raise InputError(
             f"{target}: {kind.container} holds up to {kind.channels} channels, got {channels}: "
             "is the order [time, channels]?"
-        )
-    _check_rate("sample_rate", sample_rate)
-    if not any(sample_rate in rates for rates in kind.rates):
-        raise InputError(
-            f"{target}: {kind.container} cannot hold {sample_rate} Hz: use one of {kind.rates_in_words}, or save a .wav"
         )
     if kind.container == "WAV" and time * channels * 2 > _WAV_BYTES:
         raise AudioError(f"{target}: a WAV file cannot hold more than 4 GiB: use .flac, or write it in parts")

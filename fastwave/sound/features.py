@@ -221,9 +221,13 @@ def _is_array(path: str) -> bool:
 
 def _read_array(path: str) -> Tensor:
     try:
+        with open(path, "rb") as file:
+            if file.read(len(_ARRAY_MARK)) != _ARRAY_MARK:  # np.load would take it for pickled data
+                raise ValueError("its first bytes are not those of one")
         values = np.load(path, mmap_mode="r", allow_pickle=False)  # no pickled code, no size that the file lacks
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"cannot read {path} as a .npy array: {error}.") from error
+        reason = "it holds Python objects, not numbers" if "pickle" in str(error) else str(error).rstrip(".")
+        raise InputError(f"cannot read {path} as a .npy array: {reason}.") from error
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         raise InputError(f"{path} must hold one array of floats.")
     # torch has neither long doubles nor foreign byte orders

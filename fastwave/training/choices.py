@@ -56,7 +56,7 @@ def settle(choices: Choices) -> tuple[WaveNetConfig, Preparation | None]:
     is_text = changes.get("codec", fields.get("codec")) == "bytes"
     fields["normalize"] = choices.normalize or _usual_level(choices.features, is_text)
     sources = text if is_text else sound
-    speakers = len(name_speakers(sources, choices.speakers)[1])
+    speakers = name_speakers(sources, choices.speakers)[1]
     if choices.bands is not None and choices.features is None:
         raise InputError("--bands is the width of features: add --features mel, or a folder of arrays.")
     bands = choices.bands or fields.get("condition_channels") or BANDS
@@ -112,15 +112,16 @@ def _config_of_prepared(choices: Choices, fields: dict[str, Any], changes: dict[
     features, kind = preparation.feature_kind, None
     if features is not None:
         kind, changes["features"] = features.kind, features.changed() | changes.get("features", {})
-    return _config(fields, changes, kind, preparation.feature_channels, preparation.hop, len(data.speakers))
+    return _config(fields, changes, kind, preparation.feature_channels, preparation.hop, data.speakers)
 
 
 def _config(
-    fields: dict[str, Any], changes: dict[str, Any], kind: str | None, bands: int, hop: int | None, speakers: int
+    fields: dict[str, Any], changes: dict[str, Any], kind: str | None, bands: int, hop: int | None, speakers: list[str]
 ) -> WaveNetConfig:
     """The preset's fields, conditioned on features of a kind and on speakers, with the user's changes."""
     if speakers:
-        fields |= {"speakers": speakers, "speaker_channels": changes.get("speaker_channels", SPEAKER_CHANNELS)}
+        fields |= {"speakers": len(speakers), "speaker_names": speakers}
+        fields |= {"speaker_channels": changes.get("speaker_channels", SPEAKER_CHANNELS)}
     if kind is not None:
         fields["hop"] = hop or fields.get("hop", HOP)
         fields.setdefault("upsampling", "linear")

@@ -7,11 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..sound import verdict
 from ..sound.plots import MINUS, Array
 
-SILENT_DB = -60.0  # of the peak
-CLIPPED_SHARE = 1e-3
-STUCK_SECONDS, STUCK_CHARACTERS = 1.0, 200  # of one value
+STUCK_CHARACTERS = 200  # of one kind
 
 
 class Levels(NamedTuple):
@@ -37,13 +36,7 @@ def levels(wave: Array) -> Levels:
 
 def problems(wave: Array, sample_rate: int) -> tuple[str, ...]:
     """What is wrong with a sound; nothing where it sounds ordinary."""
-    measured = levels(wave)
-    if measured.peak_db < SILENT_DB:
-        return ("silent",)
-    changes = np.flatnonzero(np.diff(wave))
-    longest = int(np.diff(np.concatenate([[-1], changes, [len(wave) - 1]])).max())
-    stuck = ("stuck on one value",) if longest >= STUCK_SECONDS * sample_rate else ()
-    return (*stuck, *(("clipped",) if measured.clipped >= CLIPPED_SHARE else ()))
+    return verdict.of(wave, sample_rate).problems if len(wave) else ("silent",)
 
 
 def problems_of_text(text: str) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from .bar import ProgressDisplay
 from .gradients import Gradients
 from .history import DONE, INTERRUPTED, STOPPED
 from .journal import Journal
+from .lock import locked
 from .parallel import Group
 from .planning import Pace
 from .progress import Progress
@@ -53,12 +54,14 @@ def train(
     Without held-out data it is NaN. `command` and `plan`, whose `lines` the report shows, go into run.json. `show`
     draws a progress bar; `used` seconds of a new run's time are gone already, for its plan.
     """
-    loop = Loop(task, Path(out), group or Group(), command, show, plan, used)
-    try:
-        return loop.finish(loop.run())
-    finally:
-        loop.prefetch.close()
-        buffers.release()
+    group = group or Group()
+    with locked(Path(out), group.first):
+        loop = Loop(task, Path(out), group, command, show, plan, used)
+        try:
+            return loop.finish(loop.run())
+        finally:
+            loop.prefetch.close()
+            buffers.release()
 
 
 @dataclasses.dataclass

@@ -6,6 +6,7 @@ With a single process nothing is sent.
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 
 Value = TypeVar("Value")
 
@@ -25,9 +26,7 @@ class Group:
 
     def __init__(self, device: str = "auto") -> None:
         self.rank, self.world = 0, 1
-        name = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-        if name.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(f"device {name!r} was asked for, but torch sees no GPU here: use cpu.")
+        name = _device_name(device)
         if distributed.is_available() and distributed.is_torchelastic_launched():
             local = distributed.get_node_local_rank(0)
             if name == "cuda":
@@ -93,3 +92,19 @@ class Group:
         """End the communication."""
         if self.world > 1:
             distributed.destroy_process_group()
+
+
+def _device_name(device: str) -> str:
+    """auto, cpu, cuda or cuda:N -> the name of a device that torch has here."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if count else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        cures = {"gpu": " Did you mean 'cuda'?", "mps": " Apple's GPUs cannot train a WaveNet here: use cpu."}
+        cure = cures.get(device.lower(), did_you_mean(device, ("auto", "cpu", "cuda")))
+        raise InputError(f"device {device!r} is not known; choose auto, cpu, cuda or cuda:N.{cure}")
+    if device != "cpu" and not count:
+        raise InputError(f"device {device!r} was asked for, but torch sees no GPU here: use cpu.")
+    if device.startswith("cuda:") and int(device[5:]) >= count:
+        raise InputError(f"device {device!r} was asked for, but the GPUs here are cuda:0 .. cuda:{count - 1}.")
+    return device

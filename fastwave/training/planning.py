@@ -22,14 +22,12 @@ from .schedule import extended, stretched, trapezoid
 from .settings import Settings
 from .task import Task, matrices_of
 
-DEFAULT_MINUTES = 20.0
 CORRECTIONS = (0.5, 0.8, 0.95)  # shares of the time, or of the steps, at which the end is moved
 MEASURED_SECONDS, MEASURED_STEPS = 3.0, 3  # at least
 OVERHEAD = 0.06  # of the time, for validation, samples and checkpoints, until it is known
 LEAST_STEPS = 10
 FIRST_SAMPLE = 25.0  # seconds after the start
 AVERAGED = 0.02  # of the steps so far, about, is what the averaged weights look back
-
 FASTER = 1.1  # bfloat16 has to be so much faster than float32 to be chosen
 # A free shape is the largest that has time for so many targets, at the speed of the smallest (docs/training.md)
 SHAPES = (("ref", 400e6), ("small", 0.0))

@@ -19,7 +19,6 @@ from ..config import differences
 from ..errors import CheckpointError
 from .optimiser import Optimiser
 
-PARTS = ("parameter", "average", "moment", "square")
 RECENT, BEFORE = 10, 100  # losses: training has exploded when the last 10 are far above the 100 before
 
 
@@ -96,7 +95,7 @@ class Progress:
         ]  # fmt: skip
         return {
             f"{part}.{name}": value.detach()
-            for part, group in zip(PARTS, groups, strict=True)
+            for part, group in zip(checkpoint.STEP_PARTS, groups, strict=True)
             for name, value in group.items()
         }
 

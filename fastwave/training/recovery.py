@@ -109,11 +109,15 @@ class Recovery:
 
     def _resume(self, rejected: list[str]) -> None:
         c = self.progress.counters
+        changed = self._data_changed()
         if self.group.first:  # the kill may have come between the checkpoint and the model
             self.task.export(self.progress.averaged(), self.out)
-        changed = self._data_changed()
         self.journal.write("resume", c, bad=rejected, **changed)
-        self.journal.announce(*rejected, *changed.values(), f"resumes from step {c.step} of {self.task.settings.steps}")
+        steps = self.task.settings.steps
+        state = f"resumes from step {c.step} of {steps}"
+        if c.step >= steps:
+            state = f"all {steps} steps are done already: there is nothing left to train, unless you give more --steps"
+        self.journal.announce(*rejected, *changed.values(), state)
 
     def _load_newest(self, paths: list[Path]) -> tuple[Path | None, list[str]]:
         """Load the first of `paths` that can be trusted -> its path, and why those before it were passed over.
@@ -136,11 +140,19 @@ class Recovery:
         return chosen, rejected
 
     def _data_changed(self) -> dict[str, str]:
-        """A sentence for the log and the terminal when the data are not those of the checkpoint."""
+        """A sentence for the log and the terminal when the data are not those of the checkpoint, which the user must
+        have allowed.
+        """
         digest, counters = self.task.data_digest(), self.progress.counters
         before, counters.data = counters.data, digest
         if before in ("", digest):
             return {}
+        if not self.task.other_data:
+            raise InputError(
+                f"the data are not those that the run in {self.out} has learned from: files were added, removed or "
+                "changed, or they were prepared in another way. Give the same data, or another --out; or allow it "
+                "with --other-data, and the run goes on with these."
+            )
         return {"data": "the data have changed since the last checkpoint: training continues on the new data"}
 
 
@@ -189,4 +201,11 @@ def _check_same_run(out: Path, before: Any, now: dict[str, Any]) -> None:
     if changes:
         raise InputError(
             f"{out} holds another run: {'; '.join(changes[:4])}. Give another --out, or the same settings."
+        )
+    done = max((step_of(path) for path in checkpoints(out / "checkpoints")), default=0)
+    steps = now["settings"]["steps"]
+    if done > steps:
+        raise InputError(
+            f"the run in {out} has done {done} steps already, and --steps is {steps}: give more than {done} to train "
+            "it further, or another --out."
         )

@@ -12,6 +12,7 @@ from .schedule import Knots, share_at, trapezoid
 
 SCHEDULES = ("constant", "cosine", "step", "inverse-root", "trapezoid")
 PRECISIONS = ("float32", "bfloat16")
+DEFAULT_MINUTES = 20.0  # of a run that names neither a time nor a number of steps
 OPTIMISERS = ("muon", "adamw")
 BEFORE: dict[str, Any] = {"optimiser": "adamw"}  # of runs that were begun before there was a choice
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -15,15 +16,16 @@ import torch
 from ..config import WaveNetConfig
 from ..data.prepare import levels_in_words, prepare
 from ..data.shards import INDEX, Data
-from ..errors import InputError
+from ..errors import InputError, TrainingError
 from ..model import WaveNet
 from ..runtime.dispatch import choose
 from . import loop, planning, recovery
 from .choices import PRESET, Choices, keep_level, settle
+from .lock import locked
 from .parallel import Group
 from .progress import newest_counters
 from .schedule import extended
-from .settings import Settings
+from .settings import DEFAULT_MINUTES, Settings
 from .wavenet import WaveNetTask
 
 
@@ -101,8 +103,12 @@ def run(
     prepared: str | None = None,
     command: str = "",
     show: bool = False,
+    other_data: bool = False,
 ) -> TrainedRun:
-    """Train in the folder `out`, or resume there. `chosen` are the settings that the user chose, by name."""
+    """Train in the folder `out`, or resume there. `chosen` are the settings that the user chose, by name.
+
+    A run resumes on other data than it began with only where `other_data` allows it.
+    """
     if machine.threads is not None:
         if machine.threads < 1:
             raise InputError(f"--threads must be at least 1, got {machine.threads}.")
@@ -112,7 +118,7 @@ def run(
     if out.resolve() == folder.resolve():
         raise InputError(f"--out {out} is the folder of the data: its sounds would be learned from. Give another.")
     choose("training", machine.backend)  # refuses a backend that cannot run, before the data are prepared
-    group = Group(machine.device)
+    group, held = Group(machine.device), contextlib.ExitStack()
     try:
         before = recovery.read_run(out)
         free = before is None and choices.preset is None and "steps" not in chosen
@@ -120,6 +126,7 @@ def run(
             choices = dataclasses.replace(choices, preset=before.get("plan", {}).get("preset"))
         choices = keep_level(choices, Path(prepared or out / "data"), before)
         config, preparation = settle(choices)
+        held.enter_context(locked(out, group.first))
         place = folder if preparation is None else Path(prepared or out / "data")
         if preparation is not None and group.first:
             index = prepare(folder, place, preparation, machine.workers, progress=show)
@@ -135,9 +142,13 @@ def run(
             task = planner.task(Settings(**chosen))
         else:
             task = planner.new(choices, chosen, free)
+        task.other_data = other_data
         bits = loop.train(task, out, group, command, show, planner.plan, time.monotonic() - begun)
     finally:
+        held.close()
         group.leave()
+    if failure := task.failure(bits):
+        raise TrainingError(failure)
     return TrainedRun(out, task.model_config, bits, group.first)
 
 
@@ -153,7 +164,7 @@ class _Planner:
 
     def new(self, choices: Choices, chosen: Mapping[str, Any], free: bool) -> WaveNetTask:
         """A run whose length follows from the time, and its shape too where the user left that free."""
-        minutes = chosen.get("minutes", planning.DEFAULT_MINUTES)
+        minutes = chosen.get("minutes", DEFAULT_MINUTES)
         preset = choices.preset or PRESET
         settings, seconds = self._fastest(Settings(**{**chosen, "minutes": minutes}), chosen)
         if free:

@@ -52,6 +52,7 @@ class Task(abc.ABC):
     loss_name: ClassVar[str] = "loss"
     loss_unit: ClassVar[float] = 1.0
     explosion_margin: ClassVar[float] = 1.0
+    other_data = False  # whether a run may go on with other data than those it has learned from
 
     def __init__(self, config: Mapping[str, Any], settings: Settings) -> None:
         self.config, self.settings = dict(config), settings
@@ -100,6 +101,10 @@ class Task(abc.ABC):
     def out_of_memory_advice(self) -> str:
         """What does not fit when one row does not, and what to change."""
         return "one row: make the rows or the model smaller."
+
+    def failure(self, loss: float) -> str:
+        """Why a model of this loss on held-out data is of no use, and what to do; empty where it may be of use."""
+        return ""
 
     def data_digest(self) -> str:
         """A digest that changes when the data change."""

@@ -21,6 +21,7 @@ from .task import Sample, Task
 
 CPU_TARGETS = 8192  # at a time, which stay nearer to the caches: 1.25 times faster at `small`
 VALIDATION_ROWS = 4
+UNTRAINED_MARGIN = 0.5  # bits above white noise, within which every model starts
 MATRICES = ("dilated.weight", "condition.weight", "residual.weight", "skip.weight", "head.0.weight")
 
 
@@ -38,6 +39,7 @@ class WaveNetTask(Task):
         self.training = Windows(data, config, settings.window, settings.seed)
         self.held_out = Windows(data, config, settings.window, settings.seed, held_out=True)
         self.training.places(0, 1)  # refuses data without any window to train on
+        _check_enough(self.training.targets, config)
 
     def build(self) -> WaveNet:
         """A WaveNet on the chosen backend."""
@@ -81,6 +83,16 @@ class WaveNetTask(Task):
         """A shorter window, or a smaller model."""
         return f"one window of {self.training.window} targets: give a smaller --window, or a smaller model."
 
+    def failure(self, loss: float) -> str:
+        """A loss above that of white noise, by more than a model that has learned nothing may have."""
+        noise = float(self.data.index["white_noise_bits"])
+        if not loss > noise + UNTRAINED_MARGIN:
+            return ""
+        return (
+            f"the training has failed: it ended at {loss:.4g} bits, and white noise costs {noise:.4g}. Start anew, in "
+            f"another --out, with a smaller --learning-rate than {self.settings.learning_rate:g}."
+        )
+
     def data_digest(self) -> str:
         """Another one for other files, other settings, or another held-out side."""
         return self.data.digest()
@@ -119,3 +131,17 @@ def _check_fits(data: Data, config: WaveNetConfig) -> None:
             raise InputError(
                 f"the prepared data have {name} {prepared}, the model {wanted}: prepare them for this model."
             )
+
+
+def _check_enough(samples: int, config: WaveNetConfig) -> None:
+    """Refuse data that are shorter than what the model looks back on."""
+    least = config.receptive_field
+    if samples >= least:
+        return
+    rate = config.sample_rate
+    got, needed = (f"{count / rate:.3g} s" if rate else f"{count:,} characters" for count in (samples, least))
+    usual = "Minutes of sound make a model" if rate else "Hundreds of thousands of characters make a model"
+    raise InputError(
+        f"there is too little to train on: {got} beside what is held out, and this model needs at least {needed}, "
+        f"as far as it looks back. {usual}: give more files, or a smaller --preset."
+    )

@@ -129,8 +129,9 @@ def test_an_engine_is_generated_from_as_its_model(name):
 
 
 def test_generate_and_stream_show_the_same_options():
+    alone = ("progress", "output", "save_every", "include_prime")  # options of generate alone
     shown = {function: inspect.signature(function).parameters for function in (generate, stream)}
-    kinds = {name: each for name, each in shown[generate].items() if name not in ("progress", "output", "save_every")}
+    kinds = {name: each for name, each in shown[generate].items() if name not in alone}
     others = {name: each for name, each in shown[stream].items() if name != "chunk"}
     assert kinds == others
     assert list(kinds) == [

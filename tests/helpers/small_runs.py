@@ -51,9 +51,13 @@ def make_settings(**changes: Any) -> Settings:
     return Settings(**{**quick, **changes})
 
 
-def train_wavenet(data: Data, out: Path, config: WaveNetConfig, settings: Settings, backend: str = "auto") -> float:
+def train_wavenet(
+    data: Data, out: Path, config: WaveNetConfig, settings: Settings, backend: str = "auto", other_data: bool = False
+) -> float:
     """Train in this process; -> bits a sample on held-out data."""
-    return train(WaveNetTask(data, config, settings, backend), out)
+    task = WaveNetTask(data, config, settings, backend)
+    task.other_data = other_data
+    return train(task, out)
 
 
 def lines_of(run: Path, event: str | None = None) -> list[dict[str, Any]]:

@@ -1,9 +1,12 @@
 """One place chooses; a named backend never falls back; every refusal says why and what to do."""
 
+import warnings
+
 import pytest
 import torch
 
 from fastwave import BackendUnavailable, Engine, InputError, WaveNet, backends, generate
+from fastwave.runtime import dispatch
 from fastwave.runtime.dispatch import CANDIDATES, choose
 from shapes import make_model
 
@@ -104,3 +107,15 @@ def test_auto_passes_over_what_has_not_run_on_a_gpu_and_a_name_takes_it(monkeypa
         choice = choose(role)
         assert choice.name == "cpu" and f"{name}: not yet run on a GPU: ask for it by name" in choice.why
         assert choose(role, name).name == name
+
+
+def test_auto_warns_once_where_it_has_nothing_but_the_reference(monkeypatch):
+    monkeypatch.setattr("fastwave.runtime.library.missing", lambda library: f"libfastwave_{library} was not built")
+    dispatch._warn_of_slowness.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"reference alone, 10 to 100 times slower.*libfastwave_cpu was not built"):
+        assert choose("generation").name == "reference"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        choose("generation")
+        choose("training")
+    dispatch._warn_of_slowness.cache_clear()

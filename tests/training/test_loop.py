@@ -124,7 +124,7 @@ def test_copies_that_a_user_keeps_are_neither_loaded_nor_removed(data, tmp_path)
 def test_resume_reports_that_the_data_have_changed(data, tmp_path, capsys):
     train_wavenet(data, tmp_path / "run", make_config(), make_settings(steps=4))
     other = make_data(tmp_path, held_out=0.5)
-    train_wavenet(other, tmp_path / "run", make_config(), make_settings())
+    train_wavenet(other, tmp_path / "run", make_config(), make_settings(), other_data=True)
     assert "the data have changed since the last checkpoint" in capsys.readouterr().err
     assert "data" in lines_of(tmp_path / "run", "resume")[0]
     train_wavenet(other, tmp_path / "run", make_config(), make_settings(steps=14))

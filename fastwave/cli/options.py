@@ -142,7 +142,7 @@ def load_model(options: argparse.Namespace) -> tuple[WaveNet, WaveNetConfig]:
 def read_input(path: str, config: WaveNetConfig) -> object:
     """A sound file at the rate and the level that the model was trained at, or the bytes of a text file."""
     if config.codec_object.is_audio:
-        from ..sound import loudness
+        from ..sound import audio, loudness
 
         with contextlib.suppress(AudioError):  # a FLAC that was written as a stream does not say how long it is
             rate = audio.info(path).sample_rate

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fastwave.training.optimiser import MOMENTUM, Optimiser, orthogonal
+from fastwave.training.optimiser import MOMENTUM, RATE, Optimiser, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (3, 8), (8, 3), (5, 2, 32, 64), (4, 64, 32), (1, 1)])
@@ -51,7 +51,7 @@ def test_a_matrix_moves_by_the_learning_rate_in_every_direction_of_its_gradient(
     gradient = parameters["one.weight"].grad.clone()
     Optimiser(parameters, ("one.weight",), torch.device("cpu")).step(0.1, (0.9, 0.99), 0.0)
     moved = (before - parameters["one.weight"]).detach()
-    assert torch.allclose(moved, 0.1 * (6 / 4) ** 0.5 * orthogonal(gradient), atol=1e-6)
+    assert torch.allclose(moved, 0.1 * RATE * (6 / 4) ** 0.5 * orthogonal(gradient), atol=1e-6)
 
 
 def test_muon_remembers_gradients_and_decays_weights():
@@ -65,4 +65,4 @@ def test_muon_remembers_gradients_and_decays_weights():
     parameters["one.weight"].grad = torch.zeros_like(first)
     optimiser.moments["one.weight"].zero_()
     optimiser.step(0.1, (0.9, 0.99), 0.5)
-    assert torch.allclose(parameters["one.weight"], before * (1 - 0.1 * 0.5))
+    assert torch.allclose(parameters["one.weight"], before * (1 - 0.1 * RATE * 0.5))

@@ -31,11 +31,18 @@ AVERAGED = 0.02  # of the steps so far, about, is what the averaged weights look
 FASTER = 1.1  # bfloat16 has to be so much faster than float32 to be chosen
 # A free shape is the largest that has time for so many targets, at the speed of the smallest (docs/training.md)
 SHAPES = (("ref", 400e6), ("small", 0.0))
+# A run with fewer steps than this takes shorter windows, so that it has more steps
+SHORT, SHORT_WINDOW = 3000, 4096
 
 
 def shape_for(targets: float) -> str:
     """The preset for a run in which the smallest one would see so many targets."""
     return next(name for name, least in SHAPES if targets >= least)
+
+
+def is_short(steps: float) -> bool:
+    """Whether a run of so many steps is better off with more steps of shorter windows."""
+    return steps < SHORT
 
 
 def seconds_per_step(task: Task, group: Group) -> float:

@@ -172,6 +172,9 @@ class _Planner:
             if larger != preset:
                 preset, self.config = larger, settle(dataclasses.replace(choices, preset=larger))[0]
                 seconds = planning.seconds_per_step(self.task(settings), self.group)
+        if "window" not in chosen and planning.is_short(60 * minutes / seconds):
+            settings = dataclasses.replace(settings, window=planning.SHORT_WINDOW)
+            seconds = planning.seconds_per_step(self.task(settings), self.group)
         settings = self.group.from_first(planning.planned(settings, seconds, self._used(), chosen))
         task = self.task(settings)
         self.plan = {"preset": preset, "lines": _sentences(task, preset, seconds, self.group)}

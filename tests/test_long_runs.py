@@ -1,5 +1,6 @@
 """Long runs are flat in memory and can be stopped at any moment without loss."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -38,6 +39,7 @@ def test_an_hour_of_streamed_sound_takes_no_more_memory_than_a_minute(tmp_path):
 STOPPED_IN_THE_MIDDLE = """
 import signal, sys, time, torch, fastwave
 torch.manual_seed(0)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 engine = fastwave.Engine(fastwave.WaveNet(fastwave.WaveNetConfig.preset("large")), backend="cpu")
 state = engine.start()
 begun = []
@@ -63,18 +65,30 @@ def test_an_interrupt_is_heard_within_a_tenth_of_a_second(tmp_path):
     assert int(made) == 0  # the state is as it was before the call
 
 
+@contextlib.contextmanager
+def interruptible(command, folder):
+    """A process that hears Ctrl-C even where these tests are a shell's background job, and that does not outlive it."""
+
+    def hear() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, preexec_fn=hear) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.alone
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interrupted_command_keeps_what_was_made(tmp_path):
     command = [sys.executable, "-m", "fastwave", "generate", "--untrained", "small", "--seconds", "100000"]
-    process = subprocess.Popen(
-        [*command, "-o", "kept.wav", "--save-every", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "kept.wav").exists() and time.monotonic() < deadline:
-        assert process.poll() is None, process.stderr.read()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    with interruptible([*command, "-o", "kept.wav", "--save-every", "1"], tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "kept.wav").exists() and time.monotonic() < deadline:
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in errors
     assert soundfile.info(tmp_path / "kept.wav").frames >= 16_000
     assert [path.name for path in tmp_path.iterdir()] == ["kept.wav"]

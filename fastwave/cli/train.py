@@ -17,7 +17,7 @@ from .plan import add_data_options, choices_of
 HELP = {
     "minutes": f"how long to train: all else is planned from it (default: {DEFAULT_MINUTES:g}, without --steps)",
     "steps": "length of the whole run, where it shall not follow from a time; --minutes then stops it sooner",
-    "batch": f"windows in a step, over all processes (default: {Settings.batch})",
+    "batch": "windows in a step, over all processes (default: one for each process)",
     "window": f"samples to predict in a window (default: {Settings.window})",
     "micro_batch": "windows at a time in one process, for less memory; 0: about 8,192 targets on a CPU, else all",
     "learning_rate": f"the highest learning rate (default: {Settings.learning_rate})",
@@ -68,8 +68,6 @@ def train(options: argparse.Namespace) -> int:
     from ..training.start import Machine, run
 
     chosen = {name: value for name in (*HELP, *FLAGS) if (value := getattr(options, name)) is not None}
-    if chosen.get("precision") == "auto":
-        del chosen["precision"]
     if options.hours is not None:
         chosen["minutes"] = 60 * options.hours
     machine = Machine(options.device, options.backend, options.threads, options.workers)

@@ -64,7 +64,7 @@ def seconds_per_step(task: Task, group: Group) -> float:
     while group.any(steps < MEASURED_STEPS or time.monotonic() - begun < MEASURED_SECONDS):
         step()
         steps += 1
-    return (time.monotonic() - begun) / steps
+    return group.from_first((time.monotonic() - begun) / steps)  # all decide by the same number
 
 
 def planned(settings: Settings, seconds: float, used: float, fixed: Mapping[str, Any]) -> Settings:

@@ -113,6 +113,7 @@ def run(
         if machine.threads < 1:
             raise InputError(f"--threads must be at least 1, got {machine.threads}.")
         torch.set_num_threads(machine.threads)
+    chosen = {name: value for name, value in chosen.items() if (name, value) != ("precision", "auto")}
     Settings(**chosen)  # refuses what makes no sense, before the data are prepared
     folder = Path(choices.folder)
     if out.resolve() == folder.resolve():
@@ -121,6 +122,8 @@ def run(
     group, held = Group(machine.device), contextlib.ExitStack()
     try:
         before = recovery.read_run(out)
+        if before is None:
+            chosen = {"batch": group.world, **chosen}
         free = before is None and choices.preset is None and "steps" not in chosen
         if before is not None and choices.preset is None:
             choices = dataclasses.replace(choices, preset=before.get("plan", {}).get("preset"))
@@ -175,7 +178,9 @@ class _Planner:
         if "window" not in chosen and planning.is_short(60 * minutes / seconds):
             settings = dataclasses.replace(settings, window=planning.SHORT_WINDOW)
             seconds = planning.seconds_per_step(self.task(settings), self.group)
-        settings = self.group.from_first(planning.planned(settings, seconds, self._used(), chosen))
+        if self.group.first:
+            settings = planning.planned(settings, seconds, self._used(), chosen)
+        settings = self.group.from_first(settings)
         task = self.task(settings)
         self.plan = {"preset": preset, "lines": _sentences(task, preset, seconds, self.group)}
         for sentence in self.plan["lines"] if self.group.first else ():
@@ -193,7 +198,7 @@ class _Planner:
             if minutes != settings.minutes:
                 seconds = planning.seconds_per_step(self.task(settings), self.group)
                 settings = planning.with_other_minutes(settings, minutes, seconds, counters.step, counters.elapsed)
-            return self.task(self.group.from_first(settings))
+            return self.task(settings)
         knots = settings.knots
         settings = dataclasses.replace(settings, planned=False, knots=(), **chosen)
         if knots and settings.schedule == "trapezoid" and settings.steps != knots[-1][0]:

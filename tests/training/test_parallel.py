@@ -1,5 +1,6 @@
 """Two processes train as one does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -23,8 +24,8 @@ OPTIONS = [
 ]
 
 
-def fastwave(folder, out, processes=1, script=("-m", "fastwave"), restarts=0, more=()):
-    arguments = ["train", str(folder), "--out", str(out), *OPTIONS, *more, "--set", *SHAPE]
+def fastwave(folder, out, processes=1, script=("-m", "fastwave"), restarts=0, more=(), options=OPTIONS):
+    arguments = ["train", str(folder), "--out", str(out), *options, *more, "--set", *SHAPE]
     launcher = []
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -90,3 +91,13 @@ def test_a_batch_that_does_not_divide_is_refused():
     group.world = 3
     with pytest.raises(Exception, match="a batch of 4 does not divide among 3"):
         group.share(4)
+
+
+def test_two_processes_follow_one_plan(alone, tmp_path):
+    """Each measures other times; all must come to the same steps, precision and window, or they wait for ever."""
+    planned = ("--minutes=0.5", "--held-out=0.25", "--workers=1", "--device=cpu", "--threads=1")
+    done = fastwave(alone[0], tmp_path / "run", processes=2, options=planned)
+    settings = json.loads((tmp_path / "run/run.json").read_text())["settings"]
+    assert settings["planned"] and settings["batch"] == 2
+    assert lines_of(tmp_path / "run", "end")[-1]["step"] == settings["steps"]
+    assert done.stderr.count("plan for 0.5 minutes") == 1

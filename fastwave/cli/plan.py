@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, InputError, did_you_mean
@@ -113,12 +111,3 @@ def _field(text: str) -> tuple[str, Any]:
         raise
     except ValueError as error:
         raise InputError(f"--set {text}: give whole numbers, as in dilations=1,2,4 or dilations=10x2.") from error
-
-
-def report_skipped(skipped: list[Any], place: Path) -> None:
-    """Say which files could not be used, and why."""
-    if not skipped:
-        return
-    print(f"fastwave: {len(skipped)} files were skipped (all in {place / 'prepared.json'}):", file=sys.stderr)
-    for name, reason in skipped[:10]:
-        print(f"  {name}: {reason}", file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .options import Verbs, add_verb, check_data
-from .plan import add_data_options, choices_of, report_skipped
+from .plan import add_data_options, choices_of
 
 
 def add(verbs: Verbs) -> None:
@@ -22,6 +22,7 @@ def prepare(options: argparse.Namespace) -> int:
     from ..data.prepare import levels_in_words
     from ..data.prepare import prepare as make
     from ..training.choices import keep_level, settle
+    from ..training.start import report_skipped
 
     _, preparation = settle(keep_level(choices_of(options), Path(options.out)))
     if preparation is None:
@@ -35,5 +36,9 @@ def prepare(options: argparse.Namespace) -> int:
     print(f"{len(index['files'])} files, {length}, {len(index['skipped'])} skipped, in {options.out}")
     if preparation.sample_rate:
         print(levels_in_words(index))
-    print(f"order-0 entropy {index['order0_bits']:.3f} bits, white noise {index['white_noise_bits']:.3f}")
+    unit = "sample" if preparation.sample_rate else "character"
+    print(
+        f"guessing from how often each value occurs costs {index['order0_bits']:.3f} bits a {unit}, "
+        f"white noise {index['white_noise_bits']:.3f}"
+    )
     return 0

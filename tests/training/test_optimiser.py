@@ -66,3 +66,15 @@ def test_muon_remembers_gradients_and_decays_weights():
     optimiser.moments["one.weight"].zero_()
     optimiser.step(0.1, (0.9, 0.99), 0.5)
     assert torch.allclose(parameters["one.weight"], before * (1 - 0.1 * RATE * 0.5))
+
+
+def test_muon_moves_on_by_what_it_remembers_when_a_gradient_is_zero():
+    parameters = parameters_of()
+    optimiser = Optimiser(parameters, ("one.weight",), torch.device("cpu"))
+    gradient = parameters["one.weight"].grad.clone()
+    optimiser.step(0.0, (0.9, 0.99), 0.0)
+    before = parameters["one.weight"].detach().clone()
+    parameters["one.weight"].grad = torch.zeros_like(gradient)
+    optimiser.step(0.1, (0.9, 0.99), 0.0)
+    moved = (before - parameters["one.weight"]).detach()
+    assert torch.allclose(moved, 0.1 * RATE * (6 / 4) ** 0.5 * orthogonal(gradient), atol=1e-5)

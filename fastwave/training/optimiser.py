@@ -1,9 +1,9 @@
 """The optimiser: AdamW, and Muon for the matrices between the layers.
 
-Muon moves a matrix equally far in every direction that its averaged gradient knows, strong or weak: it takes
-the gradient U S V' for U V'. AdamW scales each weight alone and hardly learns the weak directions. At equal time Muon
-reaches what AdamW needs about twice the steps for (docs/training.md has the runs). torch.optim.Muon takes one matrix at
-a time; ours are stacked over layers and taps.
+Muon moves a matrix equally far in every direction that its averaged gradient knows, strong or weak: it takes the
+gradient U S V' for U V'. In equal time it is 0.05 bits a sample better than AdamW on speech, 0.16 on music, and equal
+on text (docs/training.md has the runs). torch.optim.Muon takes one matrix at a time; ours are stacked over layers and
+taps.
 """
 
 from __future__ import annotations

@@ -105,7 +105,6 @@ class Pace:
 
     def __init__(self, settings: Settings, step: int, elapsed: float) -> None:
         self._step, self._elapsed = step, elapsed  # where the speed is counted from
-        self._reference = settings.steps
 
     def due(self, settings: Settings, step: int, elapsed: float) -> bool:
         """Whether the end should be moved now."""

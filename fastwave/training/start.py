@@ -228,13 +228,16 @@ def _sentences(task: WaveNetTask, preset: str, seconds: float, group: Group) -> 
     targets = s.steps * s.batch * task.training.window
     field = f"{config.receptive_field_ms:,.0f} ms" if config.receptive_field_ms else f"{config.receptive_field} {unit}"
     device = f"{torch.get_num_threads()} threads" if group.device.type == "cpu" else str(group.device)
+    rate = f"the learning rate is at most {s.learning_rate:g}, on the {s.schedule} schedule"
+    if s.knots:
+        rate = f"the learning rate rises to {s.learning_rate:g} in {s.warmup:,} steps, stays, and falls to 0 over the "
+        rate += "last quarter; the end is moved if this machine gets slower or faster"
     return [
         f"plan for {s.minutes:g} minutes on {device}: model {preset!r}, {config.parameter_count:,} weights, which "
         f"looks back {field}",
         f"{s.steps:,} steps of {s.batch} x {task.training.window:,} {unit}, {seconds:.2g} s each: {targets / 1e6:,.1f} "
         f"million {unit}, {targets / max(1, task.training.targets):.1f} times through the data",
-        f"the learning rate rises to {s.learning_rate:g} in {s.warmup:,} steps, stays, and falls to 0 over the last "
-        f"quarter, in {s.precision}; the end is moved if this machine gets slower or faster",
+        f"in {s.precision}, {rate}",
         f"first sound after about {max(1, s.first_sample * seconds + 5):.0f} s; {s.steps // s.validate_every} "
         f"validations; the page of the run is written with every sound",
     ]

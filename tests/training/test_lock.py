@@ -66,7 +66,7 @@ def test_a_run_may_be_resumed_in_the_same_process_also_after_an_error(data, tmp_
 
 
 def test_processes_that_do_not_want_the_lock_run_beside_the_one_that_holds_it(tmp_path, holder):
-    with lock.locked(tmp_path / "run", wanted=False):
+    with lock.locked(tmp_path / "run", wanted=False), pytest.raises(InputError), lock.locked(tmp_path / "run"):
         pass
 
 

@@ -24,29 +24,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
+ONES += "seventeen eighteen nineteen".split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 COMMANDS = {
     "flite-slt": ["flite", "-voice", "slt", "-t", "{text}", "-o", "{wav}"],
     "flite-rms": ["flite", "-voice", "rms", "-t", "{text}", "-o", "{wav}"],

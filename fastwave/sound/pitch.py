@@ -40,9 +40,10 @@ def track(
     lowest: float = LOWEST,
     highest: float = HIGHEST,
     silence: float = SILENCE,
+    hop_seconds: float = HOP_SECONDS,
 ) -> Track:
     """Follow the pitch of wave [time] from `lowest` to `highest` Hz; frames of a level below `silence` are unvoiced."""
-    length, hop = round(FRAME_SECONDS * sample_rate), max(1, round(HOP_SECONDS * sample_rate))
+    length, hop = round(FRAME_SECONDS * sample_rate), max(1, round(hop_seconds * sample_rate))
     if len(wave) < length or length < 4:
         return Track(np.zeros(0), np.zeros(0))
     frames = np.lib.stride_tricks.sliding_window_view(np.asarray(wave, dtype=np.float64), length)[::hop]

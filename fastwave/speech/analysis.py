@@ -5,7 +5,7 @@ A frame is centred on its first sample, as those of `sound/mel.py` are, and hold
     0..39   log-mel bands of `MEL`
     40      ln F0 in Hz; through unvoiced stretches it runs in a straight line, before the first and after the last
             voiced frame it keeps its value
-    41      voicing, 1 where the frame is voiced and 0 elsewhere
+    41      voicing, 0..1: how well the sound repeats itself at that F0; 0 where the frame is unvoiced or silent
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ WIDTH = BANDS + 2
 LOG_F0, VOICING = BANDS, BANDS + 1
 MEL = MelSettings(sample_rate=SAMPLE_RATE, hop=HOP, bands=BANDS, window=800)
 LOWEST, HIGHEST = 60.0, 500.0  # Hz, the F0 of speech
+SILENCE = 0.003  # root mean square, 50 dB below full scale: what is quieter is unvoiced
 SILENT_F0 = 150.0  # Hz, for a recording without a voiced frame
 
 Array = npt.NDArray[np.float32]
@@ -46,7 +47,7 @@ def frames(wave: npt.NDArray[np.floating], f0: npt.NDArray[np.floating] | None =
     result = np.empty((count, WIDTH), dtype=np.float32)
     result[:, :BANDS] = mel(torch.from_numpy(np.asarray(wave, dtype=np.float32)), MEL).numpy()
     result[:, LOG_F0] = interpolated_log_f0(f0)
-    result[:, VOICING] = f0 > 0
+    result[:, VOICING] = pitch.periodicity(wave, SAMPLE_RATE, f0, HOP, SILENCE)
     return result
 
 
@@ -54,7 +55,7 @@ def tracked_f0(wave: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """The F0 of every frame in Hz, 0 where it is unvoiced, [ceil(time / 200)]."""
     half = round(pitch.FRAME_SECONDS * SAMPLE_RATE) // 2
     padded = np.concatenate([np.zeros(half), wave, np.zeros(half + HOP)])  # so that frames are centred
-    track = pitch.track(padded, SAMPLE_RATE, LOWEST, HIGHEST, hop_seconds=HOP / SAMPLE_RATE)
+    track = pitch.track(padded, SAMPLE_RATE, LOWEST, HIGHEST, SILENCE, hop_seconds=HOP / SAMPLE_RATE)
     return np.nan_to_num(track.pitch)[: MEL.frames(len(wave))]
 
 

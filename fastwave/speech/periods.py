@@ -1,4 +1,4 @@
-"""The phase of F0: where in its period each sample is. It enters the voice's WaveNet at sample rate, as sine and cosine.
+"""The phase of F0: where in its period each sample is. It enters the voice's WaveNet at sample rate, as two sines.
 
 A phase is counted in periods. That of frame i is that of sample i*hop, and between frames it runs in a straight line.
 In training it is read off a recording, so that pulses of the excitation stand at whole numbers; in synthesis it is the

@@ -1,4 +1,4 @@
-"""Which voice a path or a name stands for, and what a path is that stands for none. Reads no tensor, imports no torch."""
+"""Which voice a path or a name stands for, and what a path is that stands for none. Imports no torch."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} must hold a JSON object, got {type(values).__name__}.")
     if values.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: voice format {str(values.get('format'))[:40]!r}; this version reads format {FORMAT}. Load it with "
-            "the fastwave that wrote it, or a newer one."
+            f"{path}: voice format {str(values.get('format'))[:40]!r}; this version reads format {FORMAT}. Load it "
+            "with the fastwave that wrote it, or a newer one."
         )
     if values.get("kind") != KIND:
         raise CheckpointError(f"{path} describes something of kind {str(values.get('kind'))[:40]!r}, not a {KIND}.")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from .phones import Sentence, Word
 
-KNEE = 0.9  # of full scale: quieter samples stay as they are
+KNEE = 0.8  # of full scale: quieter samples stay as they are
 
 Array = npt.NDArray[np.float32]
 
@@ -39,5 +39,6 @@ def scaled(wave: Array, volume: float, factors: Array | None, first: int, hop: i
     magnitude = np.abs(louder)
     if magnitude.max(initial=0.0) <= KNEE:
         return louder
-    bent = KNEE + (1 - KNEE) * np.tanh((magnitude - KNEE) / (1 - KNEE))
+    over = np.maximum(magnitude - KNEE, 0) / (1 - KNEE)
+    bent = KNEE + (1 - KNEE) * over / (1 + over)
     return np.where(magnitude > KNEE, np.copysign(bent, louder), louder).astype(np.float32)

@@ -95,7 +95,8 @@ def write_timings(path: str | os.PathLike[str], timings: Sequence[WordTiming]) -
     content = json.dumps({"words": list(timing_values(timings))}, indent=1, ensure_ascii=False)
     try:
         with replacing(path) as temporary:
-            temporary.write_text(content + "\n", encoding="utf-8")
+            # half a surrogate pair, which a str may hold and UTF-8 may not, is written as JSON escapes it
+            temporary.write_bytes((content + "\n").encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise InputError(f"cannot write {Path(path)}: {error.strerror or error}.") from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,9 +13,10 @@ from torch import Tensor
 from ..errors import InputError
 from . import loudness
 from .options import Delivery
-from .phones import Pause, Sentence
+from .phones import Sentence
 from .pieces import bounded, pieces, shifted
 from .spoken import Spoken, joined, spoken, timings_of
+from .text import parse_phones, spell
 
 NO_WORDS = "holds nothing that can be spoken: give words, figures or signs that have a name"
 
@@ -49,9 +49,6 @@ class Text(Protocol):
     def from_ssml(self, text: str) -> tuple[list[Sentence], list[str]]:
         """The sentences of a document of SSML, and notes on what was left out of it."""
 
-    def from_phones(self, text: str) -> list[Sentence]:
-        """The sentences of a text of phones, "HH AH0 L OW1 .", as `Voice.phonemes` writes it."""
-
 
 class Voice:
     """Says texts. The same sentence with the same seed sounds the same, whatever stands before it."""
@@ -83,8 +80,8 @@ class Voice:
         return self._parts(self._sentences(text, ssml, phonemes), delivery)
 
     def phonemes(self, text: str, *, ssml: bool = False) -> str:
-        """The phones of a text, a line a sentence, in the names of phones.SYMBOLS: "HH AH0 L OW1 ." """
-        return "\n".join(spell(sentence) for sentence, _ in self._sentences(text, ssml, phonemes=False))
+        """The phones of a text, a line a sentence, in the names of phones.SYMBOLS: "HH AH0 L OW1 | W ER1 L D ."."""
+        return spell([sentence for sentence, _ in self._sentences(text, ssml, phonemes=False)])
 
     def _sentences(self, text: str, ssml: bool, phonemes: bool) -> Iterator[tuple[Sentence, list[str]]]:
         """Sentences, at least one, with the notes that belong to it. What is refused is refused at once."""
@@ -108,7 +105,7 @@ class Voice:
 
     def _plain(self, text: str, phonemes: bool) -> Iterator[Sentence]:
         if phonemes:
-            yield from self.front.from_phones(text)
+            yield from parse_phones(text)
             return
         for first, piece in pieces(text):
             for sentence in self.front.sentences(piece):
@@ -137,11 +134,6 @@ class Voice:
             louder = loudness.scaled(wave, delivery.volume, factors, made, self.hop)
             yield spoken(louder, self.sample_rate, () if made else timings, () if made else notes)
             made += len(wave)
-
-
-def spell(sentence: Sentence) -> str:
-    """A sentence as text: its phones and pauses, words apart by two spaces."""
-    return "  ".join(part.mark if isinstance(part, Pause) else " ".join(part.phones) for part in sentence.parts)
 
 
 def _with_notes(first: Sentence, others: Iterator[Sentence], notes: list[str]) -> Iterator[tuple[Sentence, list[str]]]:

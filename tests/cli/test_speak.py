@@ -72,7 +72,7 @@ def test_a_text_comes_from_a_pipe_or_from_a_file(command, desk, monkeypatch):
 def test_a_mark_of_byte_order_is_no_text(desk, capsys):
     (desk / "marked.txt").write_bytes(b"\xef\xbb\xbfgood")
     assert speak("-f marked.txt --phonemes") == 0
-    assert capsys.readouterr().out == "G AA1 AA1 D  .\n"
+    assert capsys.readouterr().out == "G AA1 AA1 D .\n"
 
 
 def test_lines_become_files_that_are_named_after_their_numbers(desk):
@@ -148,12 +148,11 @@ def test_a_pipe_gets_the_first_sentence_before_the_second_is_made(desk, monkeypa
 
 
 def make_player(folder, name, monkeypatch):
-    """A program that keeps its arguments and what it was sent."""
+    """A program that keeps the file that it is given, or else what it is sent."""
     program = folder / "bin" / name
     program.parent.mkdir(exist_ok=True)
-    program.write_text(
-        f'#!/bin/sh\necho "$@" > {folder}/arguments\ncat "${{1:--}}" > {folder}/played 2>/dev/null || cat > {folder}/played\n'
-    )
+    play = f'if [ -f "$1" ]; then cat "$1"; else cat; fi > {folder}/played'
+    program.write_text(f"#!/bin/sh\n{play}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
 
@@ -218,9 +217,15 @@ def test_json_says_what_was_made(desk, capsys):
 
 def test_phones_are_printed_and_read_again(desk, capsys):
     assert speak("'good morning. hi' --phonemes") == 0
-    assert capsys.readouterr().out == "G AA1 AA1 D  M AA1 R N IH1 N G  .\nHH IH1  .\n"
+    assert capsys.readouterr().out == "G AA1 AA1 D | M AA1 R N IH1 N G .\nHH IH1 .\n"
     assert speak("'good' --phonemes --json") == 0
-    assert json.loads(capsys.readouterr().out) == [{"name": "TEXT", "phones": ["G AA1 AA1 D  ."]}]
+    assert json.loads(capsys.readouterr().out) == [{"name": "TEXT", "phones": ["G AA1 AA1 D ."]}]
+
+
+def test_phones_are_said_as_the_text_that_they_were_made_from(desk):
+    assert speak("'good morning' -o x.wav") == 0
+    assert speak("'G AA1 AA1 D | M AA1 R N IH1 N G .' --from-phonemes -o y.wav") == 0
+    assert (desk / "x.wav").read_bytes() == (desk / "y.wav").read_bytes()
 
 
 def test_nothing_is_printed_beside_the_sound(desk, capsys):

@@ -8,16 +8,22 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
 
-from ..checkpoint import write_tensors
-from ..errors import CheckpointError
+from .. import checkpoint
+from ..checkpoint import read_tensors, write_tensors
+from ..errors import CheckpointError, ConfigError, InputError
 from ..files import replacing
-from .locate import FORMAT, KIND, VOICE_FILE
+from ..model import WaveNet
+from .acoustic import Acoustic
+from .locate import FORMAT, KIND, VOICE_FILE, read_description
+from .vocoder import VocoderSettings
 
 ACOUSTIC_FILE = "acoustic.safetensors"
 WAVENET_FOLDER = "wavenet"
 FRONT_ENDS = ("english",)
+SAVED = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+DTYPES = ("float32", "bfloat16", "int8", "float64")
 MOST_CHARACTERS = 4000  # of a text in a description
 
 
@@ -50,6 +56,8 @@ class Description:
             raise CheckpointError(f"a voice needs a name of printable characters, got {self.name!r:.60}.")
         if isinstance(self.sample_rate, bool) or self.sample_rate != 16_000:
             raise CheckpointError(f"a voice speaks at 16000 Hz, got sample_rate {self.sample_rate!r:.60}.")
+        if self.dtype not in DTYPES:
+            raise CheckpointError(f"dtype of a voice must be one of {', '.join(DTYPES)}, got {self.dtype!r:.60}.")
         if self.front_end not in FRONT_ENDS:
             raise CheckpointError(
                 f"front end {self.front_end!r:.60} is not known: this version has {', '.join(FRONT_ENDS)}."
@@ -71,12 +79,40 @@ def description_of(values: Mapping[str, Any], path: Path) -> Description:
         raise CheckpointError(f"{path}: {error}") from error
 
 
-def write_acoustic(folder: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """acoustic.safetensors, which carries its settings too, so that an interrupted save is noticed."""
-    write_tensors(folder / ACOUSTIC_FILE, tensors, {"acoustic": json.dumps(settings, sort_keys=True)})
+def read_voice(folder: Path) -> tuple[Description, Acoustic, WaveNet]:
+    """The parts of a voice, checked against each other. Weights are float32, whatever they were saved in."""
+    description = description_of(read_description(folder), folder / VOICE_FILE)
+    path = folder / ACOUSTIC_FILE
+    try:
+        tensors, metadata = read_tensors(path, lambda _: Acoustic.shapes(description.acoustic))
+        acoustic = Acoustic.from_tensors(description.acoustic, tensors)
+        VocoderSettings.from_dict(description.vocoder)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / VOICE_FILE}: {error}") from error
+    _check_pair(folder, description, metadata)
+    return description, acoustic, WaveNet.from_pretrained(folder / WAVENET_FOLDER).float()
 
 
-def check_pair(folder: Path, description: Description, metadata: Mapping[str, str]) -> None:
+def write_voice(folder: Path, description: Description, acoustic: Acoustic, wavenet: WaveNet, dtype: str) -> None:
+    """All files of a voice, each whole or not at all; voice.json comes last: a folder without it is no voice."""
+    if dtype not in SAVED:
+        raise InputError(f"a voice is saved as {' or '.join(SAVED)}, got {dtype!r:.40}.")
+    tensors = {name: tensor.to(SAVED[dtype]) for name, tensor in acoustic.tensors().items()}
+    settings = json.dumps(description.acoustic, sort_keys=True)
+    content = json.dumps({"format": FORMAT, "kind": KIND, **asdict(description)}, indent=1, ensure_ascii=False)
+    weights = {name: tensor.to(SAVED[dtype]) for name, tensor in wavenet.state_dict().items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / VOICE_FILE).unlink(missing_ok=True)  # while the parts are replaced the folder is no voice
+        write_tensors(folder / ACOUSTIC_FILE, tensors, {"acoustic": settings})
+        checkpoint.save(folder / WAVENET_FOLDER, wavenet.config, weights)
+        with replacing(folder / VOICE_FILE) as temporary:
+            temporary.write_text(content + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CheckpointError(f"cannot save a voice in {folder}: {error.strerror or error}.") from error
+
+
+def _check_pair(folder: Path, description: Description, metadata: Mapping[str, str]) -> None:
     """Refuse tensors that were saved with other settings than those of voice.json."""
     try:
         saved = json.loads(metadata.get("acoustic", "null"))
@@ -87,13 +123,6 @@ def check_pair(folder: Path, description: Description, metadata: Mapping[str, st
             f"{folder}: {VOICE_FILE} differs from the settings that {ACOUSTIC_FILE} was saved with. A save was "
             "interrupted, or one of the two files was edited or replaced; put the matching pair back."
         )
-
-
-def write_description(folder: Path, description: Description) -> None:
-    """voice.json, which comes last: a folder without it is no voice."""
-    content = json.dumps({"format": FORMAT, "kind": KIND, **asdict(description)}, indent=1, ensure_ascii=False)
-    with replacing(folder / VOICE_FILE) as temporary:
-        temporary.write_text(content + "\n", encoding="utf-8")
 
 
 def _list(names: set[str]) -> str:

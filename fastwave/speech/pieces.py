@@ -13,7 +13,7 @@ FEW_CHARACTERS = 400  # from here on a piece ends at the first end of a sentence
 MOST_UNITS = 800  # phones and pauses of a sentence, about a minute of speech; from half of it on a pause ends it
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 # An end of a sentence that is none of an abbreviation: a word of four letters or more stands before it
-_SENTENCE_END = re.compile(r"[a-z]{4,}[.!?]+[\"'\u201d\u2019)\]]*\s+(?=[\"'\u201c\u2018(\[]*[A-Z])")
+_SENTENCE_END = re.compile(r"(?<=[a-z]{4})[.!?]+[\"'\u201d\u2019)\]]*\s+(?=[\"'\u201c\u2018(\[]*[A-Z])")
 
 
 def pieces(text: str) -> Iterator[tuple[int, str]]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,12 +14,20 @@ import numpy.typing as npt
 from torch import Tensor
 
 from ..errors import InputError
+from ..generation.saving import check_output, save_or_rescue
+from ..model import WaveNet
 from . import loudness
+from . import text as text_module
+from .acoustic import Acoustic
+from .analysis import HOP
+from .folder import Description, read_voice, write_voice
+from .locate import default_voice, locate_voice
 from .options import Delivery
 from .phones import Sentence
 from .pieces import bounded, pieces, shifted
 from .spoken import Spoken, joined, spoken, timings_of
 from .text import parse_phones, spell
+from .vocoder import Vocoder, VocoderSettings
 
 NO_WORDS = "holds nothing that can be spoken: give words, figures or signs that have a name"
 
@@ -54,14 +65,39 @@ class Voice:
     """Says texts. The same sentence with the same seed sounds the same, whatever stands before it."""
 
     def __init__(
-        self, front: Text, acoustic: Acoustics, vocoder: Sound, sample_rate: int = 16_000, hop: int = 200
+        self, description: Description, acoustic: Acoustics, vocoder: Sound, wavenet: WaveNet | None = None
     ) -> None:
-        self.front, self.acoustic, self.vocoder = front, acoustic, vocoder
-        self.sample_rate, self.hop = sample_rate, hop
+        self.description, self.acoustic, self.vocoder, self.wavenet = description, acoustic, vocoder, wavenet
+        self.front: Text = text_module
+        self.sample_rate, self.hop = description.sample_rate, HOP
 
     @classmethod
-    def load(cls, voice: str | os.PathLike[str] | None = None, **options: Any) -> Voice:
-        raise NotImplementedError
+    def load(
+        cls,
+        voice: str | os.PathLike[str] | None = None,
+        *,
+        backend: str = "auto",
+        dtype: str = "auto",
+        threads: int | None = None,
+    ) -> Voice:
+        """A bundled voice by its name, or the voice in a folder; None for the bundled one that speaks by default.
+
+        `dtype` "auto" is the one that the voice was made for; `backend` and `threads` are those of an `Engine`.
+        """
+        folder = locate_voice(default_voice() if voice is None else voice)
+        description, acoustic, wavenet = read_voice(folder)
+        settings = VocoderSettings.from_dict(description.vocoder)
+        number_type = description.dtype if dtype == "auto" else dtype
+        vocoder = Vocoder(wavenet, settings, backend=backend, dtype=number_type, threads=threads)
+        return cls(description, acoustic, vocoder, wavenet)
+
+    def save(self, folder: str | os.PathLike[str], dtype: str = "bfloat16") -> None:
+        """Write the voice as a folder that `load` reads, its weights as bfloat16 or float32."""
+        if self.wavenet is None or not isinstance(self.acoustic, Acoustic) or not isinstance(self.vocoder, Vocoder):
+            raise InputError("only a voice that is made of an Acoustic, a Vocoder and its WaveNet can be saved.")
+        settings = self.vocoder.settings.to_dict()
+        description = replace(self.description, acoustic=self.acoustic.settings(), vocoder=settings)
+        write_voice(Path(folder), description, self.acoustic, self.wavenet, dtype)
 
     def __call__(self, text: str, **options: Any) -> Spoken:
         """Say a text: a result that has samples, timings of words and phones, `save` and `plot`.
@@ -140,3 +176,24 @@ def _with_notes(first: Sentence, others: Iterator[Sentence], notes: list[str]) -
     yield first, notes
     for sentence in others:
         yield sentence, []
+
+
+def speak(
+    text: str, voice: str | os.PathLike[str] | None = None, output: str | os.PathLike[str] | None = None, **options: Any
+) -> Spoken:
+    """Say a text with a bundled voice, or with the voice in a folder; with `output` the sound is also saved there.
+
+    The options are those of a `Voice`: speed, pitch, volume, seed, temperature, sentence_silence, ssml, phonemes. The
+    voice stays in memory for the next call.
+    """
+    if output is not None:
+        check_output(output, 16_000)
+    said = _loaded(None if voice is None else os.fspath(voice))(text, **options)
+    if output is not None:
+        save_or_rescue(said, output)
+    return said
+
+
+@lru_cache(maxsize=1)
+def _loaded(voice: str | None) -> Voice:
+    return Voice.load(voice)

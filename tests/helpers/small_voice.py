@@ -5,6 +5,7 @@ import re
 import numpy as np
 import torch
 
+from fastwave.speech.folder import Description
 from fastwave.speech.phones import Pause, Sentence, Word
 from fastwave.speech.voice import Voice
 
@@ -61,4 +62,7 @@ class Tone:
 
 
 def make_voice():
-    return Voice(Letters(), Clock(), Tone())
+    """A voice of stand-ins alone, which no folder can hold."""
+    voice = Voice(Description("stand-in"), Clock(), Tone())
+    voice.front = Letters()
+    return voice

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..conditioning import Condition
 from ..config import WaveNetConfig
 from ..distributions import Sampling
+from ..errors import BackendUnavailable
 from ..runtime import library
 from .projection import Projector
 from .reference import ReferenceEngine
@@ -31,6 +32,8 @@ class NativeEngine:
 
     def __init__(self, config: WaveNetConfig, parameters: dict[str, Tensor]) -> None:
         self.config = config
+        if config.excitation_channels:
+            raise BackendUnavailable("the native engines take no excitation yet: use backend='reference'.")
         # Computes the state after the silence or the prime in one parallel pass, in float32 for every dtype.
         self._reference = ReferenceEngine(config, parameters, "float32")
         self.like = self._reference.like  # has the dtype and the device of the state

@@ -5,6 +5,9 @@ import re
 import numpy as np
 import torch
 
+from fastwave import WaveNet
+from fastwave.speech import vocoder
+from fastwave.speech.acoustic import Acoustic, Shape
 from fastwave.speech.folder import Description
 from fastwave.speech.phones import Pause, Sentence, Word
 from fastwave.speech.voice import Voice
@@ -66,3 +69,13 @@ def make_voice():
     voice = Voice(Description("stand-in"), Clock(), Tone())
     voice.front = Letters()
     return voice
+
+
+def make_real_voice(**fields):
+    """A voice of tiny networks with random weights, which says noises."""
+    torch.manual_seed(0)
+    shape = Shape(**dict.fromkeys(("duration_width", "pitch_width", "pitch_frame_width", "mel_width", "mel_frame_width"), 4))
+    acoustic = Acoustic(shape, 5.0, 0.2).eval().requires_grad_(False)
+    wavenet = WaveNet(vocoder.config(residual_channels=4, skip_channels=4, head_channels=4, dilations=(1, 2)))
+    description = Description(**{"name": "tiny", "licence": "MIT", **fields})
+    return Voice(description, acoustic, vocoder.Vocoder(wavenet, backend="reference"), wavenet)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 CEPSTRA = 13
 REACH = 2  # frames on each side that a change is taken over: 20 ms in all
 FLOOR = 0.05  # of the variance of all frames is the least that a Gaussian has
-ROUNDS = (5, 3, 3)  # with 1, 2, 4 Gaussians a state
+ROUNDS = (5, 3)  # with 1, and with 2 Gaussians a state
 APART = 0.2  # standard deviations: the two Gaussians that one becomes stand so far from its middle
 
 Floats = npt.NDArray[np.float32]
@@ -51,18 +51,18 @@ class Gaussians:
     def scores(self, frames: Floats) -> Floats:
         """ln of the likelihood of frames [time, 39] in every state, [time, states]."""
         parts = self._parts(frames)
-        highest: Floats = parts.max(axis=2)
-        return highest + np.log(np.exp(parts - highest[:, :, None]).sum(axis=2))
+        total: Floats = parts[0]
+        for part in parts[1:]:
+            total = np.logaddexp(total, part)
+        return total
 
-    def _parts(self, frames: Floats) -> Floats:
-        """ln of weight times density, [time, states, mixture]."""
-        states, mixture, width = self.mean.shape
+    def _parts(self, frames: Floats) -> list[Floats]:
+        """ln of weight times density, [time, states] for each place in the mixtures."""
         inverse = 1 / self.variance
         constant = np.log(self.weight) - 0.5 * (np.log(2 * np.pi * self.variance) + self.mean**2 * inverse).sum(axis=2)
-        squares = (-0.5 * inverse).reshape(-1, width).T.astype(np.float32)
-        products = (self.mean * inverse).reshape(-1, width).T.astype(np.float32)
-        flat = (frames**2) @ squares + frames @ products + constant.reshape(-1).astype(np.float32)
-        return flat.reshape(len(frames), states, mixture)
+        both = np.concatenate([frames**2, frames], axis=1)
+        factors = np.concatenate([-0.5 * inverse, self.mean * inverse], axis=2).astype(np.float32)
+        return [both @ factors[:, k].T + constant[:, k].astype(np.float32) for k in range(self.mean.shape[1])]
 
     def learn(self, recordings: Sequence[Floats], states: Sequence[npt.NDArray[np.integer]]) -> None:
         """Take mean, variance and weight from frames whose states are known. A state without frames stays."""
@@ -70,7 +70,8 @@ class Gaussians:
         total, first = np.zeros((count, mixture)), np.zeros((count, mixture, width))
         second = np.zeros((count, mixture, width))
         for frames, state in zip(recordings, states, strict=True):
-            parts = np.take_along_axis(self._parts(frames), state[:, None, None], axis=1)[:, 0]
+            every = np.arange(len(frames))
+            parts = np.stack([part[every, state] for part in self._parts(frames)], axis=1)
             shares = np.exp(parts - parts.max(axis=1, keepdims=True))
             shares /= shares.sum(axis=1, keepdims=True)
             member = np.eye(count)[state]

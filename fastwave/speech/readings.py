@@ -110,7 +110,7 @@ class Reading:
                 parts[number] += [Pause(element.symbol)] if index >= 0 else []
             elif element.part != reached:
                 parts[number].append(part)
-            reached = element.part
+                reached = element.part
             share = closing and number < len(self.sentences) - 1
             borders[number].append(end - length * STEP / 2 if share else end)
             if share:

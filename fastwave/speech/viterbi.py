@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-FRAMES_TOGETHER = 1 << 20  # frames times states of the recordings that are searched together, at most
+MOST_CELLS = 1 << 24  # frames times states of the recordings that are searched together, at most: 80 MB
 NEVER = np.float32(-1e30)
 
 Floats = npt.NDArray[np.float32]
@@ -49,7 +49,7 @@ def _groups(frames: Sequence[int], states: Sequence[int]) -> Iterator[list[int]]
     widest = 0
     for index in sorted(range(len(frames)), key=lambda i: (frames[i], i)):
         widest = max(widest, states[index])
-        if group and frames[index] * widest * (len(group) + 1) > FRAMES_TOGETHER:
+        if group and frames[index] * widest * (len(group) + 1) > MOST_CELLS:
             yield group
             group, widest = [], states[index]
         group.append(index)
@@ -72,20 +72,21 @@ def _search(scores: Sequence[Floats], rows: Sequence[Row]) -> list[Path]:
     best[:, 0] = emitted[0, :, 0]
     totals = np.full(count, NEVER)
     ends = [len(row.emissions) - 1 for row in rows]
+    ending = {length - 1: [i for i in range(count) if lengths[i] == length] for length in lengths}
     for frame in range(longest):
         if frame:
-            moved[:, 1:] = best[:, :-1]
-            step = steps[frame]
-            np.greater(moved, best, out=step, casting="unsafe")
             jumped = best[sources]
-            reached = np.maximum(moved, best)
-            further = jumped > reached[landing]
-            step[landing] = np.where(further, 2, step[landing])
-            reached[landing] = np.maximum(jumped, reached[landing])
-            best = reached + emitted[frame]
-        for index, length in enumerate(lengths):
-            if frame == length - 1:
-                totals[index] = best[index, ends[index]]
+            np.copyto(moved[:, 1:], best[:, :-1])
+            np.greater(moved, best, out=steps[frame], casting="unsafe")
+            np.maximum(moved, best, out=best)
+            further = jumped > best[landing]
+            if further.any():
+                places = (landing[0][further], landing[1][further])
+                best[places] = jumped[further]
+                steps[frame][places] = 2
+            best += emitted[frame]
+        for index in ending.get(frame, ()):
+            totals[index] = best[index, ends[index]]
     return [
         Path(_trace(steps[:length, index], jumps[index], end), float(totals[index]))
         for index, (length, end) in enumerate(zip(lengths, ends, strict=True))

@@ -161,7 +161,7 @@ def test_hundreds_of_damaged_files_load_or_are_refused(name, folder):
     path = folder / name
     original = path.read_bytes()
     outcomes = {"loaded": 0, "refused": 0}
-    for number in range(200):
+    for number in range(100):
         random = np.random.default_rng((3, number))
         damaged = (
             mutate_nested(original, random) if name == "voice.json" and number % 4 else mutate_bytes(original, random)
@@ -172,7 +172,7 @@ def test_hundreds_of_damaged_files_load_or_are_refused(name, folder):
             outcomes["loaded"] += 1
         except FastwaveError:
             outcomes["refused"] += 1
-    assert outcomes["refused"] > 50, outcomes
+    assert outcomes["refused"] > 30, outcomes
 
 
 def mutate_nested(content, random):

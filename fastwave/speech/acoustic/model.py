@@ -39,13 +39,13 @@ class Acoustic(nn.Module):
     @classmethod
     def from_tensors(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Acoustic:
         """The inverse of `settings` and `tensors`; tensors may be of any floating type."""
-        shapes = cls.shapes(settings)
+        with torch.device("meta"):  # no random numbers for weights about to be replaced
+            model = cls._of(settings)
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         wrong = [name for name, shape in shapes.items() if name not in tensors or tensors[name].shape != shape]
         if wrong or len(tensors) != len(shapes):
             names = ", ".join([*wrong, *(tensors.keys() - shapes.keys())])
             raise InputError(f"the tensors do not fit an acoustic model of this shape: {names[:200]}.")
-        with torch.device("meta"):  # no random numbers for weights about to be replaced
-            model = cls._of(settings)
         model.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
         return model.eval().requires_grad_(False)
 

@@ -58,7 +58,9 @@ class Acoustic(nn.Module):
         mean, deviation = settings["pitch_mean"], settings["pitch_deviation"]
         for value, least, most in ((mean, 0.0, 10.0), (deviation, 1e-3, 10.0)):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-                raise ConfigError(f"the pitch of an acoustic model is in ln Hz, {least}..{most}, got {str(value)[:60]!r}.")
+                raise ConfigError(
+                    f"the pitch of an acoustic model is in ln Hz, {least}..{most}, got {str(value)[:60]!r}."
+                )
         return cls(Shape.from_dict(settings["shape"]), float(mean), float(deviation))
 
     def settings(self) -> dict[str, Any]:
@@ -91,7 +93,9 @@ class Acoustic(nn.Module):
         """[F, 42] for units that last so many frames. `pitch` and each word's own multiply F0."""
         symbols, features = places(sentence.units())
         if durations.shape != symbols.shape or int(durations.min()) < 0 or int(durations.sum()) < 1:
-            raise InputError(f"a sentence of {len(symbols)} units needs as many durations, got {list(durations.shape)}.")
+            raise InputError(
+                f"a sentence of {len(symbols)} units needs as many durations, got {list(durations.shape)}."
+            )
         durations, longer = durations.clamp(max=int(LONGEST)), durations
         units = symbols[None], features[None], torch.ones(1, 1, len(symbols))
         index, place = torch.repeat_interleave(durations)[None], frame_features(durations)[None]
@@ -151,5 +155,3 @@ def _with_silence(frames: Tensor, durations: Tensor, longer: Tensor) -> Tensor:
         parts += [frames[first:middle], silence, frames[middle : first + count]]
         first += count
     return torch.cat(parts)
-
-

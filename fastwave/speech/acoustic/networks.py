@@ -41,7 +41,12 @@ class Shape:
             values = value if isinstance(value, (tuple, list)) else [value]
             whole = all(isinstance(each, int) and not isinstance(each, bool) for each in values)
             one = isinstance(getattr(Shape, name), tuple) != isinstance(value, tuple)
-            if one or not whole or not 1 <= len(values) <= MOST_LAYERS or not all(1 <= each <= WIDEST for each in values):
+            if (
+                one
+                or not whole
+                or not 1 <= len(values) <= MOST_LAYERS
+                or not all(1 <= each <= WIDEST for each in values)
+            ):
                 raise ConfigError(
                     f"{name} of an acoustic model is a whole number of 1..{WIDEST}, or a list of up to {MOST_LAYERS} for "
                     f"the dilations, got {str(value)[:60]!r}."
@@ -81,7 +86,8 @@ class Units(nn.Module):
 
     def __init__(self, width: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.symbol = nn.Embedding(len(SYMBOLS), width)
+        # given a weight, it calls no normal_, which on the meta device would import torch._dynamo: 2 s
+        self.symbol = nn.Embedding(len(SYMBOLS), width, _weight=torch.randn(len(SYMBOLS), width))
         self.place = nn.Conv1d(UNIT_FEATURES, width, 1)
         self.blocks = nn.ModuleList(Residual(width, UNIT_TAPS, dilation) for dilation in dilations)
 

@@ -48,8 +48,8 @@ class Shape:
                 or not all(1 <= each <= WIDEST for each in values)
             ):
                 raise ConfigError(
-                    f"{name} of an acoustic model is a whole number of 1..{WIDEST}, or a list of up to {MOST_LAYERS} for "
-                    f"the dilations, got {str(value)[:60]!r}."
+                    f"{name} of an acoustic model is a whole number of 1..{WIDEST}, or for dilations up to "
+                    f"{MOST_LAYERS} of them, got {str(value)[:60]!r}."
                 )
 
     @classmethod

@@ -43,10 +43,7 @@ def whole(number: int) -> str:
 def ordinal(text: str) -> str:
     """The digits of 21st: "twenty first"."""
     *before, last = cardinal(text).split()
-    if last.endswith("y"):
-        last = last[:-1] + "ieth"
-    else:
-        last = ORDINALS.get(last, last + "th")
+    last = last[:-1] + "ieth" if last.endswith("y") else ORDINALS.get(last, last + "th")
     return " ".join([*before, last])
 
 
@@ -70,6 +67,17 @@ def year(text: str) -> str:
     if low == 0:
         return whole(high) + " hundred"
     return whole(high) + (" oh " if low < 10 else " ") + whole(low)
+
+
+def code(text: str) -> str:
+    """The digits of a name, as in Flight 815, B-52, x264: in pairs, "eight fifteen"."""
+    if len(text) < 3 or len(text) > 4 or text[0] == "0":
+        return cardinal(text) if len(text) < 3 else digits(text)
+    if len(text) == 4:
+        return year(text)
+    if text.endswith("00"):
+        return cardinal(text)
+    return whole(int(text[0])) + (" oh " if text[1] == "0" else " ") + whole(int(text[1:]))
 
 
 def fraction(above: str, below: str) -> str:

@@ -102,5 +102,5 @@ PUNCTUATION: list[Rule] = [
     rule(r"(?<=\d)/(?=[A-Za-z])", "per"),
     rule(r"(?<=[A-Za-z])/(?=[A-Za-z])", "slash"),
 ]
-LETTERS = [*web.RULES, *abbreviations.RULES, *quantities.RULES, *symbols.RULES, *words.RULES]
+LETTERS = [words.PLAIN, *web.RULES, *abbreviations.RULES, *quantities.RULES, *symbols.RULES, *words.RULES]
 OTHERS = [*web.RULES, *dates.RULES, *quantities.RULES, *symbols.RULES, *words.RULES, *PUNCTUATION]

@@ -73,11 +73,10 @@ def code(text: str) -> str:
     """The digits of a name, as in Flight 815, B-52, x264: in pairs, "eight fifteen"."""
     if len(text) < 3 or len(text) > 4 or text[0] == "0":
         return cardinal(text) if len(text) < 3 else digits(text)
-    if len(text) == 4:
-        return year(text)
-    if text.endswith("00"):
-        return cardinal(text)
-    return whole(int(text[0])) + (" oh " if text[1] == "0" else " ") + whole(int(text[1:]))
+    high, low = int(text[:-2]), int(text[-2:])
+    if low == 0:
+        return cardinal(text) if high % 10 == 0 else whole(high) + " hundred"
+    return whole(high) + (" oh " if low < 10 else " ") + whole(low)
 
 
 def fraction(above: str, below: str) -> str:

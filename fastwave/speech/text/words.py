@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import re
 
-from fastwave.speech.text.lexicon import pronounce
+from fastwave.speech.text.abbreviations import BARE
+from fastwave.speech.text.lexicon import entries, pronounce
 from fastwave.speech.text.numbers import ordinal, whole
 from fastwave.speech.text.rules import Match, Rule, rule, word_after, word_before
 
@@ -118,6 +119,12 @@ def roman(match: Match, text: str) -> str | None:
     return None
 
 
+def plain(match: Match) -> str | None:
+    """Most words of a text; asked first, for speed."""
+    return match[0] if match[0] in entries() and match[0] not in BARE else None
+
+
+PLAIN = rule(r"(?<![\w'])[a-z]{3,}(?=[ ,;:?!\n]|$)", plain)
 RULES: list[Rule] = [
     rule(r"[A-Z]{1,2}&[A-Z]{1,2}\b", lambda match: " ".join(match[0]).replace("&", "and")),
     rule(r"C\+\+", "C plus plus"),

@@ -42,12 +42,21 @@ class Letters:
         with safe_open(path, framework="numpy") as file:
             self.chunks = [tuple(chunk.split()) for chunk in json.loads(file.metadata()["chunks"])]
             stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self.weights: dict[str, Array] = {
+        weights: dict[str, Array] = {
             name: tensor.astype(np.float32) * stored[name + ".scale"] if tensor.dtype == np.int8 else tensor
             for name, tensor in stored.items()
             if not name.endswith(".scale")
         }
-        self.near = self.weights["near.weight"].transpose(2, 1, 0)  # [5, E, C]
+        self.letters = weights["letters.weight"]
+        self.near = np.ascontiguousarray(weights["near.weight"].transpose(2, 1, 0))  # [5, E, C]
+        self.near_bias = weights["near.bias"]
+        self.units = {name: Unit(weights, name) for name in ("ahead", "back", "decide")}
+        width = 2 * weights["ahead.weight_hh_l0"].shape[1]
+        into = self.units["decide"].into  # [2 * width + H, 3 * memory]
+        self.history = weights["history.weight"] @ into[width:]  # what each chunk adds to the gates of the next
+        self.units["decide"].into = np.ascontiguousarray(into[:width])
+        self.score = np.ascontiguousarray(weights["score.weight"].T)
+        self.score_bias = weights["score.bias"]
 
     def __call__(self, word: str) -> Phones:
         numbers = [ALPHABET.index(letter) for letter in word if letter in ALPHABET][:LONGEST]
@@ -55,42 +64,20 @@ class Letters:
 
     def _read(self, numbers: list[int]) -> Array:
         """What is known of every letter in its word, [T, 2 * width]."""
-        letters = np.pad(self.weights["letters.weight"][numbers], ((2, 2), (0, 0)))
-        count = len(numbers)
-        near = sum(letters[tap : tap + count] @ self.near[tap] for tap in range(5)) + self.weights["near.bias"]
+        letters = np.pad(self.letters[numbers], ((2, 2), (0, 0)))
+        near = sum(letters[tap : tap + len(numbers)] @ self.near[tap] for tap in range(5)) + self.near_bias
         near = np.maximum(near, 0)
-        return np.concatenate([self._recur("ahead", near), self._recur("back", near[::-1])[::-1]], axis=1)
-
-    def _recur(self, name: str, inputs: Array) -> Array:
-        projected = inputs @ self.weights[f"{name}.weight_ih_l0"].T + self.weights[f"{name}.bias_ih_l0"]
-        state = np.zeros((1, projected.shape[1] // 3), np.float32)
-        states = []
-        for row in projected:
-            state = self._step(name, row[None], state)
-            states.append(state[0])
-        return np.stack(states)
-
-    def _step(self, name: str, projected: Array, state: Array) -> Array:
-        """A gated recurrent unit with its gates in torch's order: reset, update, new. All [beam, ...]."""
-        recurrent = state @ self.weights[f"{name}.weight_hh_l0"].T + self.weights[f"{name}.bias_hh_l0"]
-        reset_in, update_in, new_in = np.split(projected, 3, axis=1)
-        reset_past, update_past, new_past = np.split(recurrent, 3, axis=1)
-        update = _sigmoid(update_in + update_past)
-        new = np.tanh(new_in + _sigmoid(reset_in + reset_past) * new_past)
-        return (1 - update) * new + update * state  # type: ignore[no-any-return]
+        return np.concatenate([self.units["ahead"](near), self.units["back"](near[::-1])[::-1]], axis=1)
 
     def _search(self, word: Array) -> Phones:
-        weight = self.weights["decide.weight_ih_l0"]
-        width = word.shape[1]
-        projected = word @ weight[:, :width].T + self.weights["decide.bias_ih_l0"]
-        history = self.weights["history.weight"] @ weight[:, width:].T
+        unit = self.units["decide"]
         last = np.array([len(self.chunks)])
         scores = np.zeros(1, np.float32)
-        state = np.zeros((1, self.weights["score.weight"].shape[1]), np.float32)
+        state = np.zeros((1, unit.memory), np.float32)
         paths: list[tuple[int, ...]] = [()]
-        for row in projected:
-            state = self._step("decide", row + history[last], state)
-            logits = state @ self.weights["score.weight"].T + self.weights["score.bias"]
+        for row in word @ unit.into + unit.into_bias:
+            state = unit.step(row + self.history[last], state)
+            logits = state @ self.score + self.score_bias
             logits -= logits.max(axis=1, keepdims=True)
             total = scores[:, None] + logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
             best = np.argsort(-total, axis=None, kind="stable")[:BEAM]
@@ -100,8 +87,35 @@ class Letters:
         return tuple(phone for chunk in paths[0] for phone in self.chunks[chunk])
 
 
+class Unit:
+    """A gated recurrent unit with its gates in torch's order: reset, update, new."""
+
+    def __init__(self, weights: dict[str, Array], name: str):
+        self.into = np.ascontiguousarray(weights[f"{name}.weight_ih_l0"].T)
+        self.into_bias = weights[f"{name}.bias_ih_l0"]
+        self.past = np.ascontiguousarray(weights[f"{name}.weight_hh_l0"].T)
+        self.past_bias = weights[f"{name}.bias_hh_l0"]
+        self.memory = len(self.past)
+
+    def __call__(self, inputs: Array) -> Array:
+        state = np.zeros((1, self.memory), np.float32)
+        states = []
+        for row in inputs @ self.into + self.into_bias:
+            state = self.step(row[None], state)
+            states.append(state[0])
+        return np.stack(states)
+
+    def step(self, projected: Array, state: Array) -> Array:
+        """The state after one input, which is already projected; both [beam, ...]."""
+        size = self.memory
+        past = state @ self.past + self.past_bias
+        gates = _sigmoid(projected[:, : 2 * size] + past[:, : 2 * size])
+        new = np.tanh(projected[:, 2 * size :] + gates[:, :size] * past[:, 2 * size :])
+        return new + gates[:, size:] * (state - new)  # type: ignore[no-any-return]
+
+
 def _sigmoid(values: Array) -> Array:
-    return 1 / (1 + np.exp(-np.clip(values, -60, 60)))  # type: ignore[no-any-return]
+    return 0.5 + 0.5 * np.tanh(0.5 * values)  # type: ignore[no-any-return]
 
 
 def stressed(phones: Phones) -> Phones:

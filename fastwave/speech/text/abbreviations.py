@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from fastwave.speech.text.rules import STARTERS, Match, Rule, rule, with_stop, word_after, word_before
 
 TITLES = {  # before a name
@@ -41,7 +43,7 @@ ANYWHERE = {
 } | {month: name for month, name in NUMBERED.items() if month in MONTHS}  # fmt: skip
 ALWAYS = frozenset("Mr Mrs Ms Dr Prof".split())
 WITHOUT_STOP = frozenset("Mr Mrs Ms Dr Prof St Mt Ft Sgt Capt Lt".split())  # may also stand without it, "Mr Smith"
-BARE = {"vs": "versus", "etc": "et cetera", "approx": "approximately", "Jr": "junior", "Sr": "senior",
+BARE = {"vs": "versus", "etc": "et cetera", "approx": "approximately", "lbs": "pounds", "Jr": "junior", "Sr": "senior",
         "Blvd": "boulevard", "Ave": "avenue", "Dept": "department", "w/": "with", "w/o": "without", "b/c": "because",
         "c/o": "care of", "n/a": "not applicable", "N/A": "not applicable", "a/c": "air conditioning"}  # fmt: skip
 INITIALS = {"e.g.": "for example", "i.e.": "that is", "a.k.a.": "also known as", "p.s.": "P S", "n.b.": "note well"}
@@ -65,10 +67,14 @@ def stopped(match: Match) -> str | None:
     named = len(after) == 2 and after[0] in " \n" and (after[1].isupper() or after[1] in "'\"")
     numbered = after.lstrip(" \xa0")[:1].isdigit()
     before = word_before(match)
-    if word in ROADS and _road(before, match) and (word not in TITLES or not named or _starts(match)):
+    if (
+        word in ROADS
+        and _road(before, match)
+        and (word not in TITLES or not named or _starts(match) or _numbered(match))
+    ):
         return with_stop(ROADS[word], match)
     if word in TITLES and (named or word in ALWAYS):
-        return TITLES[word]
+        return TITLES[word] if named else with_stop(TITLES[word], match)
     if word in NUMBERED and numbered:
         return NUMBERED[word]
     return with_stop(ANYWHERE[word], match) if word in ANYWHERE and not _is_word(word, match) else None
@@ -77,6 +83,11 @@ def stopped(match: Match) -> str | None:
 def _starts(match: Match) -> bool:
     """What follows begins a sentence, so that it is no name."""
     return word_after(match).lower() in STARTERS
+
+
+def _numbered(match: Match) -> bool:
+    """A house number stands before the name: 10 Downing St. London."""
+    return re.search(r"\d\w? [A-Z]\w+ $", match.string[max(0, match.start() - 24) : match.start()]) is not None
 
 
 def _road(before: str, match: Match) -> bool:
@@ -119,7 +130,7 @@ def initial(match: Match) -> str | None:
 RULES: list[Rule] = [
     rule(r"(?:[A-Za-z]\.){2,}(?!\w)", initials),
     rule(r"Ph\.?D\b\.?", lambda match: with_stop("P H D", match)),
-    rule(r"([A-Z])\.(?=\s[A-Z])", initial),
+    rule(r"([A-Z])\.(?=\s[A-Za-z])", initial),
     rule(r"([A-Za-z]{1,6})\.(?!\w)", stopped),
     rule(r"(w/o|b/c|c/o|n/a|N/A|a/c|w/)(?!\w)", bare),
     rule("(" + "|".join([*WITHOUT_STOP, *MONTHS, *(word for word in BARE if word.isalpha())]) + r")\b(?![.'])", bare),

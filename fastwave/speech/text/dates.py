@@ -94,7 +94,7 @@ CODED = frozenset("Flight Room Route Highway Boeing Airbus Interstate Bus Area S
 DIALLED = frozenset("call calls called calling dial dials dialed dialled dialling dialing".split())
 
 RULES: list[Rule] = [
-    rule(r"(\d{4})-(\d{2})-(\d{2})(?!\d)", lambda match: date(match[3], match[2], match[1])),
+    rule(r"(\d{4})-(\d{2})-(\d{2})(?!\d)(?:T(?=\d))?", lambda match: date(match[3], match[2], match[1])),
     rule(r"(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?![\d/])", slashed),
     rule(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?!\d)", lambda match: date(match[1], match[2], match[3])),
     rule(r"(?:\+?1[-. ])?\(\d{3}\) ?\d{3}[-. ]\d{4}(?!\d)", telephone),

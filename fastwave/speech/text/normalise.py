@@ -97,7 +97,7 @@ PUNCTUATION: list[Rule] = [
     rule(r"\.", stop),
     rule(r"[,;:]", ","),
     rule(r"\"", quote),
-    rule(r"\s-+\s|--+|–|\s\|\s", ","),
+    rule(r"(?<=\s)[-|]+(?=\s)|--+|–", ","),
     rule(r"[()\[\]{}]", ","),
     rule(r"(?<=\d)/(?=[A-Za-z])", "per"),
     rule(r"(?<=[A-Za-z])/(?=[A-Za-z])", "slash"),

@@ -53,7 +53,10 @@ UNITS = {  # one, many
     "sq km": ("square kilometer", "square kilometers"), "sq mi": ("square mile", "square miles"),
     "pt": ("point", "points"), "pts": ("point", "points"), "mol": ("mole", "moles"), "yrs": ("year", "years"),
     "yr": ("year", "years"), "wk": ("week", "weeks"), "wks": ("week", "weeks"), "mos": ("month", "months"),
+    "mpg": ("mile per gallon", "miles per gallon"), "tbsp": ("tablespoon", "tablespoons"),
+    "tsp": ("teaspoon", "teaspoons"), "mo": ("month", "months"), "day": ("day", "days"),
 }  # fmt: skip
+PER = "s|sec|min|h|hr|day|wk|mo|yr|m|km|mi|g|kg|lb|oz|l|L|gal"
 UNIT = "|".join(sorted((name.replace(" ", r"\s") for name in UNITS), key=len, reverse=True))
 ALONE = {"K", "B", "A", "N", "J", "pt"}  # units only after a space and before no word: "4K" and "221B" are names
 SIGN = r"[$£€¥₹₽₩]"
@@ -89,14 +92,14 @@ def unit(match: Match) -> str | None:
     name = name.replace("\n", " ")
     if name in ALONE and (not between or word_after(match)):
         return None
-    if name == "s" and (not between or (amount.endswith("0") and len(amount) in (2, 4))):
+    if name == "s" and not between:
         return None  # the 80s
     singular = amount == "1" or between == "-"
     spoken = UNITS[name][0 if singular else 1]
     if power:
         spoken = {"²": "square ", "2": "square ", "³": "cubic ", "3": "cubic "}[power[-1]] + spoken
     if per:
-        spoken += " per " + UNITS[per][0] if per in UNITS else ""
+        spoken += " per " + UNITS[per][0]
     return f"{decimal(amount)} {spoken}" + (" ." if match["stop"] and not _goes_on(match) else "")
 
 
@@ -115,13 +118,15 @@ def share(match: Match) -> str | None:
     whole_part, above, below = match.groups()
     if not whole_part and f"{above}/{below}" in SPECIAL:
         return SPECIAL[f"{above}/{below}"]
+    if below in ("10", "20", "100") and not whole_part:
+        return f"{cardinal(above)} out of {cardinal(below)}"
     if int(below) < 2 or int(above) == 0 or int(above) >= int(below) > 9:
         return None
     if whole_part:
         spoken = fraction(above, below)
         return f"{cardinal(whole_part)} and {'a' + spoken[3:] if above == '1' and below in '24' else spoken}"
-    if below in ("10", "20", "100"):
-        return f"{cardinal(above)} out of {cardinal(below)}"
+    if int(above) > 9 and int(above) > int(below):
+        return f"{cardinal(above)} over {cardinal(below)}"
     return fraction(above, below)
 
 
@@ -151,6 +156,8 @@ def inches(match: Match) -> str | None:
 
 
 RULES: list[Rule] = [
+    rule(r"\d{1,3}(?: \d{3}){2,}(?!\d)", lambda match: cardinal(match[0].replace(" ", ""))),
+    rule(r"(10+)s\b", lambda match: f"{cardinal(match[1]).split()[-1]}s"),
     rule(
         rf"(?P<minus>(?<![\w)])-)?(?:US|A|C|NZ|HK)?(?P<sign>{SIGN})\s?(?P<amount>{NUMBER})(?:[-–](?P<upper>{NUMBER}))?"
         r"(?:(?:\s|-)?(?P<scale>[kKmMbBtT]|bn|mn|[mbtr]+illion|thousand|hundred)\b)?",
@@ -179,13 +186,14 @@ RULES: list[Rule] = [
     rule(rf"({NUMBER})[xX](?![\w])", lambda match: f"{decimal(match[1])} times"),
     rule(
         rf"(?P<amount>{NUMBER})(?P<between>\s?|-)(?P<unit>{UNIT})(?P<power>[²³]|\^[23])?"
-        r"(?:/(?P<per>s|h|hr|min|kg|m|km|l|L|day|mi|sec)(?![A-Za-z]))?(?![A-Za-z\d'])(?P<stop>(?<=[a-z])\.(?![\w.]))?",
+        rf"(?:/(?P<per>{PER})(?![A-Za-z]))?(?![A-Za-z\d'])(?P<stop>(?<=[a-z])\.(?![\w.]))?",
         unit,
     ),
     rule(r"(\d+(?:\.\d+)?)([kmb]|bn|M|mn)\b(?!\s?\d)", scaled),
     rule(
         r"(?:(?<=[A-Za-z])|(?<=[A-Z]-))\d+(?![\d,]|\.\d)", lambda match: code(match[0]) if len(match[0]) > 2 else None
     ),
+    rule(rf"(?<=\d)/({PER})\b", lambda match: "per " + UNITS[match[1]][0]),
     rule(r"(\d+)(?=p\b)", lambda match: code(match[1])),
     rule(NUMBER, lambda match: decimal(match[0])),
 ]

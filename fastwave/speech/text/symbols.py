@@ -27,6 +27,7 @@ GREEK = dict(
     )
 )
 GREEK |= {letter.upper(): name for letter, name in GREEK.items()}
+ENTITIES = {"amp": "and", "lt": "less than", "gt": "greater than"}
 LETTER = "[\u0370-\u03ff\u1f00-\u1fff]"
 REPEATED = "".join(sign for sign in NAMES if sign > "\u2100")
 
@@ -46,6 +47,7 @@ RULES: list[Rule] = [
     rule(r"(?<=[\w)])\^()(?=-?[\w(])", power),
     rule(r"\^", ""),
     rule(rf"(?<!{LETTER})[{''.join(GREEK)}](?!{LETTER})", lambda match: GREEK[match[0]]),
+    rule(r"(?:(?<=\dst)|(?<=\dnd)|(?<=\drd)|(?<=\dth))[-–](?=\d)", "to"),
     rule(r"(?:(?<=[\d%°])|(?<=°[CF])|(?<=[mM]\.)|(?<=\d[apAP][mM]))[-–](?=[$£€]?\d)", "to"),
     rule(rf"(?<=\d )-\s(?={NUMBER})", "minus"),
     rule(r"(?<![A-Za-z\d).])-\s?(?=[$£€]?\.?\d)", "minus"),
@@ -58,6 +60,8 @@ RULES: list[Rule] = [
     rule(r"~(?=\s?[$£€]?\d)", "about"),
     rule(r"(?<=\d)\+(?=\s|$|[.,])", "plus"),
     rule(rf"([{REPEATED}])\1*", lambda match: NAMES[match[1]]),
+    rule(r"</?[A-Za-z][^<>\n]{0,200}>", ""),
+    rule(r"&(amp|lt|gt|quot|nbsp|apos|#39);", lambda match: ENTITIES.get(match[1], "")),
     rule(r"<-|<(?=[/A-Za-z])|(?<=[A-Za-z/\"'])>", ""),  # the brackets of a tag
     rule(r"[-=]+>", "to"),
     rule(r"={2,}", ""),

@@ -13,15 +13,15 @@ from fastwave.speech.text.rules import Match, Rule, rule, word_after, word_befor
 EMPHASISED = frozenset(  # short words that are written in capitals to be loud
     "the and not no yes you all now new one two is are was my me so go stop never do don't but or be he she we they "
     "his her why how out off up on in of at for to by if can can't will did has had our your too day man big bad good "
-    "let get got see say any own way old am ok oh ah hey wow boo ha hi lol yay ugh hmm huh eek yo la".split()
+    "let get got see say any own way old am ok oh ah hey wow boo ha hi lol yay ugh hmm huh eek yo".split()
 )
 SPELLED = frozenset("ymca html http https ieee uefa aaa aaas faq eula ioc iot eeoc icu ucla usda usaf iou aol".split())
 KINGS = frozenset(
     "henry louis elizabeth george charles james edward richard john paul pius benedict leo gregory napoleon william "
     "mary philip alexander ivan nicholas peter catherine otto frederick ferdinand innocent clement urban felipe "
     "margaret ramses xerxes darius ptolemy francis joseph leopold albert harald haakon gustav carl christian baldwin "
-    "boniface julius sixtus umberto victor emmanuel pedro alfonso juan robert david malcolm wilhelm friedrich mehmed "
-    "suleiman murad selim rama cleopatra tiberius constantine theodosius justinian basil leo michael".split()
+    "boniface julius sixtus umberto victor emmanuel pedro alfonso juan robert david wilhelm friedrich mehmed "
+    "suleiman murad selim rama cleopatra tiberius constantine theodosius justinian basil michael".split()
 )
 COUNTED = frozenset(
     "war chapter part volume act scene book phase type class level section article title bowl fantasy rocky mark stage "
@@ -44,15 +44,21 @@ def word(match: Match) -> str:
         return " ".join(text[:-1]) + "'s"
     if len(text) == 1:
         return text if text == "a" else text.upper()
-    if re.search(r"[a-z][A-Z]", text) and not pronounce(text.lower()):  # a name of several words, iPad
+    if re.search(r"[a-z][A-Z]|[A-Z]{2}[a-z]{2}", text) and not pronounce(text.lower()):  # a name of several words, iPad
         pieces = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z']+", text)
         return " ".join(" ".join(piece) if piece.isupper() else piece.lower() for piece in pieces)
     lower = text.lower()
-    if re.fullmatch(r"[bcdfghjklmnpqrstvwxz]{2,5}", lower) and not pronounce(lower) and lower not in SOUNDS:
+    if (
+        re.fullmatch(r"[bcdfghjklmnpqrstvwxz]{2,5}", lower)
+        and not pronounce(lower)
+        and lower not in SOUNDS
+        and not TRIPLE.search(lower)
+    ):
         return " ".join(lower.upper())
     return lower
 
 
+TRIPLE = re.compile(r"(.)\1\1")
 SOUNDS = {"hmm", "mmm", "shh", "psst", "pfft", "brr", "grr", "tsk", "zzz", "hm", "sh", "mm"}
 
 
@@ -89,28 +95,25 @@ def _line(match: Match) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _shouted(line: str) -> bool:
-    """Most of its words of two letters or more are in capitals, and more than two."""
+    """Its words of two letters or more are in capitals, or most of them and more than two."""
     words = re.findall(r"[A-Za-z]{2,}", line)
     loud = sum(text.isupper() for text in words)
-    return loud > 2 and 2 * loud > len(words)
+    return loud > 1 and (loud == len(words) or (loud > 2 and 2 * loud > len(words)))
 
 
 def roman(match: Match, text: str) -> str | None:
     """Henry VIII is "henry the eighth", Chapter IV "chapter four", the XIX century "nineteenth"."""
     if not text or not NUMERAL.fullmatch(text):
         return None
-    value = sum(
-        -ROMAN[a] if ROMAN[a] < ROMAN.get(b, 0) else ROMAN[a] for a, b in zip(text, text[1:] + " ", strict=True)
-    )
+    values = [ROMAN[letter] for letter in text]
+    value = sum(-one if one < after else one for one, after in zip(values, [*values[1:], 0], strict=True))
     before = word_before(match)
     if word_after(match).lower() in ("century", "centuries"):
         return ordinal(str(value))
     if not before[:1].isupper() or match.string[match.start() - 1 : match.start()] != " ":
         return None
     name = before.lower()
-    if text == "I" and not re.match(
-        r"'s|\s*[^\w\s']|\s*$|\s(?:of|was|and|is|had|in|to|the)\b", match.string[match.end() :]
-    ):
+    if text == "I" and name not in COUNTED and not FOLLOWS_KING.match(match.string, match.end()):
         return None
     if name in KINGS and value < 40:
         return "the " + ordinal(str(value))
@@ -124,7 +127,7 @@ def plain(match: Match) -> str | None:
     return match[0] if match[0] in entries() and match[0] not in BARE else None
 
 
-PLAIN = rule(r"(?<![\w'])[a-z]{3,}(?=[ ,;:?!\n]|$)", plain)
+PLAIN = rule(r"(?<![\w'])[a-z]{3,}(?=[ ,;?!\n]|:\s|$)", plain)
 RULES: list[Rule] = [
     rule(r"[A-Z]{1,2}&[A-Z]{1,2}\b", lambda match: " ".join(match[0]).replace("&", "and")),
     rule(r"C\+\+", "C plus plus"),

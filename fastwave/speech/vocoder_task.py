@@ -55,7 +55,7 @@ class VocoderTask(Task):
     loss_unit: ClassVar[float] = math.log(2)
 
     def __init__(self, data: VocoderData, config: WaveNetConfig, settings: Settings, backend: str = "auto") -> None:
-        super().__init__({"wavenet": config.to_dict(), "vocoder": data.settings.to_dict()}, settings)
+        super().__init__(config.to_dict(), settings)
         self.data, self.model_config, self.backend = data, config, backend
         self.window = -(-settings.window // HOP)  # frames
         self.context = -(-config.receptive_field // HOP)

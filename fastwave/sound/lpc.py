@@ -114,7 +114,7 @@ def residual(wave: npt.NDArray[np.floating], predictors: Predictors) -> Array:
     past = sliding_window_view(x[:-1], order).reshape(len(predictors.gain), predictors.stretch, order)
     predicted = np.einsum("stk,sk->st", past, predictors.coefficients[:, ::-1])
     current = x[order:].reshape(predicted.shape)
-    return ((current - predicted) / predictors.gain[:, None]).reshape(-1)[:count]
+    return np.asarray((current - predicted) / predictors.gain[:, None]).reshape(-1)[:count]
 
 
 class Synthesis:

@@ -153,7 +153,7 @@ def mel_blocks(chunks: Iterable[npt.NDArray[np.float32]], settings: MelSettings)
 def magnitudes(frames: Array, settings: MelSettings) -> Array:
     """Frames [F, bands] -> the mean magnitude of a DFT bin in each band, [F, bands] float64."""
     values: Array = settings.floor ** ((1 - np.asarray(frames, dtype=np.float64)) / 2)
-    return values / _filter_bank(settings).sum(axis=0)
+    return np.asarray(values / _filter_bank(settings).sum(axis=0))
 
 
 def band_centres(settings: MelSettings) -> Array:

@@ -58,7 +58,7 @@ def polarity(excitation: npt.NDArray[np.floating]) -> int:
     return 1 if float(np.mean(excitation**3)) >= 0 else -1
 
 
-def _votes(excitation: Array, phase: Array, voicing: npt.NDArray[np.floating]) -> Array:
+def _votes(excitation: npt.NDArray[np.floating], phase: Array, voicing: npt.NDArray[np.floating]) -> Array:
     """[frames, PLACES]: how much the harmonics around each frame want its phase to be moved by place / PLACES."""
     count, width = len(phase), 2 * _REACH * HOP
     samples = np.arange(count * HOP) / HOP

@@ -28,7 +28,7 @@ from ..errors import InputError
 from ..files import replacing
 from ..sound import lpc
 from . import analysis, periods
-from .analysis import BANDS, HOP, MEL, VOICING
+from .analysis import BANDS, HOP, MEL, VOICING, WIDTH
 from .vocoder import VocoderSettings
 
 FORMAT = 1
@@ -38,11 +38,16 @@ CLASSES = 256
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """A sound at 16 kHz [time]; its F0 [ceil(time / 200)] where it is known, 0 where unvoiced."""
+    """A sound at 16 kHz [time], with its F0 where that is known, and the frames it shall be spoken from.
+
+    Frames that an acoustic model has predicted for this recording make a vocoder that knows their faults: the
+    excitation is then what the filter of these frames needs to give the recording.
+    """
 
     wave: npt.NDArray[np.floating]
-    f0: npt.NDArray[np.floating] | None = None
+    f0: npt.NDArray[np.floating] | None = None  # [ceil(time / 200)], Hz, 0 where unvoiced
     held_out: bool = False
+    frames: npt.NDArray[np.floating] | None = None  # [ceil(time / 200), 42]; None: those of the sound
 
 
 def prepare(recordings: Iterable[Recording], folder: str | os.PathLike[str], settings: VocoderSettings) -> None:
@@ -51,7 +56,7 @@ def prepare(recordings: Iterable[Recording], folder: str | os.PathLike[str], set
     for recording in recordings:
         wave = np.zeros(MEL.frames(len(recording.wave)) * HOP)
         wave[: len(recording.wave)] = recording.wave
-        frames.append(analysis.frames(wave, recording.f0))
+        frames.append(_frames(recording, wave))
         excitations.append(lpc.residual(wave, lpc.predictors(frames[-1][:, :BANDS], MEL, settings.lpc)).astype("f4"))
         held_out.append(recording.held_out)
     if not any(not out for out in held_out):
@@ -69,6 +74,14 @@ def prepare(recordings: Iterable[Recording], folder: str | os.PathLike[str], set
     index = {"format": FORMAT, "frames": sum(map(len, frames)), "trained_frames": trained, "recordings": len(order)}
     with replacing(target / INDEX) as temporary:
         temporary.write_text(json.dumps({**index, "settings": settings.to_dict()}, indent=2) + "\n")
+
+
+def _frames(recording: Recording, wave: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    if recording.frames is None:
+        return analysis.frames(wave, recording.f0)
+    if recording.frames.shape != (len(wave) // HOP, WIDTH):
+        raise InputError(f"{len(wave) // HOP} frames of {WIDTH} are needed, got {list(recording.frames.shape)}.")
+    return np.asarray(recording.frames, dtype=np.float32)
 
 
 class VocoderData:

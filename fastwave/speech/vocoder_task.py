@@ -54,9 +54,16 @@ class VocoderTask(Task):
     loss_name: ClassVar[str] = "bits"
     loss_unit: ClassVar[float] = math.log(2)
 
-    def __init__(self, data: VocoderData, config: WaveNetConfig, settings: Settings, backend: str = "auto") -> None:
-        super().__init__({"wavenet": config.to_dict(), "vocoder": data.settings.to_dict()}, settings)
-        self.data, self.model_config, self.backend = data, config, backend
+    def __init__(
+        self,
+        data: VocoderData,
+        config: WaveNetConfig,
+        settings: Settings,
+        backend: str = "auto",
+        start: WaveNet | None = None,
+    ) -> None:
+        super().__init__(config.to_dict(), settings)
+        self.data, self.model_config, self.backend, self.start = data, config, backend, start
         self.window = -(-settings.window // HOP)  # frames
         self.context = -(-config.receptive_field // HOP)
         self.count = data.trained_frames // self.window
@@ -64,8 +71,11 @@ class VocoderTask(Task):
             raise InputError(f"there is too little to train on: {data.trained_frames * HOP / SAMPLE_RATE:.3g} s.")
 
     def build(self) -> WaveNet:
-        """A WaveNet on the chosen backend."""
-        return WaveNet(self.model_config, self.backend, self.settings.recompute)
+        """A WaveNet on the chosen backend, untrained or with the weights of `start`."""
+        model = WaveNet(self.model_config, self.backend, self.settings.recompute)
+        if self.start is not None:
+            model.load_state_dict(self.start.state_dict())
+        return model
 
     def batch(self, step: int, rows: slice) -> tuple[Batch, int]:
         """Every window comes once before any comes again, then cut elsewhere."""

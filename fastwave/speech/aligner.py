@@ -21,7 +21,7 @@ from .analysis import HOP, SAMPLE_RATE
 from .monophones import ROUNDS, Gaussians, cepstra
 from .phones import PAUSES, Sentence
 from .readings import COLUMNS, FINE, STATES, STEP, Reading, Spoken
-from .viterbi import Path, best_paths
+from .viterbi import best_paths
 
 MOST_LEARNED = 3600.0  # seconds of sound that the models are learned from
 LEAST_LEARNED = 10.0

@@ -59,7 +59,7 @@ def test_speed_divides_the_length(model):
     slow = model.durations(sentence, speed=0.5)
     assert float(slow.sum()) == pytest.approx(2 * float(model.durations(sentence).sum()), abs=2)
     by_words = model.durations(with_words(sentence, rate=0.5))
-    assert torch.equal(by_words[1:], slow[1:])  # the silence in front belongs to no word
+    assert int((by_words[1:] - slow[1:]).abs().max()) <= 1  # the silence in front belongs to no word
 
 
 def test_one_slow_word_leaves_the_others_as_they_are(model):

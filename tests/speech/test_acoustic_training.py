@@ -65,7 +65,7 @@ def test_padding_changes_no_loss():
         several = sorted(data.training[:4], key=lambda each: len(each.frames))
         together = task.loss(model, Sentences.of(several), 100)
         alone = sum(task.loss(model, Sentences.of([each]), 100) for each in several)
-        assert float(together) == pytest.approx(float(alone), rel=1e-5)
+        assert together.item() == pytest.approx(alone.item(), rel=1e-5)
 
 
 def test_a_pass_over_the_data_takes_every_sentence_once():

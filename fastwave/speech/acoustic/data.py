@@ -44,6 +44,7 @@ class Utterance:
     durations: Tensor  # [U] int64, frames
     exact: Tensor  # [U] float32, frames before rounding at the usual speed
     frames: Tensor  # [F, 42]
+    speed: float
     held_out: bool
 
     @property
@@ -112,9 +113,10 @@ def _utterance(line: Mapping[str, Any], analysed: Tensor, path: Path) -> Utteran
         Unit(symbol, word, i == 0 or words[i - 1] != word, i + 1 == len(words) or words[i + 1] != word)
         for i, (symbol, word) in enumerate(zip(symbols, words, strict=True))
     )
-    exact = torch.tensor(line.get("exact", line["durations"]), dtype=torch.float32) * line.get("speed", 1.0)
+    speed = float(line.get("speed", 1.0))
+    exact = torch.tensor(line.get("exact", line["durations"]), dtype=torch.float32) * speed
     held_out = line.get("held_out", zlib.crc32(line["text"].encode()) % 10_000 < 10_000 * HELD_OUT)
-    return Utterance(name, line["text"], units, places(units), durations, exact, analysed, bool(held_out))
+    return Utterance(name, line["text"], units, places(units), durations, exact, analysed, speed, bool(held_out))
 
 
 def _analysed(folder: Path, names: Sequence[str]) -> dict[str, Tensor]:

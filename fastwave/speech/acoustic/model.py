@@ -89,8 +89,13 @@ class Acoustic(nn.Module):
         return rounded(lengths)
 
     @torch.inference_mode()
-    def frames(self, sentence: Sentence, durations: Tensor, pitch: float = 1.0) -> Tensor:
-        """[F, 42] for units that last so many frames. `pitch` and each word's own multiply F0."""
+    def frames(
+        self, sentence: Sentence, durations: Tensor, pitch: float = 1.0, track: Tensor | None = None
+    ) -> Tensor:
+        """[F, 42] for units that last so many frames. `pitch` and each word's own multiply F0.
+
+        `track` [F, 2] is the log F0 and the voicing of a recording with these durations, in place of predicted ones.
+        """
         symbols, features = places(sentence.units())
         if durations.shape != symbols.shape or int(durations.min()) < 0 or int(durations.sum()) < 1:
             raise InputError(
@@ -100,9 +105,11 @@ class Acoustic(nn.Module):
         units = symbols[None], features[None], torch.ones(1, 1, len(symbols))
         index, place = torch.repeat_interleave(durations)[None], frame_features(durations)[None]
         f0, voicing = self.pitch(*units, index, place)[0]
+        voicing = voicing.sigmoid()
+        if track is not None:
+            f0, voicing = (track[:, 0] - self.pitch_mean) / self.pitch_deviation, track[:, 1]
         factor = pitch * torch.repeat_interleave(self._of_units(sentence, "pitch"), durations)
         f0 = f0 + _smooth(factor.log() / self.pitch_deviation)
-        voicing = voicing.sigmoid()
         seen = torch.stack([f0.clamp(-FARTHEST, FARTHEST), voicing], dim=-1)[None]
         bands = self.mel(*units, index, torch.cat([place, seen], dim=-1))[0]
         result = torch.empty(len(f0), WIDTH)

@@ -52,7 +52,7 @@ def main() -> None:
     print(f"trained in {(time.process_time() - begun) / 60:.1f} minutes of one core", flush=True)
     save(arguments.out, {name: tensor.numpy() for name, tensor in network.state_dict().items()}, chunks)
     others = alternatives(arguments.dictionary)
-    references = {word: others.get(word, []) + [words[word]] for word in held}
+    references = {word: [*others.get(word, []), words[word]] for word in held}
     if arguments.held_out:
         arguments.held_out.write_text(json.dumps(references))
     print(report(Letters(arguments.out), references))
@@ -211,10 +211,8 @@ def report(letters: Letters, references: dict[str, list[Phones]]) -> str:
         wrong_stressed += stressed
         phones += length
         words += distance > 0
-    return (
-        f"{len(references)} held-out words: phone error {wrong / phones:.2%}, {wrong_stressed / phones:.2%} where stress "
-        f"counts; {words / len(references):.1%} of words with an error"
-    )
+    shares = f"phone error {wrong / phones:.2%}, {wrong_stressed / phones:.2%} with stress counted"
+    return f"{len(references)} held-out words: {shares}; {words / len(references):.1%} of words with an error"
 
 
 def _bare(phones: Phones) -> Phones:

@@ -21,7 +21,8 @@ def sentences(text: str) -> list[Sentence]:
 
 def spoken(words: Iterable[Token], source: str) -> list[Sentence]:
     """Sentences of tokens whose places count in `source`."""
-    return [Sentence(tuple(_parts(sentence, source))) for sentence in phrases.split(words)]
+    made = [Sentence(tuple(_parts(sentence, source))) for sentence in phrases.split(words)]
+    return [sentence for sentence in made if any(isinstance(part, Word) for part in sentence.parts)]
 
 
 def _parts(sentence: list[Token], source: str) -> list[Word | Pause]:
@@ -38,8 +39,10 @@ def _parts(sentence: list[Token], source: str) -> list[Word | Pause]:
             continue
         text = source[token.start : token.end]
         place = Place(names[index - 1] if index else ".", names[index + 1], words, index > 0 and text[:1].isupper())
-        after_phones = token.phones or phones_at(token.word, place, after_phones)
-        parts.append(Word(text, after_phones, token.start, token.end, token.rate, token.pitch, token.volume))
+        phones = token.phones or phones_at(token.word, place, after_phones)
+        if phones:
+            parts.append(Word(text, phones, token.start, token.end, token.rate, token.pitch, token.volume))
+            after_phones = phones
     return parts[::-1]
 
 

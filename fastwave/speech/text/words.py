@@ -86,8 +86,8 @@ def _letter(match: Match, text: str) -> str:
 
 
 def _line(match: Match) -> str:
-    start = match.string.rfind("\n", 0, match.start()) + 1
-    end = match.string.find("\n", match.end())
+    start = match.string.rfind("\n", max(0, match.start() - 300), match.start()) + 1
+    end = match.string.find("\n", match.end(), match.end() + 300)
     return match.string[
         max(start, match.start() - 300) : min(end if end >= 0 else len(match.string), match.end() + 300)
     ]

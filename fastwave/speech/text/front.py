@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fastwave.speech.phones import Pause, Sentence, Word
 from fastwave.speech.text import phrases
+from fastwave.speech.text.compounds import composed
 from fastwave.speech.text.homographs import Place, homograph
 from fastwave.speech.text.letters import guess
 from fastwave.speech.text.lexicon import Phones, pronounce
@@ -48,5 +49,5 @@ def _parts(sentence: list[Token], source: str) -> list[Word | Pause]:
 
 def phones_at(word: str, place: Place, after_phones: Phones) -> Phones:
     """The phones of a word between its neighbours, the next of which begins with `after_phones`."""
-    phones = homograph(word, place) or pronounce(word) or guess(word.lower())
+    phones = homograph(word, place) or pronounce(word) or composed(word) or guess(word.lower())
     return reduced(word, phones, place.before, place.after, after_phones)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from fastwave.speech.text import abbreviations, dates, quantities, symbols, web, words
 from fastwave.speech.text.fold import fold
 from fastwave.speech.text.lexicon import pronounce
+from fastwave.speech.text.numbers import whole
 from fastwave.speech.text.rules import Match, Rule, quotes_before, rule
 from fastwave.speech.text.tokens import Token
 
@@ -87,7 +88,7 @@ PUNCTUATION: list[Rule] = [
     rule(r"\n[ \t]*\n\s*", "."),
     rule(r"\n", line_end),
     rule(r"(?<=\n)[-*•] ", ""),
-    rule(r"(?<![^\n])(\d{1,2})[.)] ", lambda match: f"{words.whole(int(match[1]))} ,"),
+    rule(r"(?<![^\n])(\d{1,2})[.)] ", lambda match: f"{whole(int(match[1]))} ,"),
     rule(r"\.{2,}", ellipsis),
     rule(r"[?!.]*\?[?!]*", "?"),
     rule(r"!+", "!"),

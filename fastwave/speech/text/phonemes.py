@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastwave.errors import InputError
-from fastwave.speech.phones import PAUSES, SENTENCE_ENDS, SYMBOLS, VOWELS, Pause, Sentence, Word
+from fastwave.speech.phones import CONSONANTS, PAUSES, SENTENCE_ENDS, SYMBOLS, VOWELS, Pause, Sentence, Word
 
 LONGEST = 500  # phones of one word
 BETWEEN = "|"  # stands between two words that no pause parts
@@ -70,7 +70,7 @@ def _symbol(piece: str, word: list[str]) -> str:
         symbol += "0" if any(phone[-1].isdigit() for phone in word) else "1"
     if symbol not in SYMBOLS:
         raise InputError(
-            f"{piece!r} is no phone. The phones are {' '.join(s for s in SYMBOLS if s[-1] not in '02')}, vowels with "
+            f"{piece!r} is no phone. The phones are {' '.join((*CONSONANTS, *VOWELS))}, vowels with "
             f"0, 1 or 2 for their stress; pauses are {' '.join(PAUSES)}, and {BETWEEN} stands between words."
         )
     return symbol

@@ -129,7 +129,7 @@ class Synthesis:
         self.predictors = predictors
         self.time = 0  # samples made so far
         self._past = np.zeros(predictors.coefficients.shape[1])  # before the current stretch, newest last
-        self._excitation = np.zeros(predictors.stretch)  # of the current stretch, zeros from `time` on
+        self._excitation = np.zeros(predictors.stretch)  # of the current stretch, as far as `time`
         self._responses = _pulse_responses(predictors)
 
     def __call__(self, excitation: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
@@ -148,11 +148,10 @@ class Synthesis:
             made, self.time = made + count, self.time + count
             if begin + count == len(stretch):
                 self._past = np.concatenate([self._past, stretch])[-len(self._past) :]
-                self._excitation[:] = 0
         return wave
 
     def _stretch(self, number: int) -> Array:
-        """The wave of the current stretch, right up to the end of its excitation so far."""
+        """The wave of the current stretch, right as far as its excitation goes: no sample depends on a later one."""
         driven = self._excitation * self.predictors.gain[number]
         order = len(self._past)
         before = np.convolve(self._past, self.predictors.coefficients[number])[order - 1 :]

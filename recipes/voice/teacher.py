@@ -9,6 +9,7 @@ teacher counts in frames of 25 ms: `exact` are its durations before they were ro
 The teacher is told our phones in its own alphabet; its marks of stress and its spaces are counted to our phones.
 """
 
+# ruff: noqa: RUF001, the alphabet of phonetics looks like other letters
 from __future__ import annotations
 
 import argparse

@@ -43,9 +43,9 @@ NUMBERS = (
     "Why are there {c} {things} on my {place}?",
     "The {d} {things} weigh {a} pounds.",
 )
-THINGS = "apples books people trains letters chairs horses windows cups children miles songs stars coins shoes eggs".split()
+THINGS = "apples books people trains letters chairs horses windows cups children miles songs stars coins eggs".split()
 PLACES = "garden kitchen station library market harbor office museum village table school bridge theater city".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April June August October".split()
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April June October".split()
 
 
 def main() -> None:

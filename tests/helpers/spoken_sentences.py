@@ -44,15 +44,16 @@ def make_utterances(count=24):
 
 
 def write_folder(folder, count=3):
-    """The files that a teacher writes, of sentences in noise."""
+    """The files that a teacher writes; each sound is a tone of 200 Hz in noise."""
     (folder / "wavs").mkdir(parents=True)
     (folder / "f0").mkdir()
     lines = []
     for number in range(count):
         each = make_utterance(number)
         frames = len(each.frames)
-        noise = np.random.default_rng(number).uniform(-0.1, 0.1, frames * 200)
-        soundfile.write(folder / "wavs" / f"{number}.wav", noise, 16_000, "PCM_16")
+        noise = np.random.default_rng(number).uniform(-0.05, 0.05, frames * 200)
+        tone = 0.3 * np.sin(np.arange(frames * 200) * 2 * np.pi * 200 / 16_000)
+        soundfile.write(folder / "wavs" / f"{number}.wav", tone + noise, 16_000, "PCM_16")
         np.save(folder / "f0" / f"{number}.npy", np.full(frames, 200.0, np.float32))
         line = {
             "id": f"{number}", "text": each.text, "symbols": [unit.symbol for unit in each.units],

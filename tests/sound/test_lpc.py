@@ -122,6 +122,14 @@ def test_the_last_frame_stands_for_what_comes_after_it():
     assert np.allclose(predictors.gain, predictors.gain[0], rtol=1e-12)
 
 
+def test_frames_are_interpolated_to_the_middle_of_each_stretch():
+    frames = np.repeat([[0.0], [-0.2], [-0.4]], 40, axis=1)  # 10 dB quieter from frame to frame
+    decibels = 20 * np.log10(lpc.predictors(frames, MEL).gain)
+    assert np.allclose(decibels[0] - decibels[:8], 2.5 * np.arange(8), atol=1e-9)
+    first = 20 * np.log10(lpc.predictors(frames[:1], MEL).gain[0])
+    assert first - decibels[0] == pytest.approx(1.25)
+
+
 def test_more_samples_than_the_predictors_serve_are_refused():
     predictors = lpc.predictors(np.zeros((3, 40)), MEL)
     with pytest.raises(InputError, match="600 samples, the wave has 601"):

@@ -44,7 +44,7 @@ def test_a_sentence_has_a_duration_for_every_unit_and_a_frame_for_every_step(mod
     frames = model.frames(sentence, durations)
     assert frames.shape == (int(durations.sum()), 42) and frames.dtype == torch.float32
     assert bool(torch.isfinite(frames).all())
-    assert 0 <= float(frames[:, VOICING].min()) and float(frames[:, VOICING].max()) <= 1
+    assert bool(((frames[:, VOICING] >= 0) & (frames[:, VOICING] <= 1)).all())
 
 
 def test_rounding_keeps_every_partial_sum_to_half_a_frame():
@@ -59,7 +59,7 @@ def test_speed_divides_the_length(model):
     slow = model.durations(sentence, speed=0.5)
     assert float(slow.sum()) == pytest.approx(2 * float(model.durations(sentence).sum()), abs=2)
     by_words = model.durations(with_words(sentence, rate=0.5))
-    assert torch.equal(by_words[1:], slow[1:])  # the silence in front belongs to no word
+    assert int((by_words[1:] - slow[1:]).abs().max()) <= 1  # the silence in front belongs to no word
 
 
 def test_one_slow_word_leaves_the_others_as_they_are(model):

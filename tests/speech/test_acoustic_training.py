@@ -7,7 +7,7 @@ import torch
 from fastwave import InputError
 from fastwave.speech.acoustic.data import FRAMES, Utterances
 from fastwave.speech.acoustic.tasks import TASKS, MelTask, Sentences
-from fastwave.speech.acoustic.training import train
+from fastwave.speech.acoustic.training import load, train
 from fastwave.training import loop
 from fastwave.training.settings import Settings
 from small_runs import lines_of, weights_of
@@ -65,7 +65,7 @@ def test_padding_changes_no_loss():
         several = sorted(data.training[:4], key=lambda each: len(each.frames))
         together = task.loss(model, Sentences.of(several), 100)
         alone = sum(task.loss(model, Sentences.of([each]), 100) for each in several)
-        assert float(together) == pytest.approx(float(alone), rel=1e-5)
+        assert together.item() == pytest.approx(alone.item(), rel=1e-5)
 
 
 def test_a_pass_over_the_data_takes_every_sentence_once():
@@ -92,6 +92,7 @@ def test_a_folder_is_read_and_analysed_once(tmp_path):
     data = Utterances.read(tmp_path)
     assert [each.name for each in data.training] == ["0", "1"] and [each.name for each in data.held_out] == ["2"]
     each = data.training[0]
+    assert tuple(each.sentence.units()) == each.units
     assert each.frames.shape == (int(each.durations.sum()), 42)
     assert torch.allclose(each.exact, 1.25 * each.durations)  # at the usual speed
     saved = (tmp_path / FRAMES).stat().st_mtime_ns
@@ -117,3 +118,6 @@ def test_one_call_trains_all_three_and_resumes(tmp_path):
     again = train(tmp_path / "data", tmp_path / "out", 1.0, SMALL, **options)
     assert all(torch.equal(value, again.tensors()[name]) for name, value in model.tensors().items())
     assert all((tmp_path / "out" / part / "report.html").exists() for part in TASKS)
+    saved = load(tmp_path / "out")
+    assert saved.settings() == model.settings()
+    assert all(torch.equal(value.bfloat16().float(), saved.tensors()[name]) for name, value in model.tensors().items())

@@ -155,11 +155,23 @@ def test_the_loss_takes_each_sample_with_its_frame_and_phase(data):
     """A window that begins elsewhere gives the same loss to the samples that both have."""
     task = VocoderTask(data, vocoder.config(**SHAPE), settings())
     model = tiny()
+    with torch.no_grad():
+        model.get_parameter("head.1.weight").mul_(50)  # so that outputs depend on the inputs
     early, late = task._read([20]), task._read([22])
     early.counted[:, :400], late.counted[:, 400:] = 0, 0  # frames 22 and 23 are in both
     early.counted[:, 800:] = 0
     losses = [task.loss(model, batch, 400).item() for batch in (early, late)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_window_holds_the_samples_frames_and_sines_of_one_place(data):
+    task = VocoderTask(data, vocoder.config(**SHAPE), settings())
+    window = task._read([20])
+    frames = slice(20 - task.context, 20 + task.window)
+    samples = slice(frames.start * 200, frames.stop * 200)
+    assert window.tokens[0].tolist() == data.tokens(0, data.frames, 0)[samples].tolist()
+    assert np.allclose(window.sines[0], data.sines(0, data.frames)[samples], atol=1e-4)
+    assert torch.equal(window.conditions[0, :-1], vocoder.conditions(data.rows(0, data.frames))[frames])
 
 
 def test_a_killed_training_resumes_with_the_same_bits(data, tmp_path):

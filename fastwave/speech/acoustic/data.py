@@ -25,7 +25,7 @@ from ...errors import InputError
 from ...files import replacing
 from ...sound import audio
 from ..analysis import HOP, LOG_F0, SAMPLE_RATE, VOICING, frames
-from ..phones import SYMBOLS, Unit
+from ..phones import PAUSES, SYMBOLS, Pause, Sentence, Unit, Word
 from .places import Places, frame_features, places
 
 HELD_OUT = 0.05  # of the sentences, where the data do not say which
@@ -46,6 +46,18 @@ class Utterance:
     frames: Tensor  # [F, 42]
     speed: float
     held_out: bool
+
+    @property
+    def sentence(self) -> Sentence:
+        """As a front end has it, without the words' letters."""
+        parts: list[Word | Pause] = []
+        phones: list[str] = []
+        for unit in self.units[1:]:
+            phones.append(unit.symbol)
+            if unit.last:
+                parts.append(Pause(unit.symbol) if unit.symbol in PAUSES else Word("", tuple(phones)))
+                phones = []
+        return Sentence(tuple(parts))
 
     @property
     def index(self) -> Tensor:

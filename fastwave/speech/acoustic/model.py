@@ -89,9 +89,7 @@ class Acoustic(nn.Module):
         return rounded(lengths)
 
     @torch.inference_mode()
-    def frames(
-        self, sentence: Sentence, durations: Tensor, pitch: float = 1.0, track: Tensor | None = None
-    ) -> Tensor:
+    def frames(self, sentence: Sentence, durations: Tensor, pitch: float = 1.0, track: Tensor | None = None) -> Tensor:
         """[F, 42] for units that last so many frames. `pitch` and each word's own multiply F0.
 
         `track` [F, 2] is the log F0 and the voicing of a recording with these durations, in place of predicted ones.

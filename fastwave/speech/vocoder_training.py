@@ -19,7 +19,6 @@ from . import vocoder, vocoder_data
 from .acoustic.data import Utterance, Utterances
 from .acoustic.model import Acoustic
 from .analysis import LOG_F0, SAMPLE_RATE
-from .phones import PAUSES, Pause, Sentence, Word
 from .vocoder_data import Recording, VocoderData
 from .vocoder_task import VocoderTask
 
@@ -43,7 +42,7 @@ def recordings(folder: Path, acoustic: Acoustic | None = None) -> Iterator[Recor
 def predicted(acoustic: Acoustic, utterance: Utterance) -> np.ndarray:
     """The frames of an utterance with the bands that the model predicts."""
     track = utterance.frames[:, LOG_F0:]
-    return acoustic.frames(_sentence(utterance), utterance.durations, track=track).numpy()
+    return acoustic.frames(utterance.sentence, utterance.durations, track=track).numpy()
 
 
 def train(
@@ -81,16 +80,3 @@ def train(
     task = VocoderTask(data, config, run, start=start)
     loop.train(task, out, group, "vocoder", show, plan, time.monotonic() - begun)
     return out
-
-
-def _sentence(utterance: Utterance) -> Sentence:
-    """The words and pauses of an utterance, whose texts nobody asks for."""
-    parts: list[Word | Pause] = []
-    phones: list[str] = []
-    for unit in utterance.units[1:]:
-        phones.append(unit.symbol)
-        if unit.last:
-            pause = phones[0] in PAUSES
-            parts.append(Pause(phones[0]) if pause else Word("", tuple(phones)))
-            phones = []
-    return Sentence(tuple(parts))

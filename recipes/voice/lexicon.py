@@ -49,6 +49,16 @@ def read(path: Path) -> dict[str, Phones]:
     return words
 
 
+def alternatives(path: Path) -> dict[str, list[Phones]]:
+    """The further pronunciations of words that have more than one."""
+    others: dict[str, list[Phones]] = {}
+    for groups in LINE.findall(path.read_text()):
+        word, phones = (group for group in groups if group)
+        if word.endswith(")"):
+            others.setdefault(word[: word.index("(")], []).append(tuple(phones.split("#")[0].split()))
+    return others
+
+
 def underived(words: dict[str, Phones]) -> dict[str, Phones]:
     """The words that the rules of inflection do not make, or make otherwise; in alphabetical order."""
     kept: dict[str, Phones] = {}

@@ -2,7 +2,7 @@
 
     apt-get download wordnet-base fortunes r-cran-janeaustenr anarchism
     for package in *.deb; do dpkg -x "$package" texts; done
-    python recipes/voice/texts.py texts cmudict.js sentences.txt --count 6000
+    python recipes/voice/texts.py texts sentences.txt
 
 WordNet gives short sentences of today, Jane Austen questions and exclamations, the others long sentences with clauses.
 Every tenth sentence is of numbers, every twelfth of random words, so that rare phones and rare neighbours occur.
@@ -19,8 +19,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pronunciations import Lexicon
 from understood import spoken
+
+from fastwave.speech.text.lexicon import entries, pronounce
 
 LEAST, MOST = 3, 25  # words
 SHARES = {"wordnet": 0.36, "austen": 0.2, "fortunes": 0.14, "anarchism": 0.12, "numbers": 0.1, "random": 0.08}
@@ -42,24 +43,24 @@ NUMBERS = (
     "Why are there {c} {things} on my {place}?",
     "The {d} {things} weigh {a} pounds.",
 )
-THINGS = "apples books people trains letters chairs horses windows cups children miles songs stars coins shoes eggs".split()
+THINGS = "apples books people trains letters chairs horses windows cups children miles songs stars coins eggs".split()
 PLACES = "garden kitchen station library market harbor office museum village table school bridge theater city".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April June August October".split()
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday January February March April June October".split()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("texts", type=Path, help="the folder that the packages were unpacked in")
-    parser.add_argument("dictionary", type=Path, help="index.js of cmu-pronouncing-dictionary, or a cmudict file")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--count", type=int, default=6000)
+    parser.add_argument("--count", type=int, default=9000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    lexicon, draw = Lexicon.read(arguments.dictionary), random.Random(arguments.seed)
+    draw = random.Random(arguments.seed)
     chosen: dict[str, None] = {}
-    sources = {name: list(dict.fromkeys(spoken_ones(lines, lexicon))) for name, lines in texts(arguments.texts).items()}
+    sources = {name: list(dict.fromkeys(spoken_ones(lines))) for name, lines in texts(arguments.texts).items()}
     sources["numbers"] = [with_numbers(draw) for _ in range(arguments.count)]
-    sources["random"] = [random_words(draw, lexicon) for _ in range(arguments.count)]
+    rare = [word for word in entries() if re.fullmatch("[a-z]{3,10}", word)]
+    sources["random"] = [random_words(draw, rare) for _ in range(arguments.count)]
     for name, share in SHARES.items():
         draw.shuffle(sources[name])
         # long sentences less often, so that the mean stays near ten words; questions and exclamations are rare
@@ -127,7 +128,7 @@ def _pages(folder: Path) -> Iterator[str]:
             yield html.unescape(re.sub(r"<[^>]*>", " ", paragraph))
 
 
-def spoken_ones(paragraphs: Iterable[str], lexicon: Lexicon) -> Iterator[str]:
+def spoken_ones(paragraphs: Iterable[str]) -> Iterator[str]:
     """The sentences whose every word the dictionary has, without anything that is not said."""
     for paragraph in paragraphs:
         paragraph = re.sub(r"\s+", " ", paragraph).replace("\u2019", "'").replace("--", ", ").replace("_", "")
@@ -136,8 +137,8 @@ def spoken_ones(paragraphs: Iterable[str], lexicon: Lexicon) -> Iterator[str]:
             text = re.sub(r"(\s*,)+\s*", ", ", text).strip(" ,'")
             if not re.fullmatch(r"[A-Z][A-Za-z' ,-]*[.?!]", text) or re.search(r"[A-Z]{2}|\b[b-hj-zB-HJ-Z]\b", text):
                 continue
-            words = lexicon.words(text)
-            if LEAST <= len(words) <= MOST and all(word in lexicon for word in words):
+            words = re.findall(r"[a-z]+(?:'[a-z]+)*", text.lower())
+            if LEAST <= len(words) <= MOST and all(map(pronounce, words)):
                 yield text
 
 
@@ -150,9 +151,9 @@ def with_numbers(draw: random.Random) -> str:
     return text[0].upper() + text[1:]
 
 
-def random_words(draw: random.Random, lexicon: Lexicon) -> str:
+def random_words(draw: random.Random, rare: list[str]) -> str:
     """Three to nine words in no order, with a comma now and then."""
-    words = draw.sample(lexicon.common_shape, draw.randint(3, 9))
+    words = draw.sample(rare, draw.randint(3, 9))
     text = "".join(word + (", " if draw.random() < 0.15 else " ") for word in words).strip(" ,")
     return text[0].upper() + text[1:] + draw.choice("....?!")
 

@@ -25,7 +25,7 @@ from ...errors import InputError
 from ...files import replacing
 from ...sound import audio
 from ..analysis import HOP, LOG_F0, SAMPLE_RATE, VOICING, frames
-from ..phones import SYMBOLS, Unit
+from ..phones import PAUSES, SYMBOLS, Pause, Sentence, Unit, Word
 from .places import Places, frame_features, places
 
 HELD_OUT = 0.05  # of the sentences, where the data do not say which
@@ -44,7 +44,20 @@ class Utterance:
     durations: Tensor  # [U] int64, frames
     exact: Tensor  # [U] float32, frames before rounding at the usual speed
     frames: Tensor  # [F, 42]
+    speed: float
     held_out: bool
+
+    @property
+    def sentence(self) -> Sentence:
+        """As a front end has it, without the words' letters."""
+        parts: list[Word | Pause] = []
+        phones: list[str] = []
+        for unit in self.units[1:]:
+            phones.append(unit.symbol)
+            if unit.last:
+                parts.append(Pause(unit.symbol) if unit.symbol in PAUSES else Word("", tuple(phones)))
+                phones = []
+        return Sentence(tuple(parts))
 
     @property
     def index(self) -> Tensor:
@@ -112,9 +125,10 @@ def _utterance(line: Mapping[str, Any], analysed: Tensor, path: Path) -> Utteran
         Unit(symbol, word, i == 0 or words[i - 1] != word, i + 1 == len(words) or words[i + 1] != word)
         for i, (symbol, word) in enumerate(zip(symbols, words, strict=True))
     )
-    exact = torch.tensor(line.get("exact", line["durations"]), dtype=torch.float32) * line.get("speed", 1.0)
+    speed = float(line.get("speed", 1.0))
+    exact = torch.tensor(line.get("exact", line["durations"]), dtype=torch.float32) * speed
     held_out = line.get("held_out", zlib.crc32(line["text"].encode()) % 10_000 < 10_000 * HELD_OUT)
-    return Utterance(name, line["text"], units, places(units), durations, exact, analysed, bool(held_out))
+    return Utterance(name, line["text"], units, places(units), durations, exact, analysed, speed, bool(held_out))
 
 
 def _analysed(folder: Path, names: Sequence[str]) -> dict[str, Tensor]:

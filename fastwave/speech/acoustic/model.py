@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError
+from ...errors import ConfigError, InputError
 from ..analysis import HOP, LOG_F0, SAMPLE_RATE, VOICING, WIDTH
 from ..phones import Pause, Sentence, Word
 from .networks import Durations, Shape, mel_network, pitch_network
@@ -31,17 +31,37 @@ class Acoustic(nn.Module):
         self.duration, self.pitch, self.mel = Durations(shape), pitch_network(shape), mel_network(shape)
 
     @classmethod
+    def shapes(cls, settings: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """The shape of every tensor of a model with these settings; none is allocated."""
+        with torch.device("meta"):
+            return {name: tuple(tensor.shape) for name, tensor in cls._of(settings).state_dict().items()}
+
+    @classmethod
     def from_tensors(cls, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Acoustic:
         """The inverse of `settings` and `tensors`; tensors may be of any floating type."""
-        shape = Shape.from_dict(settings["shape"])
-        model = cls(shape, float(settings["pitch_mean"]), float(settings["pitch_deviation"]))
-        state = model.state_dict()
-        wrong = [name for name in state if name not in tensors or tensors[name].shape != state[name].shape]
-        if wrong or len(tensors) != len(state):
-            names = ", ".join([*wrong, *(tensors.keys() - state.keys())])
+        with torch.device("meta"):  # no random numbers for weights about to be replaced
+            model = cls._of(settings)
+        shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        wrong = [name for name, shape in shapes.items() if name not in tensors or tensors[name].shape != shape]
+        if wrong or len(tensors) != len(shapes):
+            names = ", ".join([*wrong, *(tensors.keys() - shapes.keys())])
             raise InputError(f"the tensors do not fit an acoustic model of this shape: {names[:200]}.")
-        model.load_state_dict({name: value.float() for name, value in tensors.items()})
+        model.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
         return model.eval().requires_grad_(False)
+
+    @classmethod
+    def _of(cls, settings: Mapping[str, Any]) -> Acoustic:
+        """A model with new weights."""
+        known = ("shape", "pitch_mean", "pitch_deviation")
+        if not isinstance(settings, Mapping) or settings.keys() != set(known):
+            raise ConfigError(f"settings of an acoustic model are {', '.join(known)}, got {str(settings)[:80]!r}.")
+        mean, deviation = settings["pitch_mean"], settings["pitch_deviation"]
+        for value, least, most in ((mean, 0.0, 10.0), (deviation, 1e-3, 10.0)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+                raise ConfigError(
+                    f"the pitch of an acoustic model is in ln Hz, {least}..{most}, got {str(value)[:60]!r}."
+                )
+        return cls(Shape.from_dict(settings["shape"]), float(mean), float(deviation))
 
     def settings(self) -> dict[str, Any]:
         """JSON values."""
@@ -69,8 +89,11 @@ class Acoustic(nn.Module):
         return rounded(lengths)
 
     @torch.inference_mode()
-    def frames(self, sentence: Sentence, durations: Tensor, pitch: float = 1.0) -> Tensor:
-        """[F, 42] for units that last so many frames. `pitch` and each word's own multiply F0."""
+    def frames(self, sentence: Sentence, durations: Tensor, pitch: float = 1.0, track: Tensor | None = None) -> Tensor:
+        """[F, 42] for units that last so many frames. `pitch` and each word's own multiply F0.
+
+        `track` [F, 2] is the log F0 and the voicing of a recording with these durations, in place of predicted ones.
+        """
         symbols, features = places(sentence.units())
         if durations.shape != symbols.shape or int(durations.min()) < 0 or int(durations.sum()) < 1:
             raise InputError(
@@ -80,9 +103,11 @@ class Acoustic(nn.Module):
         units = symbols[None], features[None], torch.ones(1, 1, len(symbols))
         index, place = torch.repeat_interleave(durations)[None], frame_features(durations)[None]
         f0, voicing = self.pitch(*units, index, place)[0]
+        voicing = voicing.sigmoid()
+        if track is not None:
+            f0, voicing = (track[:, 0] - self.pitch_mean) / self.pitch_deviation, track[:, 1]
         factor = pitch * torch.repeat_interleave(self._of_units(sentence, "pitch"), durations)
         f0 = f0 + _smooth(factor.log() / self.pitch_deviation)
-        voicing = voicing.sigmoid()
         seen = torch.stack([f0.clamp(-FARTHEST, FARTHEST), voicing], dim=-1)[None]
         bands = self.mel(*units, index, torch.cat([place, seen], dim=-1))[0]
         result = torch.empty(len(f0), WIDTH)

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv1d
 
 from ...errors import ConfigError
 from ..phones import SYMBOLS
 from .places import FRAME_FEATURES, UNIT_FEATURES
 
 UNIT_TAPS, FRAME_TAPS = 5, 3
+WIDEST, MOST_LAYERS = 1024, 32
 PITCH_OUTPUTS = 2  # log F0, voicing
 
 
@@ -35,9 +37,27 @@ class Shape:
     pitch_dilations: tuple[int, ...] = (1, 2, 4, 8)
     mel_dilations: tuple[int, ...] = (1, 2, 4, 1)
 
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            values = value if isinstance(value, (tuple, list)) else [value]
+            whole = all(isinstance(each, int) and not isinstance(each, bool) for each in values)
+            one = isinstance(getattr(Shape, name), tuple) != isinstance(value, tuple)
+            if (
+                one
+                or not whole
+                or not 1 <= len(values) <= MOST_LAYERS
+                or not all(1 <= each <= WIDEST for each in values)
+            ):
+                raise ConfigError(
+                    f"{name} of an acoustic model is a whole number of 1..{WIDEST}, or for dilations up to "
+                    f"{MOST_LAYERS} of them, got {str(value)[:60]!r}."
+                )
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Shape:
         """From JSON values; unknown ones are refused."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"the shape of an acoustic model is an object, got {str(values)[:60]!r}.")
         unknown = sorted(values.keys() - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise ConfigError(f"unknown shape of an acoustic model {unknown}: it may come from a newer fastwave.")
@@ -45,16 +65,30 @@ class Shape:
         return cls(**{**values, **tuples})
 
 
+class Convolution(nn.Module):
+    """A centred convolution over [B, channels, time]. Its weight is [taps, inputs, outputs], matrices for Muon."""
+
+    def __init__(self, inputs: int, outputs: int, taps: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.dilation = dilation
+        bound = (taps * inputs) ** -0.5
+        self.weight = nn.Parameter(torch.empty(taps, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, time] -> [B, outputs, time], as if zeros were around x."""
+        padding = self.dilation * (self.weight.shape[0] // 2)
+        return conv1d(x, self.weight.permute(2, 1, 0), self.bias, padding=padding, dilation=self.dilation)
+
+
 class Residual(nn.Module):
     """x + pointwise(relu(convolution(x))) over [B, width, time]; at first the identity."""
 
     def __init__(self, width: int, taps: int, dilation: int) -> None:
         super().__init__()
-        self.wide = nn.Conv1d(width, width, taps, dilation=dilation, padding=dilation * (taps // 2))
-        self.narrow = nn.Conv1d(width, width, 1)
+        self.wide = Convolution(width, width, taps, dilation)
+        self.narrow = Convolution(width, width)
         nn.init.zeros_(self.narrow.weight)
-        assert self.narrow.bias is not None
-        nn.init.zeros_(self.narrow.bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """`mask` [B, 1, time] is 0 behind the end of a row, where x is 0 and stays 0."""
@@ -67,8 +101,9 @@ class Units(nn.Module):
 
     def __init__(self, width: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.symbol = nn.Embedding(len(SYMBOLS), width)
-        self.place = nn.Conv1d(UNIT_FEATURES, width, 1)
+        # given a weight, it calls no normal_, which on the meta device would import torch._dynamo: 2 s
+        self.symbol = nn.Embedding(len(SYMBOLS), width, _weight=torch.randn(len(SYMBOLS), width))
+        self.place = Convolution(UNIT_FEATURES, width)
         self.blocks = nn.ModuleList(Residual(width, UNIT_TAPS, dilation) for dilation in dilations)
 
     def forward(self, symbols: Tensor, features: Tensor, mask: Tensor) -> Tensor:
@@ -85,7 +120,7 @@ class Durations(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.units = Units(shape.duration_width, shape.unit_dilations)
-        self.out = nn.Conv1d(shape.duration_width, 1, 1)
+        self.out = Convolution(shape.duration_width, 1)
 
     def forward(self, symbols: Tensor, features: Tensor, mask: Tensor) -> Tensor:
         """[B, U], [B, U, UNIT_FEATURES], [B, 1, U]"""
@@ -101,10 +136,10 @@ class Frames(nn.Module):
     ) -> None:
         super().__init__()
         self.units = Units(width, shape.unit_dilations)
-        self.spread = nn.Conv1d(width, frame_width, 1)
-        self.place = nn.Conv1d(FRAME_FEATURES + others, frame_width, FRAME_TAPS, padding=FRAME_TAPS // 2)
+        self.spread = Convolution(width, frame_width)
+        self.place = Convolution(FRAME_FEATURES + others, frame_width, FRAME_TAPS)
         self.blocks = nn.ModuleList(Residual(frame_width, FRAME_TAPS, dilation) for dilation in dilations)
-        self.out = nn.Conv1d(frame_width, outputs, 1)
+        self.out = Convolution(frame_width, outputs)
 
     def forward(self, symbols: Tensor, features: Tensor, mask: Tensor, index: Tensor, frames: Tensor) -> Tensor:
         """`index` [B, F] is the unit of each frame, -1 behind the end; `frames` [B, F, FRAME_FEATURES + others]."""

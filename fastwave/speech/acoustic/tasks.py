@@ -99,6 +99,11 @@ class AcousticTask(Task):
         tensors = {f"{self.part}.{name}": value for name, value in average.items()}
         checkpoint.write_tensors(folder / f"{self.part}.safetensors", tensors, {})
 
+    def matrices(self) -> list[str]:
+        """The convolutions between layers."""
+        names = (name for name, _ in self.build().named_parameters())
+        return [name for name in names if name.endswith((".wide.weight", ".narrow.weight", "spread.weight"))]
+
     def out_of_memory_advice(self) -> str:
         """Shorter sentences."""
         return "one sentence: leave the longest ones out of the data."
@@ -193,10 +198,10 @@ class MelTask(PitchTask):
 
     def loss(self, model: nn.Module, batch: Any, targets: int) -> Tensor:
         """Absolute errors, and half those of the changes from frame to frame, which keep transitions sharp."""
-        seen = [self._normalised(batch.frames[..., LOG_F0]), batch.frames[..., VOICING]]
-        others = torch.cat([batch.place, torch.stack(seen, dim=-1)], dim=-1)
+        inside = (batch.index >= 0).to(batch.frames)[:, None]
+        seen = torch.stack([self._normalised(batch.frames[..., LOG_F0]), batch.frames[..., VOICING]], dim=-1)
+        others = torch.cat([batch.place, seen * inside.mT], dim=-1)  # an F0 of 0 behind the end is no F0
         bands = model(batch.symbols, batch.features, batch.units, batch.index, others)
-        inside = (batch.index >= 0).to(bands)[:, None]
         error = (bands - batch.frames[..., :LOG_F0].mT) * inside
         changes = error.diff(dim=2).abs() * inside[..., 1:]
         return (error.abs().sum() + 0.5 * changes.sum()) / (targets * bands.shape[1])

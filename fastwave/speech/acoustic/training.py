@@ -1,7 +1,8 @@
-"""From a folder of spoken sentences and a time to an acoustic model: three runs of the training loop, one after another."""
+"""From a folder of spoken sentences and a time to an acoustic model: three runs of the training loop."""
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ... import checkpoint
+from ...errors import CheckpointError
+from ...files import replacing
 from ...training import loop, planning, recovery
 from ...training.parallel import Group
 from ...training.settings import Settings
@@ -20,6 +23,7 @@ from .tasks import TASKS, AcousticTask
 SHARES = {"duration": 0.12, "pitch": 0.28, "mel": 0.6}  # of the time
 RATES = {"duration": 2e-3, "pitch": 2e-3, "mel": 2e-3}
 BATCH = 8  # sentences
+NAME = "acoustic"  # of the files
 
 
 def train(
@@ -36,7 +40,28 @@ def train(
     for part in TASKS:
         task_settings = {"batch": BATCH * group.world, "optimiser": "adamw", "learning_rate": RATES[part], **chosen}
         run_part(data, part, out / part, minutes * SHARES[part], group, shape, show, task_settings)
-    return assembled(data, out, shape)
+    model = assembled(data, out, shape)
+    if group.first:
+        save(model, out)
+    return model
+
+
+def save(model: Acoustic, folder: Path) -> None:
+    """acoustic.safetensors in bfloat16, and acoustic.json."""
+    tensors = {name: value.bfloat16() for name, value in model.tensors().items()}
+    checkpoint.write_tensors(folder / f"{NAME}.safetensors", tensors, {})
+    with replacing(folder / f"{NAME}.json") as temporary:
+        temporary.write_text(json.dumps(model.settings(), indent=1) + "\n")
+
+
+def load(folder: Path) -> Acoustic:
+    """What `save` has written."""
+    try:
+        settings = json.loads((folder / f"{NAME}.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / NAME}.json cannot be read: {error}.") from error
+    tensors, _ = checkpoint.read_tensors(folder / f"{NAME}.safetensors", lambda _: Acoustic.shapes(settings))
+    return Acoustic.from_tensors(settings, tensors)
 
 
 def run_part(

@@ -2,5 +2,6 @@
 
 from fastwave.speech.text.front import sentences
 from fastwave.speech.text.phonemes import parse_phones, spell
+from fastwave.speech.text.ssml import from_ssml
 
-__all__ = ["parse_phones", "sentences", "spell"]
+__all__ = ["from_ssml", "parse_phones", "sentences", "spell"]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fastwave.speech.phones import Pause, Sentence, Word
 from fastwave.speech.text import phrases
+from fastwave.speech.text.homographs import Place, homograph
 from fastwave.speech.text.letters import guess
 from fastwave.speech.text.lexicon import Phones, pronounce
 from fastwave.speech.text.normalise import tokens
@@ -26,6 +27,8 @@ def spoken(words: Iterable[Token], source: str) -> list[Sentence]:
 def _parts(sentence: list[Token], source: str) -> list[Word | Pause]:
     """Words get their phones from right to left, for "the" asks for the sound after it."""
     parts: list[Word | Pause] = []
+    names = [token.word for token in sentence]
+    words = frozenset(names)
     after_phones: Phones = ()
     for index in range(len(sentence) - 1, -1, -1):
         token = sentence[index]
@@ -33,13 +36,14 @@ def _parts(sentence: list[Token], source: str) -> list[Word | Pause]:
             parts.append(Pause(token.word, token.seconds))
             after_phones = ()
             continue
-        before = sentence[index - 1].word if index else "."
-        after = sentence[index + 1].word
-        phones = token.phones or pronounce(token.word) or guess(token.word.lower())
-        if token.phones is None:
-            phones = reduced(token.word, phones, before, after, after_phones)
-        if phones:
-            text = source[token.start : token.end]
-            parts.append(Word(text, phones, token.start, token.end, token.rate, token.pitch, token.volume))
-            after_phones = phones
+        text = source[token.start : token.end]
+        place = Place(names[index - 1] if index else ".", names[index + 1], words, index > 0 and text[:1].isupper())
+        after_phones = token.phones or phones_at(token.word, place, after_phones)
+        parts.append(Word(text, after_phones, token.start, token.end, token.rate, token.pitch, token.volume))
     return parts[::-1]
+
+
+def phones_at(word: str, place: Place, after_phones: Phones) -> Phones:
+    """The phones of a word between its neighbours, the next of which begins with `after_phones`."""
+    phones = homograph(word, place) or pronounce(word) or guess(word.lower())
+    return reduced(word, phones, place.before, place.after, after_phones)

@@ -43,10 +43,7 @@ def whole(number: int) -> str:
 def ordinal(text: str) -> str:
     """The digits of 21st: "twenty first"."""
     *before, last = cardinal(text).split()
-    if last.endswith("y"):
-        last = last[:-1] + "ieth"
-    else:
-        last = ORDINALS.get(last, last + "th")
+    last = last[:-1] + "ieth" if last.endswith("y") else ORDINALS.get(last, last + "th")
     return " ".join([*before, last])
 
 
@@ -69,6 +66,16 @@ def year(text: str) -> str:
     high, low = divmod(number, 100)
     if low == 0:
         return whole(high) + " hundred"
+    return whole(high) + (" oh " if low < 10 else " ") + whole(low)
+
+
+def code(text: str) -> str:
+    """The digits of a name, as in Flight 815, B-52, x264: in pairs, "eight fifteen"."""
+    if len(text) < 3 or len(text) > 4 or text[0] == "0":
+        return cardinal(text) if len(text) < 3 else digits(text)
+    high, low = int(text[:-2]), int(text[-2:])
+    if low == 0:
+        return cardinal(text) if high % 10 == 0 else whole(high) + " hundred"
     return whole(high) + (" oh " if low < 10 else " ") + whole(low)
 
 

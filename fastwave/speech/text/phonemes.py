@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastwave.errors import InputError
 from fastwave.speech.phones import PAUSES, SENTENCE_ENDS, SYMBOLS, VOWELS, Pause, Sentence, Word
 
+LONGEST = 500  # phones of one word
 BETWEEN = "|"  # stands between two words that no pause parts
 
 
@@ -52,6 +53,14 @@ def parse_phones(text: str) -> list[Sentence]:
     if parts:
         sentences.append(Sentence((*parts, Pause("."))))
     return [sentence for sentence in sentences if any(isinstance(part, Word) for part in sentence.parts)]
+
+
+def parse_word(text: str) -> tuple[str, ...]:
+    """The phones of one word, without pauses; "-" and "." between syllables are passed over."""
+    phones: list[str] = []
+    for piece in text.replace("-", " ").replace(".", " ").split()[:LONGEST]:
+        phones.append(_symbol(piece, phones))
+    return tuple(phones)
 
 
 def _symbol(piece: str, word: list[str]) -> str:

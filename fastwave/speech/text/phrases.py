@@ -25,7 +25,11 @@ def split(tokens: Iterable[Token]) -> list[list[Token]]:
         if not token.pause:
             sentence.append(token)
         elif token.seconds is not None or token.word == SILENCE:
+            if sentence and sentence[-1].word == "," and sentence[-1].seconds is None:
+                sentence.pop()
             sentence.append(token)  # asked for by the caller: also before the first word
+        elif token.word == "," and sentence and sentence[-1].word == SILENCE:
+            continue
         elif any(not earlier.pause for earlier in sentence):
             if sentence[-1].pause and sentence[-1].seconds is None:
                 token = max(sentence.pop(), token, key=lambda mark: STRENGTH[mark.word])

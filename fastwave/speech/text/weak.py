@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from fastwave.speech.phones import PAUSES, VOWELS
-
-Phones = tuple[str, ...]
+from fastwave.speech.text.lexicon import Phones, pronounce
 
 FORMS = {
     word: tuple(phones.split())
@@ -100,6 +99,11 @@ def reduced(word: str, phones: Phones, before: str, after: str, after_phones: Ph
     if after_phones[:1] and after_phones[0][:-1] in VOWELS:
         return BEFORE_VOWEL.get(word, form)
     return form
+
+
+def strong(word: str) -> Phones | None:
+    """The phones of a little word that is emphasised; None for words without a weak form."""
+    return STRONG.get(word) or pronounce(word) if word in FORMS else None
 
 
 def _is_weak(word: str, before: str, after: str) -> bool:

@@ -136,10 +136,9 @@ def excitation(condition: Condition, like: Tensor, first: int, count: int) -> Te
     if whole is None:
         return None
     silent = min(max(-first, 0), count)
-    if isinstance(whole, Tensor):
-        known = whole[:, first + silent : first + count].to(like)
-    else:
-        known = whole.samples(first + silent, count - silent).to(like)
+    begin, end = max(first, 0), max(first + count, 0)
+    known = whole[:, begin:end] if isinstance(whole, Tensor) else whole.samples(begin, end - begin)
+    known = known.to(like)
     return torch.cat([known.new_zeros(known.shape[0], silent, known.shape[2]), known], dim=1) if silent else known
 
 
@@ -272,13 +271,13 @@ def _prepare_excitation(
 
 def _check_excitation(name: str, values: object, batch: int, channels: int, samples: int) -> Tensor:
     """[T, E] for the whole batch, or [B, T, E], of at least so many samples -> [B, T, E]"""
-    rows = _as_tensor(name, values)
-    if not rows.is_floating_point():
-        raise InputError(f"{name} must be floating point, got {rows.dtype}.")
-    rows = rows.expand(batch, -1, -1) if rows.dim() == 2 else rows
+    given = _as_tensor(name, values)
+    if not given.is_floating_point():
+        raise InputError(f"{name} must be floating point, got {given.dtype}.")
+    rows = given.expand(batch, -1, -1) if given.dim() == 2 else given
     if rows.dim() != 3 or rows.shape[0] != batch or rows.shape[2] != channels:
         wanted = f"[samples, {channels}] or [{batch}, samples, {channels}]"
-        raise InputError(f"{name} must have shape {wanted}, got {list(rows.shape)}.")
+        raise InputError(f"{name} must have shape {wanted}, got {list(given.shape)}.")
     _check_samples(name, rows, samples)
     _require_finite(name, rows)
     return rows

@@ -15,6 +15,7 @@ from ..speech.locate import default_voice, locate_voice, read_description, voice
 from ..speech.options import Delivery
 from .options import DTYPES, Verbs, add_json, add_verb, note, print_json
 from .parser import table, whole_number
+from .speak_player import find_player
 from .speak_text import Text, check_text, texts_of
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def _check_output(options: argparse.Namespace) -> None:
         raise InputError(f"--raw writes samples to standard output: leave out {chosen[0]}, or leave out --raw.")
     if options.lines and options.output_dir is None and not options.phonemes:
         raise InputError("--lines makes a file of every line: give --output-dir FOLDER.")
+    if options.play:
+        find_player()
     if options.output == STANDARD_OUTPUT:
         if sys.stdout.isatty():
             raise InputError("-o - would write sound to the terminal: send it to a program or a file, or give -o FILE.")
@@ -196,7 +199,7 @@ def _say(voice: Voice, text: Text, options: argparse.Namespace) -> dict[str, Any
             raise
         note(f"{text.name}: {error}")
         return None
-    recorder = Recorder(parts)
+    recorder = Recorder(parts, keeps_timings=options.timings is not None)
     deliver(recorder, text.output, voice.sample_rate, options)
     elapsed = time.perf_counter() - begun
     if options.timings == STANDARD_OUTPUT and not options.json:
@@ -214,7 +217,7 @@ def _say(voice: Voice, text: Text, options: argparse.Namespace) -> dict[str, Any
         "voice": str(options.voice),
         "seconds": round(seconds, 3),
         "sample_rate": voice.sample_rate,
-        "words": len(recorder.timings),
+        "words": recorder.words,
         "elapsed": round(elapsed, 3),
         "notes": recorder.notes,
     }

@@ -1,29 +1,23 @@
-"""Where speech goes as it is made: a file, standard output, or a player of this machine."""
+"""Where speech goes as it is made: a file, standard output, or a player."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import struct
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import InputError
 from ..sound import audio
+from .speak_player import play
 
 if TYPE_CHECKING:
     from ..speech.spoken import Spoken, WordTiming
 
 _UNKNOWN = 0xFFFFFFFF  # the length of a .wav that is not made yet
-# Players that take a .wav on standard input as it is made, and players of files
-STREAMING = {"aplay": ["-q", "-"], "ffplay": ["-nodisp", "-autoexit", "-loglevel", "error", "-i", "-"]}
-OF_FILES = ("pw-play", "paplay", "afplay")
 
 
 class Recorder:
@@ -31,17 +25,18 @@ class Recorder:
     the blocks end, so that what was made can be saved; `complain` then raises it.
     """
 
-    def __init__(self, parts: Iterator[Spoken]) -> None:
-        self._parts = parts
+    def __init__(self, parts: Iterator[Spoken], keeps_timings: bool = True) -> None:
+        self._parts, self._keeps_timings = parts, keeps_timings
         self._failure: BaseException | None = None
-        self.samples = 0
+        self.samples = self.words = 0
         self.timings: list[WordTiming] = []
         self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[np.ndarray]:
         try:
             for part in self._parts:
-                self.timings += part.timings
+                self.words += len(part.timings)
+                self.timings += part.timings if self._keeps_timings else ()
                 self.notes += part.notes
                 self.samples += part.lengths[0]
                 yield part.tokens[0].numpy()
@@ -62,7 +57,10 @@ def deliver(recorder: Recorder, output: Path | None, sample_rate: int, options: 
         output.parent.mkdir(parents=True, exist_ok=True)
         audio.save_blocks(output, recorder, sample_rate)
     elif options.play:
-        play(recorder, sample_rate)
+        play(
+            lambda sink: stream(recorder, sink, sample_rate, raw=False),
+            lambda path: audio.save_blocks(path, recorder, sample_rate),
+        )
     else:
         stream(recorder, sys.stdout.buffer, sample_rate, options.raw)
 
@@ -80,36 +78,3 @@ def wav_header(sample_rate: int) -> bytes:
     """The header of a .wav of one channel of 16 bits, whose length is not known yet."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
     return struct.pack("<4sI4s", b"RIFF", _UNKNOWN, b"WAVE") + form + struct.pack("<4sI", b"data", _UNKNOWN)
-
-
-def find_player() -> str:
-    """The first player that this machine has."""
-    known = [*STREAMING, *OF_FILES]
-    player = next(filter(shutil.which, known), None)
-    if player is None:
-        raise InputError(
-            f"--play needs a player, and none of {', '.join(known)} is here: install one, or give -o FILE."
-        )
-    return player
-
-
-def play(recorder: Recorder, sample_rate: int) -> None:
-    """Play speech: as it is made where the player can, else when it is whole."""
-    player = find_player()
-    if player in STREAMING:
-        process = subprocess.Popen([player, *STREAMING[player]], stdin=subprocess.PIPE)
-        assert process.stdin is not None
-        try:
-            stream(recorder, process.stdin, sample_rate, raw=False)
-        except BrokenPipeError:
-            pass  # the player has ended, and its status says how
-        finally:
-            process.stdin.close()
-            status = process.wait()
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "speech.wav"
-            audio.save_blocks(path, recorder, sample_rate)
-            status = subprocess.run([player, path], check=False).returncode
-    if status:
-        raise InputError(f"{player} could not play the speech (status {status}): give -o FILE to save it instead.")

@@ -57,8 +57,8 @@ class Text(Protocol):
     def sentences(self, text: str) -> list[Sentence]:
         """The sentences of a text; none where it holds nothing that can be spoken."""
 
-    def from_ssml(self, text: str) -> tuple[list[Sentence], list[str]]:
-        """The sentences of a document of SSML, and notes on what was left out of it."""
+    def from_ssml(self, text: str, notes: list[str] | None = None) -> list[Sentence]:
+        """The sentences of a document of SSML; notes on what was left out of it are added to the list."""
 
 
 class Voice:
@@ -128,11 +128,7 @@ class Voice:
         if not text.strip():
             raise InputError("there is nothing to say: the text is empty.")
         notes: list[str] = []
-        if ssml:
-            sentences, notes = self.front.from_ssml(text)
-            source: Iterator[Sentence] = iter(sentences)
-        else:
-            source = self._plain(text, phonemes)
+        source = iter(self.front.from_ssml(text, notes)) if ssml else self._plain(text, phonemes)
         short = (part for sentence in source for part in bounded(sentence))
         first = next(short, None)
         if first is None:

@@ -18,6 +18,41 @@ from fastwave.speech.phones import SYMBOLS
 from fastwave.speech.text.lexicon import Phones, encode, inflected
 
 LINE = re.compile(r"""^(?:  "?([^\s":]+)"?: "([^"]*)",?|([^\s;"]\S*) +(\S.*))$""", re.MULTILINE)
+ADDED = {  # words that the dictionary lacks, or whose first pronunciation is the rarer one
+    word: tuple(phones.split())
+    for word, phones in {
+        "airbnb": "EH2 R B IY2 AH0 N B IY1",
+        "buffet": "B AH0 F EY1",
+        "caught": "K AO1 T",
+        "chatbot": "CH AE1 T B AA2 T",
+        "covid": "K OW1 V IH0 D",
+        "different": "D IH1 F R AH0 N T",
+        "emoji": "IH0 M OW1 JH IY0",
+        "every": "EH1 V R IY0",
+        "family": "F AE1 M L IY0",
+        "favorite": "F EY1 V R AH0 T",
+        "gif": "G IH1 F",
+        "gigahertz": "G IH1 G AH0 HH ER2 T S",
+        "jpeg": "JH EY1 P EH2 G",
+        "json": "JH EY1 S AH0 N",
+        "kilohertz": "K IH1 L AH0 HH ER2 T S",
+        "kilojoule": "K IH1 L AH0 JH UW2 L",
+        "kilopascal": "K IH1 L AH0 P AE0 S K AE2 L",
+        "lived": "L IH1 V D",
+        "megahertz": "M EH1 G AH0 HH ER2 T S",
+        "miz": "M IH1 Z",
+        "router": "R AW1 T ER0",
+        "spectrogram": "S P EH1 K T R AH0 G R AE2 M",
+        "tiktok": "T IH1 K T AA2 K",
+        "vehicle": "V IY1 IH0 K AH0 L",
+        "vlog": "V L AO1 G",
+        "vocoder": "V OW1 K OW2 D ER0",
+        "wavenet": "W EY1 V N EH2 T",
+        "webcam": "W EH1 B K AE2 M",
+        "without": "W IH0 DH AW1 T",
+        "yaml": "Y AE1 M AH0 L",
+    }.items()
+}
 WORD = re.compile(r"'?[a-z]+('[a-z]+)*'?")
 
 
@@ -26,7 +61,7 @@ def main() -> None:
     parser.add_argument("dictionary", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    words = read(arguments.dictionary)
+    words = read(arguments.dictionary) | ADDED
     kept = underived(words)
     text = "\n".join(kept) + "\t" + "\n".join(encode(phones) for phones in kept.values())
     data = lzma.compress(text.encode(), preset=9 | lzma.PRESET_EXTREME)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+import fastwave.speech.text as english
 from fastwave import InputError
-from fastwave.cli import speak_output
+from fastwave.cli import speak_output, speak_player
 from fastwave.cli.main import main
 from fastwave.sound import audio
 from fastwave.speech.voice import Voice
@@ -108,6 +109,23 @@ def test_a_line_that_holds_no_words_is_skipped_with_a_note(desk, capsys):
     assert "line 2: the text '12345' holds nothing that can be spoken" in capsys.readouterr().err
 
 
+SSML = '<speak>Good <break time="2s"/> morning. <audio src="x.wav">Yes.</audio></speak>'
+
+
+def test_ssml_is_heard_and_what_is_left_out_is_noted(desk, monkeypatch, capsys):
+    voice = make_voice()
+    voice.front = english
+    monkeypatch.setattr(Voice, "load", classmethod(lambda cls, *_, **__: voice))
+    assert speak(f"--ssml {shlex.quote(SSML)} -o x.wav --json") == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["notes"] == ["<audio> has no effect: its text is spoken"]
+    assert "fastwave: <audio> has no effect: its text is spoken" in output.err
+    assert speak(f"--ssml {shlex.quote(SSML)} --phonemes") == 0
+    assert "G UH1 D _ M AO1 R" in capsys.readouterr().out
+    assert speak("--ssml '<speak>Good <b morning' -o y.wav") == 1
+    assert "not well-formed XML at line 1, column" in capsys.readouterr().err
+
+
 # Where the sound goes
 
 
@@ -160,7 +178,7 @@ def make_player(folder, name, monkeypatch):
 @pytest.mark.parametrize("player", ["aplay", "ffplay", "paplay", "afplay", "pw-play"])
 @pytest.mark.skipif(sys.platform == "win32", reason="the players are shell scripts")
 def test_the_player_of_the_machine_plays_it(player, desk, monkeypatch):
-    monkeypatch.setattr(speak_output.shutil, "which", lambda name: name if name == player else None)
+    monkeypatch.setattr(speak_player.shutil, "which", lambda name: name if name == player else None)
     make_player(desk, player, monkeypatch)
     assert speak("good --play") == 0
     assert speak("good -o x.wav") == 0
@@ -168,7 +186,8 @@ def test_the_player_of_the_machine_plays_it(player, desk, monkeypatch):
 
 
 def test_a_machine_without_a_player_is_told_what_to_do(desk, monkeypatch, capsys):
-    monkeypatch.setattr(speak_output.shutil, "which", lambda name: None)
+    monkeypatch.setattr(speak_player.shutil, "which", lambda name: None)
+    monkeypatch.setattr(Voice, "load", classmethod(lambda cls, *_, **__: pytest.fail("found after the work")))
     assert speak("good --play") == 1
     assert (
         "--play needs a player, and none of aplay, ffplay, pw-play, paplay, afplay is here" in capsys.readouterr().err
@@ -176,8 +195,8 @@ def test_a_machine_without_a_player_is_told_what_to_do(desk, monkeypatch, capsys
 
 
 def test_a_player_that_fails_is_reported(desk, monkeypatch, capsys):
-    monkeypatch.setattr(speak_output, "find_player", lambda: "aplay")
-    monkeypatch.setattr(speak_output.subprocess, "Popen", lambda *_, **options: subprocess_that_fails(options))
+    monkeypatch.setattr(speak_player.shutil, "which", lambda name: name)
+    monkeypatch.setattr(speak_player.subprocess, "Popen", lambda *_, **options: subprocess_that_fails(options))
     assert speak("good --play") == 1
     assert "aplay could not play the speech (status 3)" in capsys.readouterr().err
 

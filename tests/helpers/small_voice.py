@@ -74,8 +74,10 @@ def make_voice():
 def make_real_voice(**fields):
     """A voice of tiny networks with random weights, which says noises."""
     torch.manual_seed(0)
-    shape = Shape(**dict.fromkeys(("duration_width", "pitch_width", "pitch_frame_width", "mel_width", "mel_frame_width"), 4))
+    shape = Shape(
+        **dict.fromkeys(("duration_width", "pitch_width", "pitch_frame_width", "mel_width", "mel_frame_width"), 4)
+    )
     acoustic = Acoustic(shape, 5.0, 0.2).eval().requires_grad_(False)
     wavenet = WaveNet(vocoder.config(residual_channels=4, skip_channels=4, head_channels=4, dilations=(1, 2)))
     description = Description(**{"name": "tiny", "licence": "MIT", **fields})
-    return Voice(description, acoustic, vocoder.Vocoder(wavenet, backend="reference"), wavenet)
+    return Voice(description, acoustic, vocoder.Vocoder(wavenet), wavenet)

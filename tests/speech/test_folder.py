@@ -32,7 +32,7 @@ def folder(saved, tmp_path):
 
 
 def load(folder):
-    return Voice.load(folder, backend="reference")
+    return Voice.load(folder)
 
 
 def edit(folder, **changes):
@@ -83,7 +83,7 @@ def test_a_voice_is_named_by_its_folder_by_its_file_or_by_a_bundled_name(saved, 
     monkeypatch.setattr(locate, "BUNDLED", saved.parent)
     assert locate.voices() == ["anna"]
     assert locate.locate_voice("anna") == saved
-    assert Voice.load(backend="reference").description.name == "anna"
+    assert Voice.load().description.name == "anna"
     with pytest.raises(CheckpointError, match=r"a bundled voice \(anna\).* Did you mean 'anna'\?"):
         locate.locate_voice("ana")
 

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+import fastwave
 from fastwave import InputError
+from fastwave.sound import audio
 from fastwave.speech import pieces
 from fastwave.speech.loudness import scaled
 from fastwave.speech.phones import Pause, Sentence, Word
 from fastwave.speech.spoken import joined
-from small_voice import HOP, make_voice
+from small_voice import HOP, make_real_voice, make_voice
 
 TEXT = "Good morning, the kettle is on. Is it? Good morning, the kettle is on."
 
@@ -158,6 +160,62 @@ def test_a_result_shows_itself_with_a_player(voice, tmp_path):
     page = said._repr_html_()
     assert "<audio controls" in page and "data:image/png" in page
     assert said.save(tmp_path / "x.wav") == [tmp_path / "x.wav"]
+
+
+# Real parts, tiny and untrained
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return make_real_voice()
+
+
+def test_parts_of_a_real_voice_are_the_whole_bit_for_bit(tiny):
+    text = "The kettle is on. Is it? The kettle is on."
+    whole = tiny(text, seed=3, speed=2.0)
+    parts = list(tiny.stream(text, seed=3, speed=2.0))
+    assert torch.equal(torch.cat([part.samples for part in parts], dim=1), whole.samples)
+    assert float(whole.samples.abs().max()) <= 1
+    first = tiny("The kettle is on.", seed=3, speed=2.0).samples
+    assert torch.equal(whole.samples[:, : first.shape[1]], first)
+    assert torch.equal(whole.samples[:, -first.shape[1] :], first)
+    assert not torch.equal(tiny("The kettle is on.", seed=4, speed=2.0).samples, first)
+
+
+def test_phones_of_a_text_say_the_text(tiny):
+    text = "The kettle is on."
+    phones = tiny.phonemes(text)
+    assert phones == "DH AH0 | K EH1 T AH0 L | IH0 Z | AA1 N ."
+    said = tiny(phones, phonemes=True, seed=3)
+    assert torch.equal(said.samples, tiny(text, seed=3).samples)
+    assert [phones[word.first_character : word.end_character] for word in said.timings][1] == "K EH1 T AH0 L"
+
+
+def test_speed_divides_the_length_and_pitch_does_not_change_it(tiny):
+    usual, fast, high = (tiny("The kettle is on.", **options) for options in ({}, {"speed": 2}, {"pitch": 1.3}))
+    assert fast.lengths[0] == pytest.approx(usual.lengths[0] / 2, rel=0.1)
+    assert high.lengths == usual.lengths and not torch.equal(high.samples, usual.samples)
+
+
+def test_ssml_acts_on_words(tiny):
+    plain = tiny("<speak>The kettle is on.</speak>", ssml=True)
+    paused = tiny('<speak>The <break time="1s"/> kettle is on.</speak>', ssml=True)
+    slow = tiny('<speak><prosody rate="50%">The kettle is on.</prosody></speak>', ssml=True)
+    assert torch.equal(plain.samples, tiny("The kettle is on.").samples)
+    assert paused.seconds - plain.seconds == pytest.approx(1.0, abs=0.2)
+    assert slow.seconds == pytest.approx(2 * plain.seconds, rel=0.1)
+    noted = tiny('<speak><audio src="x.wav">The kettle.</audio></speak>', ssml=True)
+    assert noted.notes == ("<audio> has no effect: its text is spoken",)
+
+
+def test_speak_says_a_text_and_saves_it(tmp_path):
+    make_real_voice().save(tmp_path / "tiny")
+    said = fastwave.speak("The kettle.", voice=tmp_path / "tiny", output=tmp_path / "x.wav", seed=2)
+    saved, rate = audio.load(tmp_path / "x.wav")
+    assert rate == said.sample_rate == 16_000
+    assert torch.allclose(saved, said.samples[0], atol=1e-4)
+    with pytest.raises(InputError, match="cannot write"):
+        fastwave.speak("The kettle.", voice=tmp_path / "nowhere", output=tmp_path / "nowhere" / "x.wav")
 
 
 # Long texts

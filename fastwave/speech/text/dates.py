@@ -86,7 +86,7 @@ def decade(match: Match) -> str:
 
 def telephone(match: Match) -> str:
     """Its digits, with a pause between groups; an extension as a number."""
-    groups = [digits(group) for group in "".join(c if c.isdigit() else " " for c in match[0]).split()]
+    groups = [digits(group) for group in "".join(c if c.isdecimal() else " " for c in match[0]).split()]
     return ("plus " if match[0].startswith("+") else "") + " , ".join(groups)
 
 

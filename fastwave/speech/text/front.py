@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fastwave.speech.phones import Pause, Sentence, Word
 from fastwave.speech.text import phrases
+from fastwave.speech.text.compounds import composed
 from fastwave.speech.text.homographs import Place, homograph
 from fastwave.speech.text.letters import guess
 from fastwave.speech.text.lexicon import Phones, pronounce
@@ -21,7 +22,8 @@ def sentences(text: str) -> list[Sentence]:
 
 def spoken(words: Iterable[Token], source: str) -> list[Sentence]:
     """Sentences of tokens whose places count in `source`."""
-    return [Sentence(tuple(_parts(sentence, source))) for sentence in phrases.split(words)]
+    made = [Sentence(tuple(_parts(sentence, source))) for sentence in phrases.split(words)]
+    return [sentence for sentence in made if any(isinstance(part, Word) for part in sentence.parts)]
 
 
 def _parts(sentence: list[Token], source: str) -> list[Word | Pause]:
@@ -38,12 +40,14 @@ def _parts(sentence: list[Token], source: str) -> list[Word | Pause]:
             continue
         text = source[token.start : token.end]
         place = Place(names[index - 1] if index else ".", names[index + 1], words, index > 0 and text[:1].isupper())
-        after_phones = token.phones or phones_at(token.word, place, after_phones)
-        parts.append(Word(text, after_phones, token.start, token.end, token.rate, token.pitch, token.volume))
+        phones = token.phones or phones_at(token.word, place, after_phones)
+        if phones:
+            parts.append(Word(text, phones, token.start, token.end, token.rate, token.pitch, token.volume))
+            after_phones = phones
     return parts[::-1]
 
 
 def phones_at(word: str, place: Place, after_phones: Phones) -> Phones:
     """The phones of a word between its neighbours, the next of which begins with `after_phones`."""
-    phones = homograph(word, place) or pronounce(word) or guess(word.lower())
+    phones = homograph(word, place) or pronounce(word) or composed(word) or guess(word.lower())
     return reduced(word, phones, place.before, place.after, after_phones)

@@ -82,7 +82,7 @@ def stems(word: str, suffix: str) -> Iterator[str]:
     base = word[: -len(suffix)]
     if suffix == "s'":  # of dogs', whose plural may itself be derived
         base = word[:-2]
-    if len(base) < 2:
+    if len(base) < 2 and not base.isupper():  # but B's, of the letter
         return
     if suffix == "s" and base.endswith(("s", "'")):
         return

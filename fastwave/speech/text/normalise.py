@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from fastwave.speech.text import abbreviations, dates, quantities, symbols, web, words
 from fastwave.speech.text.fold import fold
 from fastwave.speech.text.lexicon import pronounce
-from fastwave.speech.text.rules import Match, Rule, rule
+from fastwave.speech.text.numbers import whole
+from fastwave.speech.text.rules import Match, Rule, quotes_before, rule
 from fastwave.speech.text.tokens import Token
 
+NEAR = 40  # characters within which a quotation of a word or two ends
 HEADING = 60  # characters; a shorter line without punctuation is a sentence if the next begins with a capital
 
 
@@ -67,20 +69,16 @@ def ellipsis(match: Match) -> str:
 
 def quote(match: Match) -> str:
     """A pause around what is quoted, but not around a word or two."""
-    pairs = match.string.count('"', 0, match.start()) % 2
-    if pairs:
-        start = match.string.rfind('"', 0, match.start())
-        quoted = match.string[start + 1 : match.start()]
+    if quotes_before(match) % 2:
+        quoted = match.string[max(0, match.start() - NEAR) : match.start()].rpartition('"')[2]
     else:
-        end = match.string.find('"', match.end())
-        quoted = match.string[match.end() : end] if end >= 0 else ""
+        quoted = match.string[match.end() : match.end() + NEAR].partition('"')[0]
     return "," if quoted.count(" ") > 1 else ""
 
 
 def line_end(match: Match) -> str:
     """A heading or an item of a list is a sentence, even without its full stop."""
-    start = match.string.rfind("\n", 0, match.start()) + 1
-    line = match.string[start : match.start()].strip()
+    line = match.string[max(0, match.start() - HEADING) : match.start()].rpartition("\n")[2].strip()
     after = match.string[match.end() : match.end() + 40].lstrip(" ")
     item = re.match(r"[-*•] |\d{1,2}[.)] ", after)
     return "." if item or (line and len(line) < HEADING and line[-1] not in ",;:-" and after[:1].isupper()) else ""
@@ -90,7 +88,7 @@ PUNCTUATION: list[Rule] = [
     rule(r"\n[ \t]*\n\s*", "."),
     rule(r"\n", line_end),
     rule(r"(?<=\n)[-*•] ", ""),
-    rule(r"(?<![^\n])(\d{1,2})[.)] ", lambda match: f"{words.whole(int(match[1]))} ,"),
+    rule(r"(?<![^\n])(\d{1,2})[.)] ", lambda match: f"{whole(int(match[1]))} ,"),
     rule(r"\.{2,}", ellipsis),
     rule(r"[?!.]*\?[?!]*", "?"),
     rule(r"!+", "!"),

@@ -48,7 +48,7 @@ def ordinal(text: str) -> str:
 
 
 def digits(text: str) -> str:
-    return " ".join(ONES[int(digit)] for digit in text if digit.isdigit())
+    return " ".join(ONES[int(digit)] for digit in text if digit.isdecimal())
 
 
 def decimal(text: str) -> str:

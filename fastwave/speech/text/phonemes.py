@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastwave.errors import InputError
-from fastwave.speech.phones import PAUSES, SENTENCE_ENDS, SYMBOLS, VOWELS, Pause, Sentence, Word
+from fastwave.speech.phones import CONSONANTS, PAUSES, SENTENCE_ENDS, SYMBOLS, VOWELS, Pause, Sentence, Word
 
 LONGEST = 500  # phones of one word
 BETWEEN = "|"  # stands between two words that no pause parts
@@ -34,22 +34,23 @@ def parse_phones(text: str) -> list[Sentence]:
     sentences: list[Sentence] = []
     parts: list[Word | Pause] = []
     word: list[str] = []
-    start = place = 0
+    start = end = place = 0
     for piece in text.split():
         place = text.index(piece, place)
         symbol = piece if piece in PAUSES or piece == BETWEEN else _symbol(piece, word)
         if symbol in SYMBOLS and symbol not in PAUSES:
             start = start if word else place
+            end = place + len(piece)
             word.append(symbol)
         else:
-            parts += [Word(text[start:place].strip(), tuple(word), start, place)] if word else []
+            parts += [Word(text[start:end], tuple(word), start, end)] if word else []
             parts += [Pause(symbol)] if symbol != BETWEEN else []
             word = []
         place += len(piece)
         if symbol in SENTENCE_ENDS:
             sentences.append(Sentence(tuple(parts)))
             parts = []
-    parts += [Word(text[start:].strip(), tuple(word), start, place)] if word else []
+    parts += [Word(text[start:end], tuple(word), start, end)] if word else []
     if parts:
         sentences.append(Sentence((*parts, Pause("."))))
     return [sentence for sentence in sentences if any(isinstance(part, Word) for part in sentence.parts)]
@@ -69,7 +70,7 @@ def _symbol(piece: str, word: list[str]) -> str:
         symbol += "0" if any(phone[-1].isdigit() for phone in word) else "1"
     if symbol not in SYMBOLS:
         raise InputError(
-            f"{piece!r} is no phone. The phones are {' '.join(s for s in SYMBOLS if s[-1] not in '02')}, vowels with "
+            f"{piece!r} is no phone. The phones are {' '.join((*CONSONANTS, *VOWELS))}, vowels with "
             f"0, 1 or 2 for their stress; pauses are {' '.join(PAUSES)}, and {BETWEEN} stands between words."
         )
     return symbol

@@ -21,22 +21,25 @@ def split(tokens: Iterable[Token]) -> list[list[Token]]:
     """The tokens of each sentence; the last is a mark of SENTENCE_ENDS. Sentences without words are left out."""
     sentences: list[list[Token]] = []
     sentence: list[Token] = []
+    begun = False  # it has a word
     for token in tokens:
         if not token.pause:
             sentence.append(token)
+            begun = True
         elif token.seconds is not None or token.word == SILENCE:
             if sentence and sentence[-1].word == "," and sentence[-1].seconds is None:
                 sentence.pop()
             sentence.append(token)  # asked for by the caller: also before the first word
         elif token.word == "," and sentence and sentence[-1].word == SILENCE:
             continue
-        elif any(not earlier.pause for earlier in sentence):
+        elif begun:
             if sentence[-1].pause and sentence[-1].seconds is None:
                 token = max(sentence.pop(), token, key=lambda mark: STRENGTH[mark.word])
             sentence.append(token)
         if token.word in SENTENCE_ENDS and sentence and sentence[-1] is token:
-            sentences, sentence = _ended(sentences, sentence)
-    if any(not token.pause for token in sentence):
+            sentences.append(sentence)
+            sentence, begun = [], False
+    if begun:
         place = sentence[-1].end
         if sentence[-1].word == ",":
             sentence.pop()
@@ -44,10 +47,6 @@ def split(tokens: Iterable[Token]) -> list[list[Token]]:
     elif sentence and sentences:  # a pause at the very end
         sentences[-1][-1:-1] = sentence
     return [part_clauses(sentence) for sentence in sentences]
-
-
-def _ended(sentences: list[list[Token]], sentence: list[Token]) -> tuple[list[list[Token]], list[Token]]:
-    return [*sentences, sentence], []
 
 
 def part_clauses(sentence: list[Token]) -> list[Token]:

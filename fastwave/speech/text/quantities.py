@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fastwave.speech.text.numbers import cardinal, code, decimal, digits, fraction, ordinal
-from fastwave.speech.text.rules import NUMBER, Match, Rule, rule, word_after, word_before
+from fastwave.speech.text.rules import NUMBER, Match, Rule, quotes_before, rule, word_after, word_before
 
 CURRENCIES = {  # one, many, one of its hundred parts, many
     "$": ("dollar", "dollars", "cent", "cents"),
@@ -34,14 +34,14 @@ UNITS = {  # one, many
     "secs": ("second", "seconds"), "ms": ("millisecond", "milliseconds"), "μs": ("microsecond", "microseconds"),
     "ns": ("nanosecond", "nanoseconds"), "mph": ("mile per hour", "miles per hour"),
     "kph": ("kilometer per hour", "kilometers per hour"), "rpm": ("R P M", "R P M"), "bpm": ("B P M", "B P M"),
-    "fps": ("frame per second", "frames per second"), "Hz": ("hertz", "hertz"), "kHz": ("kilo hertz", "kilo hertz"),
-    "MHz": ("mega hertz", "mega hertz"), "GHz": ("giga hertz", "giga hertz"), "W": ("watt", "watts"),
+    "fps": ("frame per second", "frames per second"), "Hz": ("hertz", "hertz"), "kHz": ("kilohertz", "kilohertz"),
+    "MHz": ("megahertz", "megahertz"), "GHz": ("gigahertz", "gigahertz"), "W": ("watt", "watts"),
     "kW": ("kilowatt", "kilowatts"), "MW": ("megawatt", "megawatts"), "GW": ("gigawatt", "gigawatts"),
     "kWh": ("kilowatt hour", "kilowatt hours"), "V": ("volt", "volts"), "kV": ("kilovolt", "kilovolts"),
     "mV": ("millivolt", "millivolts"), "A": ("amp", "amps"), "mA": ("milliamp", "milliamps"),
     "mAh": ("milliamp hour", "milliamp hours"), "Ω": ("ohm", "ohms"), "dB": ("decibel", "decibels"),
-    "Pa": ("pascal", "pascals"), "kPa": ("kilo pascal", "kilo pascals"), "psi": ("P S I", "P S I"),
-    "N": ("newton", "newtons"), "J": ("joule", "joules"), "kJ": ("kilo joule", "kilo joules"),
+    "Pa": ("pascal", "pascals"), "kPa": ("kilopascal", "kilopascals"), "psi": ("P S I", "P S I"),
+    "N": ("newton", "newtons"), "J": ("joule", "joules"), "kJ": ("kilojoule", "kilojoules"),
     "cal": ("calorie", "calories"), "kcal": ("kilo calorie", "kilo calories"), "K": ("kelvin", "kelvin"),
     "B": ("byte", "bytes"), "KB": ("kilobyte", "kilobytes"), "kB": ("kilobyte", "kilobytes"),
     "MB": ("megabyte", "megabytes"), "GB": ("gigabyte", "gigabytes"), "TB": ("terabyte", "terabytes"),
@@ -150,7 +150,7 @@ def feet(match: Match) -> str:
 
 
 def inches(match: Match) -> str | None:
-    if match.string.count('"', 0, match.start()) % 2:
+    if quotes_before(match) % 2:
         return None  # it closes a quotation
     return f"{decimal(match[1])} {'inch' if match[1] == '1' else 'inches'}"
 

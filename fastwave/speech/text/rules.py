@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 import re
 from collections.abc import Callable
 
@@ -18,6 +20,15 @@ STARTERS = frozenset(
 def rule(pattern: str, say: Callable[[Match], str | None] | str, flags: int = 0) -> Rule:
     """A rule that says the same for every match, or what a function makes of it."""
     return re.compile(pattern, flags), (lambda match: say) if isinstance(say, str) else say
+
+
+@functools.lru_cache(maxsize=4)
+def _quotes(text: str) -> list[int]:
+    return [place for place, character in enumerate(text) if character == '"']
+
+
+def quotes_before(match: Match) -> int:
+    return bisect.bisect_left(_quotes(match.string), match.start())
 
 
 def word_before(match: Match) -> str:

@@ -52,7 +52,9 @@ class _Reader:
         self.wrapped = not text.lstrip().startswith(("<speak", "<?", "<!"))
         self.skipped = len(ROOT) if self.wrapped else 0
         widths = None if text.isascii() else [len(character.encode("utf-8", "surrogatepass")) for character in text]
-        self.byte_places = widths and {byte: place for place, byte in enumerate(accumulate(widths, initial=0))}
+        self.byte_places: dict[int, int] | None = None
+        if widths:
+            self.byte_places = {byte: place for place, byte in enumerate(accumulate(widths, initial=0))}
         self.notes = notes
         self.tokens: list[Token] = []
         self.elements: list[_Element] = []

@@ -67,7 +67,7 @@ FORMS = {
 }
 STRONG = {  # where the lexicon has a weak form, or one that is seldom heard
     "a": ("EY1",),
-    "the": ("DH", "IY0"),
+    "the": ("DH", "IY1"),
     "to": ("T", "UW1"),
     "for": ("F", "AO1", "R"),
     "you": ("Y", "UW1"),

@@ -23,7 +23,7 @@ def spelled(match: Match) -> str:
 
 
 def _piece(piece: str) -> str:
-    if piece.isdigit():
+    if piece.isdecimal():
         return cardinal(piece) if len(piece) < 3 else digits(piece)
     if piece.isalpha() and piece.isascii():
         return parts(piece)
@@ -34,8 +34,8 @@ def parts(text: str) -> str:
     """A word of an address or a tag: in lower case, parted at capitals, spelled where it is no word."""
     pieces = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", text)
     if len(pieces) > 1:
-        return " ".join(cardinal(piece) if piece.isdigit() else parts(piece) for piece in pieces)
-    if text.isdigit():
+        return " ".join(cardinal(piece) if piece.isdecimal() else parts(piece) for piece in pieces)
+    if text.isdecimal():
         return cardinal(text)
     word = text.lower()
     known = word in COMMON or (len(word) > 2 and pronounce(word))
@@ -52,10 +52,10 @@ def _initials(text: str) -> bool:
 
 
 RULES: list[Rule] = [
-    rule(r"[\w.+-]*[A-Za-z\d]@[A-Za-z\d-]+(?:\.[A-Za-z\d-]+)+", spelled),
+    rule(r"[\w.+-]{0,64}[A-Za-z\d]@[A-Za-z\d-]{1,63}(?:\.[A-Za-z\d-]{1,63}){1,8}", spelled),
     rule(r"(?:https?|ftp)://[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]", spelled, re.IGNORECASE),
     rule(r"www\.[^\s<>\"')\]]*[^\s<>\"')\].,;:!?]", spelled, re.IGNORECASE),
-    rule(rf"(?:[A-Za-z\d-]+\.)+(?:{ENDINGS})\b(?:/[^\s<>\"')\]]*[^\s<>\"')\].,;:!?])?(?!\.?\w)", spelled),
+    rule(rf"(?:[A-Za-z\d-]{{1,63}}\.){{1,8}}(?:{ENDINGS})\b(?:/[^\s<>\"')\]]*[^\s<>\"')\].,;:!?])?(?!\.?\w)", spelled),
     rule(r"[A-Za-z]\w*(?:\.[a-z_]\w*)+", lambda match: None if _initials(match[0]) else spelled(match)),
     rule(r"#([A-Za-z]\w*)", hashtag),
     rule(r"#(?=\d)", "number"),

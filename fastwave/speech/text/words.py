@@ -86,8 +86,8 @@ def _letter(match: Match, text: str) -> str:
 
 
 def _line(match: Match) -> str:
-    start = match.string.rfind("\n", 0, match.start()) + 1
-    end = match.string.find("\n", match.end())
+    start = match.string.rfind("\n", max(0, match.start() - 300), match.start()) + 1
+    end = match.string.find("\n", match.end(), match.end() + 300)
     return match.string[
         max(start, match.start() - 300) : min(end if end >= 0 else len(match.string), match.end() + 300)
     ]
@@ -98,7 +98,7 @@ def _shouted(line: str) -> bool:
     """Its words of two letters or more are in capitals, or most of them and more than two."""
     words = re.findall(r"[A-Za-z]{2,}", line)
     loud = sum(text.isupper() for text in words)
-    return loud > 1 and (loud == len(words) or (loud > 2 and 2 * loud > len(words)))
+    return loud == len(words) > 1 or (loud > 2 and 2 * loud > len(words))
 
 
 def roman(match: Match, text: str) -> str | None:

@@ -28,6 +28,8 @@ LEAST_LEARNED = 10.0
 LEAST_RECORDINGS = 5
 FASTEST, SLOWEST = 30.0, 2.5  # phones a second of speech: what lies outside is another text
 OUTLYING = 6.0  # deviations below the median: a score so low is that of another text
+EXCHANGED = 30  # recordings that are tried with each other's texts
+BETTER = 0.6  # of the score of exchanged texts, which is negative, is the worst that true texts may have
 STRETCH = 80  # frames of 5 ms whose mean score shows a wrong word
 LEAST_DEVIATION = 0.05  # nats
 TOGETHER = 64  # recordings searched at a time at the end
@@ -87,6 +89,7 @@ def align(recordings: Iterable[Recording], announce: Callable[[str], None] = lam
     if seconds < LEAST_LEARNED or len(learned) < LEAST_RECORDINGS:
         raise InputError(_too_little(len(learned), seconds, left_out))
     models = _learn(learned, announce)
+    _check_texts(learned, models)
     del learned
     results = [aligned for group in _grouped(_hear(recordings, left_out)) for aligned in _aligned(group, models)]
     return _sure(results, left_out)
@@ -110,6 +113,23 @@ def _learn(heard: Sequence[_Heard], announce: Callable[[str], None]) -> Gaussian
             mean = sum(path.score for path in paths) / sum(map(len, scores))
             announce(f"round {sum(ROUNDS[:turn]) + number + 1} of {sum(ROUNDS)}: {mean:.2f} nats a frame")
     return models
+
+
+def _check_texts(heard: Sequence[_Heard], models: Gaussians) -> None:
+    """Refuse texts that fit their sounds hardly better than those of other sounds do."""
+    order = sorted(heard, key=lambda each: len(each.reading.elements()) / len(each.frames))
+    chosen = [order[i] for i in np.linspace(0, len(order) - 1, min(EXCHANGED, len(order))).astype(int)]
+    others = [*chosen[1:], chosen[-2]]
+    exchanged = [each._replace(reading=other.reading) for each, other in zip(chosen, others, strict=True)]
+    possible = [each for each in exchanged if len(each.reading.row().emissions) <= len(each.frames)]
+    if not possible:
+        return
+    true, false = (np.median([each.score for each in _aligned(group, models)]) for group in (chosen, possible))
+    if true < BETTER * false:
+        raise InputError(
+            f"the texts fit their sounds hardly better ({true:.2f}) than the texts of other sounds do ({false:.2f}): "
+            "do the names of sounds and texts belong together?"
+        )
 
 
 def _aligned(group: Sequence[_Heard], models: Gaussians) -> Iterator[Aligned]:
@@ -174,7 +194,7 @@ def _impossible(recording: Recording) -> str:
     if not any(sentence.parts for sentence in recording.sentences):
         return "it has no text"
     elements = Reading(recording.name, recording.sentences, len(recording.wave)).elements()
-    needed = sum(element.states for element in elements if not element.optional)
+    needed = sum(len(element.states) for element in elements if not element.optional)
     units = sum(len(sentence.units()) for sentence in recording.sentences)
     if -(-len(recording.wave) // STEP) < needed or -(-len(recording.wave) // HOP) < units:
         phones = sum(element.symbol not in PAUSES for element in elements)

@@ -19,7 +19,8 @@ FINE = MelSettings(sample_rate=SAMPLE_RATE, hop=STEP, bands=40, window=400)
 SOUNDS = (SILENCE, *CONSONANTS, *VOWELS, "AH0")  # what is told apart: stress is not, but for the weakest vowel
 STATES = 3  # a sound
 COLUMNS = STATES * len(SOUNDS)
-LEAST_PAUSE = 8  # frames of 5 ms: a shorter silence between words is part of a stop
+PAUSE = (0, 0, 1, 1, 1, 1, 2, 2)  # columns of a pause: 40 ms at least, a shorter silence is part of a stop
+OPENING, CLOSING = (1, 2), (0, 1)  # of the silence before a recording, and after it
 INSIDE = ","  # the mark of a pause that a text does not have
 
 Integers = npt.NDArray[np.int64]
@@ -30,7 +31,7 @@ class Element(NamedTuple):
 
     symbol: str
     part: tuple[int, int]  # its sentence, and its place in the parts of that
-    states: int
+    states: tuple[int, ...]  # which of its columns each of its states is scored by
     optional: bool  # whether it may have no frames
 
 
@@ -52,16 +53,16 @@ class Reading:
 
     def elements(self) -> list[Element]:
         """In order, a silence at both ends. A sentence ends with a pause, as `Sentence` promises."""
-        elements = [Element(SILENCE, (0, -1), 1, False)]
+        elements = [Element(SILENCE, (0, -1), OPENING, False)]
         for number, sentence in enumerate(self.sentences):
             for index, part in enumerate(sentence.parts):
                 if isinstance(part, Pause):
-                    elements.append(Element(part.mark, (number, index), LEAST_PAUSE, True))
+                    elements.append(Element(part.mark, (number, index), PAUSE, True))
                     continue
                 if index and isinstance(sentence.parts[index - 1], Word):
-                    elements.append(Element(INSIDE, (number, index), LEAST_PAUSE, True))
-                elements += [Element(phone, (number, index), STATES, False) for phone in part.phones]
-        return [*elements[:-1], Element(*elements[-1][:2], 1, False)]
+                    elements.append(Element(INSIDE, (number, index), PAUSE, True))
+                elements += [Element(phone, (number, index), tuple(range(STATES)), False) for phone in part.phones]
+        return [*elements[:-1], Element(*elements[-1][:2], CLOSING, False)]
 
     def row(self) -> Row:
         """The states that `viterbi.best_paths` searches."""
@@ -69,23 +70,20 @@ class Reading:
         jumps: list[int] = []
         before, passed = -1, False  # the last state of what is always spoken, and whether a pause comes after it
         for element in self.elements():
-            first, states = column(element.symbol), element.states
-            inner = STATES if element.symbol not in PAUSES else 1
-            jumps += [before if passed and not element.optional else -1, *[-1] * (states - 1)]
-            emissions += [first + min(state, inner - 1) for state in range(states)]
+            first = column(element.symbol)
+            jumps += [before if passed and not element.optional else -1, *[-1] * (len(element.states) - 1)]
+            emissions += [first + state for state in element.states]
             passed = element.optional
             before = before if element.optional else len(emissions) - 1
         return Row(np.array(emissions), np.array(jumps))
 
     def equal_parts(self, speech: npt.NDArray[np.bool_]) -> Integers:
         """Columns [frames] if all phones were equally long, from the first frame of speech to the last."""
-        row, elements = self.row(), self.elements()
-        places = np.concatenate([[i] * element.states for i, element in enumerate(elements)])
-        spoken = np.array([not element.optional for element in elements])[places]
-        columns = row.emissions[spoken][1:-1]
+        phones = [column(element.symbol) for element in self.elements() if element.symbol not in PAUSES]
+        columns = np.concatenate([first + np.arange(STATES) for first in phones])
         heard = np.flatnonzero(speech)
         first, last = (int(heard[0]), int(heard[-1]) + 1) if len(heard) else (0, len(speech))
-        result = np.full(len(speech), row.emissions[0])
+        result = np.full(len(speech), column(SILENCE) + 1)
         count = max(1, last - first)
         result[first:last] = columns[np.arange(count) * len(columns) // count]
         return result
@@ -93,7 +91,7 @@ class Reading:
     def spoken(self, states: npt.NDArray[np.integer]) -> list[Spoken]:
         """A path [frames of 5 ms] through `row` -> the sentences, which together are as long as the recording."""
         elements = self.elements()
-        sizes = [element.states for element in elements]
+        sizes = [len(element.states) for element in elements]
         counts = np.bincount(states, minlength=sum(sizes))
         lengths = np.add.reduceat(counts, np.cumsum([0, *sizes])[:-1])
         ends = np.cumsum(lengths) * STEP - STEP // 2  # a frame stands for the samples around its middle

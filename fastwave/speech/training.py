@@ -73,11 +73,13 @@ def train_voice(
     progress: bool = True,
     shape: Shape | None = None,
     config: WaveNetConfig | None = None,
+    **settings: Any,
 ) -> Voice:
     """Make a voice of recordings and their texts, in the folder `out`; called again, it resumes there.
 
     The same as `fastwave voice train DATA --out OUT --minutes M`, with the same promises. `steps` is the length of each
-    run in place of a time. `shape` and `config` are those of the acoustic networks and of the WaveNet.
+    run in place of a time. `shape` and `config` are those of the acoustic networks and of the WaveNet; `settings` are
+    further ones of all runs.
     """
     begun, folder, target = time.monotonic(), Path(data), Path(out)
     _check(folder, target, minutes, steps)
@@ -87,16 +89,16 @@ def train_voice(
         prepared = prepare(folder, target / RUNS / "data", _announcer(progress))
         plan = _plan(target / RUNS, minutes, (time.monotonic() - begun) / 60)
         _announce(progress, *plan.lines(prepared, steps))
-        chosen = {} if steps is None else {"steps": steps}
+        chosen = settings if steps is None else {"steps": steps, **settings}
         acoustic = _acoustic(target / RUNS, plan, shape, progress, chosen)
-        wavenet, settings = _vocoder(target / RUNS, plan, acoustic, config, progress, chosen)
+        wavenet, filtering = _vocoder(target / RUNS, plan, acoustic, config, progress, chosen)
         description = Description(
             name=name or target.resolve().name,
             speaker=speaker,
             licence=licence,
             provenance=f"{prepared.seconds / 60:.1f} minutes of recordings, {prepared.sentences} sentences",
         )
-        Voice(description, acoustic, vocoder.Vocoder(wavenet, settings, threads=threads), wavenet).save(target)
+        Voice(description, acoustic, vocoder.Vocoder(wavenet, filtering, threads=threads), wavenet).save(target)
         voice = Voice.load(target, threads=threads)
         _speak(voice, target, prepared, plan, progress)
     return voice

@@ -39,7 +39,7 @@ def write_report(out: Path, name: str, plan: Sequence[str], left_out: Mapping[st
         if (out / "runs" / part / "report.html").exists()
     )
     rows = list(left_out.items())[:MOST_LEFT_OUT]
-    title = f"{len(left_out):,} recordings left out" if left_out else ""
+    title = f"{len(left_out):,} recording{'s' if len(left_out) > 1 else ''} left out"
     body = [
         f"<header><p class=eyebrow>fastwave voice</p><h1>{escape(name)}</h1></header>",
         section("Sentences", f"<div class=sounds>{sounds}</div>"),

@@ -75,9 +75,16 @@ class _Heard(NamedTuple):
     speech: npt.NDArray[np.bool_]  # [time]
 
 
-def align(recordings: Iterable[Recording], announce: Callable[[str], None] = lambda sentence: None) -> Alignment:
-    """Find the phones of recordings. `recordings` is gone through twice, so it is a list or makes them anew."""
-    left_out: dict[str, str] = {}
+def align(
+    recordings: Iterable[Recording],
+    announce: Callable[[str], None] = lambda sentence: None,
+    left_out: dict[str, str] | None = None,
+) -> Alignment:
+    """Find the phones of recordings. `recordings` is gone through twice, so it is a list or makes them anew.
+
+    `left_out` holds what is known to be of no use; more is added to it.
+    """
+    left_out = {} if left_out is None else left_out
     learned: list[_Heard] = []
     frames = 0
     for heard in _hear(recordings, left_out):

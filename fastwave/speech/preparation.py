@@ -78,7 +78,9 @@ class _Recordings:
         for pair in self.pairs:
             if pair.name in self.left_out:
                 continue
-            sentences = self.sentences.setdefault(pair.name, text.sentences(pair.text))
+            if pair.name not in self.sentences:
+                self.sentences[pair.name] = text.sentences(pair.text)
+            sentences = self.sentences[pair.name]
             try:
                 reason = "" if sentences else f"its text {pair.text[:40]!r} holds nothing that can be spoken"
                 wave = _loaded(pair.sound)
@@ -94,16 +96,15 @@ class _Recordings:
 
 def _aligned(pairs: corpus.Corpus, place: Path, announce: Announce) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Lines of utterances.jsonl, and the recordings that are left out."""
-    left_out: dict[str, str] = dict(pairs.left_out)
-    alignment = align(_Recordings(pairs, left_out), announce)
-    left_out |= alignment.left_out
-    wrong = len(alignment.left_out)
-    if wrong > MOST_LEFT_OUT * (wrong + len(alignment.aligned)):
-        name, reason = next(iter(alignment.left_out.items()))
+    left_out: dict[str, str] = {}
+    alignment = align(_Recordings(pairs, left_out), announce, left_out)
+    if len(left_out) > MOST_LEFT_OUT * len(pairs.pairs):
+        name, reason = next(iter(left_out.items()))
         raise InputError(
-            f"{wrong} of {wrong + len(alignment.aligned)} recordings do not say their texts, the first of them {name}: "
-            f"{reason}. Do the names of sounds and texts belong together?"
+            f"{len(left_out)} of {len(pairs.pairs)} recordings cannot be used, the first of them {name}: {reason}. Do "
+            "the names of sounds and texts belong together?"
         )
+    left_out = pairs.left_out | left_out
     for name, reason in left_out.items():
         announce(f"left out {name}: {reason}")
     sounds = {pair.name: pair for pair in pairs.pairs}

@@ -1,5 +1,7 @@
 """Rows of the CPU engine: every preset, dtype, batch and thread count, each proved against float64 first."""
 
+import functools
+
 import pytest
 import torch
 
@@ -77,6 +79,31 @@ def test_chunks_in_place(row, preset):
             (f"{name}, state copied", contender(chunk, False), samples, "float32", 1),
             (f"generate {preset}, cpu engine, one call of {samples}", contender(samples, True), samples, "float32", 1),
         ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", ["small", "ref"])
+def test_excitation(row, preset):
+    """Channels at sample rate that enter the first layer alone, beside none, and beside conditioning of hop 1."""
+    samples, channels = 4096, 4
+    contenders = {}
+    for name, fields in {
+        "excitation": {"excitation_channels": channels},
+        "neither": {},
+        "conditioning of hop 1": {"condition_channels": channels},
+    }.items():
+        config = WaveNetConfig.preset(preset, **fields)
+        engine = Engine(prepared(config)[0], backend="cpu", threads=1)
+        proof = prove(engine)
+        given = example(config, (ROUNDS + 2) * samples, 1)[1]
+        whole = engine.prepare(batch=1, samples=samples, **{"condition": None, "speaker": None, **given})
+        state = engine.start(condition=whole)
+        contenders[name] = config, proof, functools.partial(engine.run, state, samples, condition=whole)
+    config, proof, run = contenders.pop("excitation")
+    title = f"generate {preset}, cpu engine, {channels} channels"
+    row(
+        f"{title} of excitation", run, samples, proof=proof, config=config, dtype="float32", batch=1, threads=1,
+        against=[(f"{title}, {name}", other[2], samples, "float32", 1) for name, other in contenders.items()],
     )  # fmt: skip
 
 

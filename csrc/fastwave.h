@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 7 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
+#define FW_ABI_VERSION 8 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -133,7 +133,10 @@ typedef struct {
  * A sample at time t is drawn from the output at sample t-1, so a run from time t evaluates samples t-1 .. t+n-2.
  * Conditioning is already projected, bias included: for each frame, L rows of [filter | gate], each half filled up with
  * zeros to a multiple of 16. Sample p reads frame floor(p / hop) - first_frame, or with `linear` an interpolation
- * between that frame and the next one. Without conditioning `projected` is null. */
+ * between that frame and the next one. Without conditioning `projected` is null.
+ *
+ * An excitation is multiplied by its weight already: a row of R floats, filled up with zeros to a multiple of 16, is
+ * added to the embedding of each evaluated sample, the first of them at time t-1. */
 typedef struct {
   int64_t streams, samples;
   int64_t* times;             /* [streams], advanced in place */
@@ -144,8 +147,9 @@ typedef struct {
   const float* projected;     /* [streams, frames, L, 2 * padded G] or null */
   const int64_t* first_frame; /* [streams] */
   int64_t frames, hop;
-  int32_t linear; /* 1: interpolate between frames; 0: repeat each frame */
-  int32_t top_k;  /* 0: all classes */
+  const float* excitation; /* [streams, samples, padded R] or null */
+  int32_t linear;          /* 1: interpolate between frames; 0: repeat each frame */
+  int32_t top_k;           /* 0: all classes */
   uint64_t seed;
   const float* noise; /* [streams, samples, draws]: uniforms to use in place of the seed's, or null */
   float temperature;
@@ -167,11 +171,11 @@ FW_API int32_t fw_engine_destroy_cpu(fw_engine_t* engine);
 /* The length of a stream's `memory` in floats. */
 FW_API int32_t fw_engine_memory_cpu(const fw_engine_t* engine, int64_t* floats);
 /* Computes the state of streams from their past: `samples` tokens, at least 1, in given_classes or given_values, of
- * which the newest stands at time times[s] - 1. Writes `memory` and the last tokens; reads `times`, the conditioning of
- * all samples of the past but the newest, and nothing else of `run`. The result is, bit for bit, that of runs which
- * take the tokens one by one, beginning with a memory of zeros; here each weight is read once for many of them. A sound
- * is preceded by silence: put one receptive field of it, 1 + (K0-1) + (K-1) * (sum of dilations) tokens, before the
- * first sample. */
+ * which the newest stands at time times[s] - 1. Writes `memory` and the last tokens; reads `times`, the conditioning
+ * and the excitation of all samples of the past but the newest, and nothing else of `run`. The result is, bit for bit,
+ * that of runs which take the tokens one by one, beginning with a memory of zeros; here each weight is read once for
+ * many of them. A sound is preceded by silence: put one receptive field of it, 1 + (K0-1) + (K-1) * (sum of dilations)
+ * tokens, before the first sample. */
 FW_API int32_t fw_engine_prime_cpu(fw_engine_t* engine, fw_run_t* run);
 /* An engine with several threads has several schedules, ways to divide the work. It tries them as it runs, and keeps to
  * the fastest; samples do not depend on the choice. settled = 1 ends the trials: in live playback a slow one would be

@@ -134,6 +134,9 @@ int main(int argc, char** argv) {
   if (strstr(config, "\"codec_parameters\"") != NULL) { /* another mu, pre-emphasis: absent where they are the usual */
     quit("this example decodes mu-law without parameters, not that of ", argv[1]);
   }
+  if (strstr(config, "\"excitation_channels\"") != NULL) { /* absent where there are none */
+    quit("this example gives no excitation, which is needed by ", argv[1]);
+  }
   static int64_t dilations[4096];
   fw_model_t model;
   memset(&model, 0, sizeof model);

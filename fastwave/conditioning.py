@@ -1,15 +1,19 @@
-"""From frames and speakers to the per-sample vector c: [local features | speaker vector].
+"""From frames and speakers to the per-sample vector c: [local features | speaker vector]; and the excitation e.
 
 Frame i of the local features belongs to sample i*hop. Before the first frame and after the last one the edge
 frame is repeated, so c is defined at every sample position, negative ones too, and any stretch of it can be
 computed alone: chunks, training windows and the silence before the start are all the same function.
+
+The excitation has one row a sample and enters the first layer alone. Before sample 0 it is zero.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,7 +25,8 @@ from .sound import features
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """Checked conditioning of a batch: frames [B, F, C_local], and speaker ids [B] or vectors [B, C_speaker].
+    """Checked conditioning of a batch: frames [B, F, C_local], speaker ids [B] or vectors [B, C_speaker], and
+    excitation [B, T, E] or its function.
 
     Each is None where the model has no such part. Every function that takes `condition=` takes this too, so that
     a long run checks its frames once.
@@ -30,12 +35,16 @@ class Condition:
     batch: int
     frames: Tensor | None = None
     speaker: Tensor | None = None
+    excitation: Tensor | ComputedExcitation | None = None
 
     def rows(self, rows: Sequence[int]) -> Condition:
         """The conditioning of some streams of the batch; of one stream it is a view, hours of frames are not copied."""
         index = slice(rows[0], rows[0] + 1) if len(rows) == 1 else list(rows)
         frames, speaker = (None if part is None else part[index] for part in (self.frames, self.speaker))
-        return Condition(len(rows), frames, speaker)
+        excitation = self.excitation
+        if excitation is not None:
+            excitation = excitation[index] if isinstance(excitation, Tensor) else excitation.rows(rows)
+        return Condition(len(rows), frames, speaker, excitation)
 
     def to(self, like: Tensor) -> Condition:
         """In the dtype and place of the parameters it will meet: converted once, not at every use."""
@@ -43,9 +52,48 @@ class Condition:
         speaker = self.speaker
         if speaker is not None:
             speaker = speaker.to(like) if speaker.is_floating_point() else speaker.to(like.device)
-        if frames is self.frames and speaker is self.speaker:
+        excitation = self.excitation.to(like) if isinstance(self.excitation, Tensor) else self.excitation
+        if frames is self.frames and speaker is self.speaker and excitation is self.excitation:
             return self
-        return Condition(self.batch, frames, speaker)
+        return Condition(self.batch, frames, speaker, excitation)
+
+
+ExcitationFunction = Callable[[int, int], Tensor]
+STRETCH = 1024  # samples that an excitation function computes together, always the same ones
+KEPT_STRETCHES = 16  # for the calls that follow, and for streams of a batch at different times
+
+
+class ComputedExcitation:
+    """Excitation that `function(first, count)` computes as it is needed: [count, E] for all streams, or [B, count, E].
+
+    The function is asked for whole stretches, which begin at multiples of STRETCH: a sample's last bit does not
+    depend on how a run is split, even where that of a sine depends on its neighbours. So the last stretch may reach
+    beyond the end of a piece; what is returned there is not used.
+    """
+
+    def __init__(self, function: ExcitationFunction, batch: int, channels: int) -> None:
+        self._function, self._shape = function, (batch, STRETCH, channels)
+        self._rows = list(range(batch))
+        self._stretch = functools.lru_cache(KEPT_STRETCHES)(self._compute)
+
+    def rows(self, rows: Sequence[int]) -> ComputedExcitation:
+        """That of some streams of the batch. Stretches are kept for all of them together."""
+        picked = copy.copy(self)
+        picked._rows = [self._rows[row] for row in rows]
+        return picked
+
+    def samples(self, first: int, count: int) -> Tensor:
+        """Samples first .. first+count-1, neither of them negative: [B, count, E]"""
+        numbers = range(first // STRETCH, max(first // STRETCH, (first + count - 1) // STRETCH) + 1)
+        whole = torch.cat([self._stretch(number) for number in numbers], dim=1)
+        begin = first - numbers[0] * STRETCH
+        return whole[self._rows, begin : begin + count]
+
+    def _compute(self, number: int) -> Tensor:
+        batch, count, channels = self._shape
+        first = number * STRETCH
+        name = f"the excitation of samples {first} to {first + count - 1}, which its function returned,"
+        return _check_excitation(name, self._function(first, count), batch, channels, count)
 
 
 def read(config: WaveNetConfig, condition: object) -> object:
@@ -56,21 +104,19 @@ def read(config: WaveNetConfig, condition: object) -> object:
     return features.read(condition, config.features, config.local_channels, rate, hop, config.normalize)
 
 
-def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: int, samples: int) -> Condition:
-    """The arguments condition= and speaker= of a caller -> a Condition that covers samples 0 .. samples-1.
+def prepare(
+    config: WaveNetConfig, condition: object, speaker: object, batch: int, samples: int, excitation: object = None
+) -> Condition:
+    """The arguments condition=, speaker= and excitation= of a caller -> a Condition that covers samples 0 .. samples-1.
 
-    condition is frames, [F, C] or [batch, F, C], the path of a file to make them from, or a Condition.
+    condition is frames, [F, C] or [batch, F, C], the path of a file to make them from, or a Condition; excitation is
+    [T, E] or [batch, T, E], or a function as ComputedExcitation has it.
     """
     if isinstance(condition, Condition):
-        if speaker is not None:
-            raise InputError("prepared conditioning holds the speaker already: leave speaker out.")
-        if condition.batch != batch:
-            raise InputError(f"this prepared conditioning has {condition.batch} streams, {batch} are needed.")
-        parts = (condition.frames is not None, condition.speaker is not None)
-        if parts != (config.local_channels > 0, config.speaker_channels > 0):
-            raise InputError("this conditioning was prepared for another model.")
-        if condition.frames is not None:
-            _check_cover(condition.frames, config.hop, samples)
+        _check_prepared(config, condition, batch, samples)
+        for name, part in (("speaker", speaker), ("excitation", excitation)):
+            if part is not None:
+                raise InputError(f"prepared conditioning holds the {name} already: leave {name} out.")
         return condition
     frames = vectors_or_ids = None
     if config.local_channels or condition is not None:
@@ -79,7 +125,21 @@ def prepare(config: WaveNetConfig, condition: object, speaker: object, batch: in
     if config.speaker_channels or speaker is not None:
         numbers = _numbers_of(speaker, config)
         vectors_or_ids = _check_speaker(numbers, batch, config.speakers, config.speaker_channels)
-    return Condition(batch, frames, vectors_or_ids)
+    return Condition(batch, frames, vectors_or_ids, _prepare_excitation(config, excitation, batch, samples))
+
+
+def excitation(condition: Condition, like: Tensor, first: int, count: int) -> Tensor | None:
+    """e at samples first .. first+count-1 in the dtype and place of `like`, zero before sample 0: [B, count, E]; None
+    where there is none.
+    """
+    whole = condition.excitation
+    if whole is None:
+        return None
+    silent = min(max(-first, 0), count)
+    begin, end = max(first, 0), max(first + count, 0)
+    known = whole[:, begin:end] if isinstance(whole, Tensor) else whole.samples(begin, end - begin)
+    known = known.to(like)
+    return torch.cat([known.new_zeros(known.shape[0], silent, known.shape[2]), known], dim=1) if silent else known
 
 
 def vectors(
@@ -177,6 +237,57 @@ def linear_interpolation_weight(scale: int, channels: int) -> Tensor:
     """The [2*scale, C, C] weight with which a learned stage starts out as exactly linear interpolation."""
     share = torch.arange(scale) / scale
     return torch.cat([1 - share, share])[:, None, None] * torch.eye(channels)
+
+
+def _check_prepared(config: WaveNetConfig, condition: Condition, batch: int, samples: int) -> None:
+    if condition.batch != batch:
+        raise InputError(f"this prepared conditioning has {condition.batch} streams, {batch} are needed.")
+    parts = tuple(part is not None for part in (condition.frames, condition.speaker, condition.excitation))
+    if parts != (config.local_channels > 0, config.speaker_channels > 0, config.excitation_channels > 0):
+        raise InputError("this conditioning was prepared for another model.")
+    if condition.frames is not None:
+        _check_cover(condition.frames, config.hop, samples)
+    if isinstance(condition.excitation, Tensor):
+        _check_samples("excitation", condition.excitation, samples)
+
+
+def _prepare_excitation(
+    config: WaveNetConfig, values: object, batch: int, samples: int
+) -> Tensor | ComputedExcitation | None:
+    channels = config.excitation_channels
+    if not channels:
+        if values is not None:
+            raise InputError("this model takes no excitation (its excitation_channels is 0): leave excitation out.")
+        return None
+    if values is None:
+        raise InputError(
+            f"this model takes an excitation: give excitation= with shape [samples, {channels}] or "
+            f"[{batch}, samples, {channels}], or a function of (first, count) that computes it."
+        )
+    if callable(values):
+        return ComputedExcitation(values, batch, channels)
+    return _check_excitation("excitation", values, batch, channels, samples)
+
+
+def _check_excitation(name: str, values: object, batch: int, channels: int, samples: int) -> Tensor:
+    """[T, E] for the whole batch, or [B, T, E], of at least so many samples -> [B, T, E]"""
+    given = _as_tensor(name, values)
+    if not given.is_floating_point():
+        raise InputError(f"{name} must be floating point, got {given.dtype}.")
+    rows = given.expand(batch, -1, -1) if given.dim() == 2 else given
+    if rows.dim() != 3 or rows.shape[0] != batch or rows.shape[2] != channels:
+        wanted = f"[samples, {channels}] or [{batch}, samples, {channels}]"
+        raise InputError(f"{name} must have shape {wanted}, got {list(given.shape)}.")
+    _check_samples(name, rows, samples)
+    _require_finite(name, rows)
+    return rows
+
+
+def _check_samples(name: str, rows: Tensor, samples: int) -> None:
+    if rows.shape[1] < samples:
+        raise InputError(
+            f"{name} has {rows.shape[1]} samples, but {samples} are needed, counted from sample 0: give as many."
+        )
 
 
 def _check_frames(condition: object, batch: int, channels: int, hop: int) -> Tensor:

@@ -85,6 +85,7 @@ class WaveNetConfig:
     features: kinds.Features | None = None
     normalize: loudness.Normalize = "off"  # the level that every file of the training data was brought to
     speaker_names: tuple[str, ...] = ()  # of the speakers, in the order of their ids; empty where they have none
+    excitation_channels: int = 0  # E: values of each sample that enter the first layer alone
 
     def __post_init__(self) -> None:
         for name in ("dilations", "upsample_scales"):
@@ -150,6 +151,8 @@ class WaveNetConfig:
         r, g, s, h = self.residual_channels, self.gate_channels, self.skip_channels, self.head_channels
         layers, taps, c = self.layers, self.kernel_size, self.condition_channels
         shapes: dict[str, tuple[int, ...]] = {"front.weight": (self.front_kernel, self.classes or 1, r)}
+        if self.excitation_channels:
+            shapes["excitation.weight"] = (self.excitation_channels, r)
         if self.speakers:
             shapes["speaker.weight"] = (self.speakers, self.speaker_channels)
         if self.upsampling == "learned":
@@ -198,9 +201,9 @@ class WaveNetConfig:
         return cls.from_dict({**PRESETS[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. `codec_parameters`, `features` and `speaker_names` are left out where they are empty, and
-        `normalize` where it is off: files, saved states and runs of models without them stay what they were before
-        these fields existed.
+        """Plain JSON values. `codec_parameters`, `features` and `speaker_names` are left out where they are empty,
+        `normalize` where it is off, and `excitation_channels` where it is 0: files, saved states and runs of models
+        without them stay what they were before these fields existed.
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
@@ -209,7 +212,7 @@ class WaveNetConfig:
                 values[field.name] = value.to_dict()
             elif isinstance(value, Parameters):
                 values |= {field.name: dict(value)} if value else {}
-            elif value is not None and (field.name, value) not in (("normalize", "off"), ("speaker_names", ())):
+            elif value is not None and (field.name, value) not in _LEFT_OUT:
                 values[field.name] = list(value) if isinstance(value, tuple) else value
         return values
 
@@ -274,6 +277,7 @@ class WaveNetConfig:
         _require_range("condition_channels", self.condition_channels, 0, MAX_CHANNELS)
         _require_range("speaker_channels", self.speaker_channels, 0, self.condition_channels)
         _require_range("speakers", self.speakers, 0, MAX_SPEAKERS)
+        _require_range("excitation_channels", self.excitation_channels, 0, MAX_CHANNELS)
         _require_range("hop", self.hop, 1, MAX_RECEPTIVE_FIELD)
         if self.speakers and not self.speaker_channels:
             raise ConfigError(f"speakers={self.speakers} needs speaker_channels, the width of a speaker's vector.")
@@ -322,6 +326,7 @@ class WaveNetConfig:
 
 
 _SAVED_LATER = ("features", "speaker_names")
+_LEFT_OUT: tuple[tuple[str, Any], ...] = (("normalize", "off"), ("speaker_names", ()), ("excitation_channels", 0))
 
 
 def differences(now: Mapping[str, Any], saved: object) -> list[str]:
@@ -333,7 +338,7 @@ def differences(now: Mapping[str, Any], saved: object) -> list[str]:
         return [f"the config was {type(saved).__name__}, now an object"]
     values = json.loads(json.dumps(now))  # tuples become lists
     names = [*values, *sorted(str(name) for name in saved if name not in values)]
-    usual = {"normalize": "off"}  # left out where it is
+    usual = {"normalize": "off", "excitation_channels": 0}  # left out where they are
     return [
         f"{name} was {saved.get(name, usual.get(name))}, now {values.get(name, usual.get(name))}"
         for name in names

@@ -43,7 +43,8 @@ class WaveNet(nn.Module):
                     owner.add_module(group, nn.Module())
                 owner = owner._modules[group]  # type: ignore[assignment]
             owner.register_parameter(leaf, nn.Parameter(torch.empty(shape)))
-        self.reset_parameters()
+        if not self.get_parameter("front.weight").is_meta:  # normal_ there would import torch._dynamo: 2 s
+            self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -55,6 +56,7 @@ class WaveNet(nn.Module):
         gated = config.layers * config.gate_channels  # channels of z, all layers together
         scales = {
             "front": config.front_kernel**-0.5,
+            "excitation": max(1, config.excitation_channels) ** -0.5,
             "speaker": 1.0,
             "dilated": (config.kernel_size * config.residual_channels) ** -0.5,
             "condition": max(1, config.condition_channels) ** -0.5,
@@ -89,15 +91,23 @@ class WaveNet(nn.Module):
         elif config.output == "gaussian":
             bias[1] = -1.0
 
-    def forward(self, tokens: Tensor, condition: object = None, speaker: object = None, first: int = 0) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        condition: object = None,
+        speaker: object = None,
+        first: int = 0,
+        excitation: object = None,
+    ) -> Tensor:
         """Outputs for every step: out[:, t] sees tokens up to t and predicts token t+1.
 
         tokens [B, T] int64 classes, or float for the pcm codec; condition [B, frames, C_local] or [frames, C_local],
-        `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker] -> [B, T, O]. tokens[:, 0] takes the
-        conditioning of sample `first`; before sample 0 the first frame is repeated.
+        `hop` samples a frame; speaker ids [B] or vectors [B, C_speaker]; excitation [B, samples, E] or [samples, E], or
+        a function that computes it -> [B, T, O]. tokens[:, 0] takes the conditioning and the excitation of sample
+        `first`; before sample 0 the first frame is repeated, and the excitation is zero.
         """
         tokens = check_tokens(self.config, tokens)
-        return reference.head(self._skip_sum(tokens, condition, speaker, first), *self._head())
+        return reference.head(self._skip_sum(tokens, condition, speaker, first, excitation), *self._head())
 
     def loss(
         self,
@@ -106,6 +116,7 @@ class WaveNet(nn.Module):
         speaker: object = None,
         mask_warmup: bool = False,
         weight: Tensor | None = None,
+        excitation: object = None,
     ) -> Tensor:
         """Mean nats a sample of predicting tokens[:, 1:] from what came before each: a scalar.
 
@@ -118,7 +129,7 @@ class WaveNet(nn.Module):
             first = tokens.shape[1] - weight.shape[1]
         if not 1 <= first < tokens.shape[1]:
             raise InputError(f"this loss needs more than {max(1, first)} samples in time, got {tokens.shape[1]}.")
-        skip_sum = self._skip_sum(tokens[:, :-1], condition, speaker)[:, first - 1 :]
+        skip_sum = self._skip_sum(tokens[:, :-1], condition, speaker, 0, excitation)[:, first - 1 :]
         target = tokens[:, first:]
         if weight is None:
             precise = torch.float64 if skip_sum.dtype == torch.float64 else torch.float32
@@ -126,12 +137,15 @@ class WaveNet(nn.Module):
         backend, products = self._backend_for(skip_sum), operator.products_of(skip_sum)
         return head_loss(self.config.output, skip_sum, self._head(), target, weight, backend, products)
 
-    def _skip_sum(self, tokens: Tensor, condition: object, speaker: object, first: int = 0) -> Tensor:
+    def _skip_sum(self, tokens: Tensor, condition: object, speaker: object, first: int, excitation: object) -> Tensor:
         """The skip sum of every step: [B, T, S]"""
         parameters = dict(self.named_parameters())
-        prepared = conditioning.prepare(self.config, condition, speaker, tokens.shape[0], first + tokens.shape[1])
-        c = conditioning.vectors(self.config, parameters, prepared, first, tokens.shape[1])
-        x = reference.front(tokens, parameters["front.weight"])
+        batch, steps = tokens.shape
+        prepared = conditioning.prepare(self.config, condition, speaker, batch, first + steps, excitation)
+        c = conditioning.vectors(self.config, parameters, prepared, first, steps)
+        weight = parameters["front.weight"]
+        e = conditioning.excitation(prepared, weight, first, steps)
+        x = reference.front(tokens, weight, None, e, parameters.get("excitation.weight"))
         weights, dilations, backend = reference.stack_weights(parameters), self.config.dilations, self._backend_for(x)
         if backend == "reference":
             return reference.residual_stack(x, weights, dilations, c)[0]

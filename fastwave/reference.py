@@ -1,7 +1,8 @@
 """THE SPEC: what a WaveNet computes, in plain PyTorch. When a kernel and this page disagree, the kernel is wrong.
 
 Pure functions of tensors, differentiable, any float dtype. Channels last, time second. Letters: B batch, T time,
-R residual, G one gate half, S skip, H head, O output, A classes, C condition, K taps, K0 front taps, L layers.
+R residual, G one gate half, S skip, H head, O output, A classes, C condition, E excitation, K taps, K0 front taps,
+L layers.
 
 Every causal function takes a `history`, the inputs that came just before. None means that nothing came before:
 zeros, the model's own left padding. Whole sequences, chunks and single samples are therefore the same code.
@@ -36,15 +37,16 @@ def wavenet(
     last_tokens: Tensor | None = None,
     history: Sequence[Tensor] | None = None,
     stack: Callable[..., tuple[Tensor, list[Tensor]]] | None = None,
+    excitation: Tensor | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """The whole model. out[:, t] sees tokens up to t and predicts token t+1.
 
     parameters by their names in SPEC; tokens [B, T]; condition [B, T, C]; last_tokens [B, K0-1] and history are what
-    came before, or None; `stack` computes the residual stack in place of `residual_stack` below
+    came before, or None; `stack` computes the residual stack in place of `residual_stack` below; excitation [B, T, E]
     -> out [B, T, O], and the history that the next call continues from
     """
     p = parameters
-    x = front(tokens, p["front.weight"], last_tokens)
+    x = front(tokens, p["front.weight"], last_tokens, excitation, p.get("excitation.weight"))
     skip_sum, history = (stack or residual_stack)(x, stack_weights(p), dilations, condition, history)
     return head(skip_sum, p["head.0.weight"], p["head.0.bias"], p["head.1.weight"], p["head.1.bias"]), history
 
@@ -63,11 +65,18 @@ def stack_weights(parameters: Mapping[str, Tensor]) -> StackWeights:
     )
 
 
-def front(tokens: Tensor, weight: Tensor, history: Tensor | None = None) -> Tensor:
-    """The first causal layer: the sum of one embedding per tap. Tokens before the start contribute nothing.
+def front(
+    tokens: Tensor,
+    weight: Tensor,
+    history: Tensor | None = None,
+    excitation: Tensor | None = None,
+    excitation_weight: Tensor | None = None,
+) -> Tensor:
+    """The first causal layer: the sum of one embedding per tap, and of the excitation of the sample. Tokens before the
+    start contribute nothing.
 
     tokens [B, T] int64 classes, or float for scalar input; weight [K0, A, R], or [K0, 1, R] for scalar input;
-    history [B, K0-1], oldest first, or None -> [B, T, R]
+    history [B, K0-1], oldest first, or None; excitation [B, T, E], or None; excitation_weight [E, R] -> [B, T, R]
     """
     taps = weight.shape[0]
     known = tokens if history is None else torch.cat([history, tokens], dim=1)
@@ -79,6 +88,10 @@ def front(tokens: Tensor, weight: Tensor, history: Tensor | None = None) -> Tens
         embedded = rows[..., None].to(weight.dtype) * weight[tap] if weight.shape[1] == 1 else weight[tap][rows]
         padding = weight.new_zeros(tokens.shape[0], steps - embedded.shape[1], weight.shape[2])
         total = total + torch.cat([padding, embedded], dim=1)
+    if excitation is not None:
+        if excitation_weight is None:
+            raise ValueError("an excitation needs its weight")
+        total = total + excitation @ excitation_weight
     return total
 
 

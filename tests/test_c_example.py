@@ -29,13 +29,20 @@ def compile_example(tmp_path):
     subprocess.run([COMPILER, *flags, PROGRAM, "-o", tmp_path / "generate", *linked], check=True)
 
 
-def test_the_c_example_refuses_a_codec_that_it_would_decode_wrongly(tmp_path):
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"codec_parameters": {"pre_emphasis": 0.85}}, "mu-law without parameters"),
+        ({"excitation_channels": 1}, "gives no excitation"),
+    ],
+)
+def test_the_c_example_refuses_a_model_that_it_would_hear_wrongly(tmp_path, fields, reason):
     compile_example(tmp_path)
-    model = WaveNet(WaveNetConfig(residual_channels=4, skip_channels=4, codec_parameters={"pre_emphasis": 0.85}))
+    model = WaveNet(WaveNetConfig(residual_channels=4, skip_channels=4, **fields))
     model.save_pretrained(tmp_path / "model")
     command = [tmp_path / "generate", tmp_path / "model", tmp_path / "c.wav", "1", "0"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "mu-law without parameters" in done.stderr
+    assert done.returncode == 1 and reason in done.stderr
     assert not (tmp_path / "c.wav").exists()
 
 

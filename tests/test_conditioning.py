@@ -8,7 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from fastwave import InputError, WaveNet, WaveNetConfig
-from fastwave.conditioning import Condition, linear_interpolation_weight, prepare, upsample, vectors
+from fastwave.conditioning import (
+    STRETCH,
+    Condition,
+    excitation,
+    linear_interpolation_weight,
+    prepare,
+    upsample,
+    vectors,
+)
 from tolerances import assert_as_close_as_eager, assert_exact
 
 # method, hop, scales
@@ -287,6 +295,86 @@ def test_prepared_conditioning_passes_and_is_checked_for_batch_and_length():
     for speaker, batch, samples in ((None, 3, 25), (1, BATCH, 25), (None, BATCH, 31)):
         with pytest.raises(InputError):
             prepare(config, prepared, speaker, batch, samples)
+
+
+EXCITED = {"excitation_channels": 3}
+REFUSED_EXCITATION = {
+    "none": (EXCITED, None, r"takes an excitation: give excitation= with shape \[samples, 3\] or \[2, samples, 3\]"),
+    "unwanted": (NEITHER, torch.zeros(25, 3), "takes no excitation .*excitation_channels is 0.*leave excitation out"),
+    "too-short": (EXCITED, torch.zeros(24, 3), "excitation has 24 samples, but 25 are needed, counted from sample 0"),
+    "too-wide": (EXCITED, torch.zeros(25, 4), r"\[samples, 3\] or \[2, samples, 3\], got \[25, 4\]"),
+    "of-another-batch": (EXCITED, torch.zeros(3, 25, 3), r"got \[3, 25, 3\]"),
+    "of-one-dimension": (EXCITED, torch.zeros(25), r"got \[25\]"),
+    "of-integers": (EXCITED, torch.zeros(25, 3, dtype=torch.int64), "floating point, got torch.int64"),
+    "not-finite": (EXCITED, torch.full((25, 3), math.nan), "excitation contains NaN or infinity"),
+    "no-tensor": (EXCITED, "sine.npy", "excitation cannot be read as a tensor"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_EXCITATION)
+def test_another_excitation_is_refused_with_what_is_expected(name):
+    fields, values, message = REFUSED_EXCITATION[name]
+    with pytest.raises(InputError, match=message):
+        prepare(small(fields), None, None, BATCH, SAMPLES, values)
+
+
+def test_prepared_excitation_is_checked_for_model_batch_and_length():
+    config = small(EXCITED)
+    prepared = prepare(config, None, None, BATCH, SAMPLES, torch.zeros(30, 3))
+    assert prepare(config, prepared, None, BATCH, 30) is prepared
+    for model, batch, samples, values, message in (
+        (config, 3, 25, None, "has 2 streams, 3 are needed"),
+        (config, BATCH, 31, None, "30 samples, but 31 are needed"),
+        (config, BATCH, 25, torch.zeros(30, 3), "holds the excitation already"),
+        (small(NEITHER), BATCH, 25, None, "prepared for another model"),
+    ):
+        with pytest.raises(InputError, match=message):
+            prepare(model, prepared, None, batch, samples, values)
+
+
+def test_an_excitation_is_zero_before_sample_0():
+    values = random(BATCH, 30, 3)
+    prepared = prepare(small(EXCITED), None, None, BATCH, SAMPLES, values)
+    assert torch.equal(excitation(prepared, values, 4, 9), values[:, 4:13])
+    across = excitation(prepared, values, -5, 9)
+    assert not across[:, :5].any() and torch.equal(across[:, 5:], values[:, :4])
+    assert excitation(prepared, values, -9, 4).shape == (BATCH, 4, 3) and not excitation(prepared, values, -9, 4).any()
+    assert excitation(prepared, values, 7, 0).shape == (BATCH, 0, 3)
+    assert excitation(Condition(BATCH), values, 0, 5) is None
+
+
+@pytest.mark.parametrize("rows", [None, BATCH], ids=["one for all streams", "one each"])
+def test_an_excitation_function_is_asked_for_whole_stretches_once_and_equals_its_tensor(rows):
+    whole = random(*([rows] if rows else []), 4 * STRETCH, 3)
+    asked = []
+
+    def function(first, count):
+        asked.append((first, count))
+        return whole[..., first : first + count, :]
+
+    computed = prepare(small(EXCITED), None, None, BATCH, 10**9, function)
+    plain = prepare(small(EXCITED), None, None, BATCH, 4 * STRETCH, whole)
+    like = whole.float()
+    for first, count in ((-3, 10), (0, 5), (STRETCH - 1, 2), (STRETCH + 7, STRETCH), (5, 0), (-9, 3), (2048, 1024)):
+        assert torch.equal(excitation(computed, like, first, count), excitation(plain, like, first, count))
+        picked, expected = (excitation(each.rows([1, 0, 1]), like, first, count) for each in (computed, plain))
+        assert torch.equal(picked, expected)
+    assert asked == [(0, STRETCH), (STRETCH, STRETCH), (2 * STRETCH, STRETCH)]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (torch.zeros(5, 3), r"samples 0 to 1023, which its function returned, has 5 samples, but 1024 are needed"),
+        (torch.zeros(STRETCH, 2), r"which its function returned, must have shape \[samples, 3\] .* got \[1024, 2\]"),
+        (torch.full((STRETCH, 3), math.inf), "which its function returned, contains NaN or infinity"),
+        (None, "which its function returned, cannot be read as a tensor"),
+    ],
+)
+def test_what_an_excitation_function_returns_is_checked(values, message):
+    prepared = prepare(small(EXCITED), None, None, BATCH, SAMPLES, lambda first, count: values)
+    with pytest.raises(InputError, match=message):
+        excitation(prepared, torch.zeros(1), 0, 10)
 
 
 def test_rows_pick_the_conditioning_of_some_streams():

@@ -79,6 +79,9 @@ def test_widths_left_out_follow_the_stream_and_the_skips():
         ({"speaker_channels": 4}, "speaker_channels must be 0..0"),
         ({"speakers": 3}, "speaker_channels, the width"),
         ({"hop": 4}, "without local features"),
+        ({"excitation_channels": -1}, r"excitation_channels must be 0\.\.65536, got -1"),
+        ({"excitation_channels": 65_537}, r"excitation_channels must be 0\.\.65536"),
+        ({"excitation_channels": True}, "excitation_channels must be an integer"),
         ({"condition_channels": 2, "upsampling": "cubic"}, "cubic"),
         ({"condition_channels": 2, "hop": 6, "upsampling": "learned", "upsample_scales": (2, 2)}, "not to hop=6"),
         ({"condition_channels": 2, "hop": 4, "upsample_scales": (2, 2)}, "no meaning"),
@@ -110,11 +113,11 @@ MEL = {"condition_channels": 8, "hop": 64, "features": {"kind": "mel", "bands": 
 def test_json_of_a_model_without_parameters_is_what_it_was_before_there_were_any():
     """Saved states hash these bytes, and weights files and runs hold them."""
     names = [field.name for field in dataclasses.fields(WaveNetConfig)]
-    assert names[-4:] == ["codec_parameters", "features", "normalize", "speaker_names"]
-    assert list(WaveNetConfig().to_dict()) == names[:-4]
+    assert names[-5:] == ["codec_parameters", "features", "normalize", "speaker_names", "excitation_channels"]
+    assert list(WaveNetConfig().to_dict()) == names[:-5]
     for name in PRESETS:
         config = WaveNetConfig.preset(name, codec_parameters={})
-        assert list(json.loads(config.to_json())) == names[:-4]
+        assert list(json.loads(config.to_json())) == names[:-5]
     digest = hashlib.sha256(WaveNetConfig.preset("ref").to_json().encode()).hexdigest()
     assert digest[:16] == "9614c55834a311dd"
 
@@ -190,3 +193,14 @@ def test_the_level_of_the_data_comes_back_from_json_and_differs_from_a_config_wi
     old = WaveNetConfig().to_dict()
     assert differences(config.to_dict(), old) == ["normalize was off, now loudness"]
     assert differences(old, config.to_dict()) == ["normalize was loudness, now off"]
+
+
+def test_excitation_channels_come_back_from_json_and_differ_from_a_config_without_them():
+    config = WaveNetConfig.preset("small", excitation_channels=3)
+    assert WaveNetConfig.from_dict(json.loads(config.to_json())) == config
+    old = WaveNetConfig.preset("small")
+    assert "excitation_channels" not in old.to_dict()
+    assert differences(config.to_dict(), old.to_dict()) == ["excitation_channels was 0, now 3"]
+    assert differences(old.to_dict(), config.to_dict()) == ["excitation_channels was 3, now 0"]
+    assert config.parameter_shapes()["excitation.weight"] == (3, 32)
+    assert config.weights_read_per_sample == old.weights_read_per_sample + 3 * 32

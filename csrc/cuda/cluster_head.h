@@ -74,7 +74,7 @@ struct HeadMember : Member {
   __device__ void embed(const float* front, int s, int64_t i) const {
     const Message to = message(i);
     for (int pair = lane(); pair < n.residual / 2; pair += kWarp) {
-      const float low = streams.embedded(front, s, 2 * pair), high = streams.embedded(front, s, 2 * pair + 1);
+      const float low = streams.embedded(front, s, 2 * pair, i), high = streams.embedded(front, s, 2 * pair + 1, i);
       const unsigned word = word_of(static_cast<unsigned>(pair), static_cast<unsigned>(s));
       float* const x = at<float>(to.x) + 2 * pair * kColumns + s;
       put(x, signal(), 0, __float_as_uint(low));

@@ -142,11 +142,11 @@ struct Block {
   }
 
   // x of the first layer, the initial skip sum, and the place of the conditioning of this sample.
-  __device__ void embed() const {
+  __device__ void embed(int64_t sample) const {
     float *x = now(), *skip = at(n.scratch.skip);
     for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.residual; i += kThreads) {
       const int s = i / n.residual, j = i % n.residual;
-      x[j * kStreams + s] = streams.embedded(n.front, s, j);
+      x[j * kStreams + s] = streams.embedded(n.front, s, j, sample);
     }
     for (int i = static_cast<int>(threadIdx.x); i < streams.count * n.skip; i += kThreads) {
       const int s = i / n.skip, j = i % n.skip;
@@ -260,7 +260,7 @@ struct Block {
     fetch();
     __syncthreads();
     for (int64_t i = 0; i < run.samples; ++i) {
-      embed();
+      embed(i);
       read_past(n.layer[0]);
       __syncthreads();
       for (int l = 0; l < n.layers; ++l) {

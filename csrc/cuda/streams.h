@@ -96,8 +96,8 @@ struct Streams {
     return static_cast<int32_t>(now - floor_divide(now, slots) * slots);
   }
 
-  // Channel j of a stream's input of the first layer.
-  __device__ float embedded(const float* front, int s, int j) const {
+  // Channel j of a stream's input of the first layer, in sample i of the run.
+  __device__ float embedded(const float* front, int s, int j, int64_t i) const {
     const int64_t rows = n.classes ? n.classes : 1;
     float sum = 0;
     for (int tap = 0; tap < n.front_taps; ++tap) {
@@ -106,6 +106,7 @@ struct Streams {
       const float weight = front[row * n.residual + j];
       sum = n.classes ? sum + weight : fmaf(weight, values()[token], sum);
     }
+    if (run.excitation != nullptr) sum += __ldg(run.excitation + ((first + s) * run.samples + i) * n.residual + j);
     return sum;
   }
 

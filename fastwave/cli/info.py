@@ -42,7 +42,8 @@ def info(options: argparse.Namespace) -> int:
     rows = [
         ("layers", f"{config.layers}, kernel size {config.kernel_size}, dilations {_shorten(config.dilations)}"),
         ("channels", f"residual {config.residual_channels}, gate {config.gate_channels}, skip {config.skip_channels}, "
-                     f"head {config.head_channels}, condition {config.condition_channels}"),
+                     f"head {config.head_channels}, condition {config.condition_channels}"
+                     + (f", excitation {config.excitation_channels}" if config.excitation_channels else "")),
         ("codec", _codec(config)),
         *([("level", _level(config))] if config.normalize != "off" else []),
         *([("features", _features(config))] if config.local_channels else []),

@@ -98,17 +98,24 @@ class Engine:
         return conditioning.read(self.config, condition)
 
     def length_of(self, condition: object) -> int | None:
-        """How many samples frames [F, C] or [B, F, C] last; None where there are none."""
-        frames = condition.frames if isinstance(condition, Condition) else condition
+        """How many samples frames [F, C] or [B, F, C] last, or prepared excitation; None where there are none."""
+        frames = condition
+        if isinstance(condition, Condition):
+            frames = condition.frames
+            if frames is None and isinstance(condition.excitation, Tensor):
+                return condition.excitation.shape[1]
         shape: tuple[int, ...] = getattr(frames, "shape", ())
         return int(shape[-2]) * self.config.hop if self.config.local_channels and len(shape) > 1 else None
 
-    def prepare(self, condition: object, speaker: object, batch: int, samples: int) -> Condition:
+    def prepare(
+        self, condition: object, speaker: object, batch: int, samples: int, excitation: object = None
+    ) -> Condition:
         """Check and convert conditioning for samples 0 .. samples-1 once, to be given as condition= many times.
 
-        The frames are not copied where they already have the right type and place: leave them unchanged from then on.
+        Frames and excitation are not copied where they already have the right type and place: leave them unchanged
+        from then on.
         """
-        prepared = conditioning.prepare(self.config, condition, speaker, batch, samples)
+        prepared = conditioning.prepare(self.config, condition, speaker, batch, samples, excitation)
         return prepared.to(self._driver.like)
 
     def start(
@@ -118,12 +125,13 @@ class Engine:
         prime: Tensor | None = None,
         condition: object = None,
         speaker: object = None,
+        excitation: object = None,
         streams: Sequence[int] | None = None,
     ) -> State:
         """A state that has heard silence, then the prime, in one parallel pass over one receptive field.
 
-        prime [B, P] tokens; condition and speaker as for `WaveNet.forward`, from sample 0 on (before it, the first
-        frame repeats); streams names the noise of each row, 0 .. B-1 by default.
+        prime [B, P] tokens; condition, speaker and excitation as for `WaveNet.forward`, from sample 0 on (before it,
+        the first frame repeats, and the excitation is zero); streams names the noise of each row, 0 .. B-1 by default.
         """
         if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
             raise InputError(f"batch must be an integer >= 1, got {batch!r}.")
@@ -138,7 +146,7 @@ class Engine:
             prime = self._tokens(prime, batch)
             length = prime.shape[1]
             past = torch.cat([past, prime], dim=1)[:, -field:]
-        prepared = self.prepare(condition, speaker, batch, length)
+        prepared = self.prepare(condition, speaker, batch, length, excitation)
         alike = prime is None and prepared.frames is None and prepared.speaker is None
         memory = self._driver.begin(past[:1] if alike else past, length, prepared.rows([0]) if alike else prepared)
         return State(
@@ -158,6 +166,7 @@ class Engine:
         noise: Tensor | None = None,
         condition: object = None,
         speaker: object = None,
+        excitation: object = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -183,7 +192,7 @@ class Engine:
             raise InputError(f"noise must have shape {[state.batch, samples, draws]}, got {list(noise.shape)}.")
         if noise is not None and not bool(((noise >= 0) & (noise < 1)).all()):
             raise InputError("noise must lie in [0, 1).")
-        prepared = self._prepare_for(state, condition, speaker, samples)
+        prepared = self._prepare_for(state, condition, speaker, excitation, samples)
         return self._advance(
             state, in_place, lambda work: self._driver.run(work, samples, prepared, seed, noise, sampling)
         )
@@ -195,6 +204,7 @@ class Engine:
         *,
         condition: object = None,
         speaker: object = None,
+        excitation: object = None,
         in_place: bool = False,
     ) -> Tensor:
         """Give the next samples of every stream instead of drawing them (teacher forcing), and move the state on.
@@ -204,7 +214,7 @@ class Engine:
         """
         self._check_state(state)
         tokens = self._tokens(tokens, state.batch)
-        prepared = self._prepare_for(state, condition, speaker, tokens.shape[1])
+        prepared = self._prepare_for(state, condition, speaker, excitation, tokens.shape[1])
         return self._advance(state, in_place, lambda work: self._driver.feed(work, tokens, prepared))
 
     def settle(
@@ -213,6 +223,7 @@ class Engine:
         *,
         condition: object = None,
         speaker: object = None,
+        excitation: object = None,
         samples: int = 256,
         seconds: float = 0.3,
     ) -> None:
@@ -226,7 +237,7 @@ class Engine:
         self._check_state(state)
         if not isinstance(self._driver, CpuEngine):
             return
-        prepared = self._prepare_for(state, condition, speaker, samples)
+        prepared = self._prepare_for(state, condition, speaker, excitation, samples)
         self._driver.settle(False)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -322,12 +333,16 @@ class Engine:
             return str(error)
         return ""
 
-    def _prepare_for(self, state: State, condition: object, speaker: object, count: int) -> Condition:
-        """Conditioning for the next samples of every stream; only frames must reach as far as these do."""
-        if condition is None and speaker is None and not self.config.condition_channels:
+    def _prepare_for(
+        self, state: State, condition: object, speaker: object, excitation: object, count: int
+    ) -> Condition:
+        """Conditioning for the next samples of every stream; only frames and excitation must reach as far as these."""
+        channels = self.config.condition_channels + self.config.excitation_channels
+        if condition is None and speaker is None and excitation is None and not channels:
             return Condition(state.batch)
-        end = int(state.time.max()) + count if self.config.local_channels else count
-        return self.prepare(condition, speaker, state.batch, end)
+        timed = self.config.local_channels + self.config.excitation_channels
+        end = int(state.time.max()) + count if timed else count
+        return self.prepare(condition, speaker, state.batch, end, excitation)
 
     def _state_shapes(self, batch: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..conditioning import Condition
+from ..conditioning import Condition, excitation
 from ..config import WaveNetConfig
 from ..distributions import Sampling
 from ..runtime import library
 from .projection import Projector
-from .reference import ReferenceEngine
+from .reference import ReferenceEngine, quiet_torch
 from .state import State
 
 PAD = 16  # floats: the native engine pads rows to a multiple of it, whatever the instruction set
@@ -40,6 +41,10 @@ class NativeEngine:
             -(-n // PAD) * PAD for n in (config.residual_channels, config.gate_channels)
         )
         self._projector = Projector(self._reference, padded_gate)
+        weight = self._reference.parameters.get("excitation.weight")  # [E, R]
+        if weight is not None:
+            weight = F.pad(weight, (0, self._padded_residual - config.residual_channels))
+        self._excitation_weight = weight
         self._rate = FIRST_CALL_FLOP / config.flop_per_sample / CALL_SECONDS  # samples a second over all streams
 
     def memory_shapes(self, batch: int) -> list[tuple[int, ...]]:
@@ -115,11 +120,31 @@ class NativeEngine:
                 count = min(end - first, max(1, int(CALL_SECONDS * self._rate / batch)))
                 part, fields = fields_of_call(first, count)
                 begun = time.perf_counter()
+                fields |= self._excitation_field(state, condition, count)
                 self._call(state, streams=batch, samples=count, **fields, **projected)
                 self._rate = count * batch / (time.perf_counter() - begun)
                 parts.append(part)
                 first += count
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _excitation_field(self, state: State, condition: Condition, count: int) -> Fields:
+        """The field of a run that carries the excitation of samples time-1 .. time+count-2 of each stream.
+
+        Products are added one channel after the other: a product of matrices may round a sample of a longer run
+        differently.
+        """
+        weight, times = self._excitation_weight, state.time.tolist()
+        if weight is None:
+            return {}
+        together = len(set(times)) == 1
+        parts = [condition] if together else [condition.rows([row]) for row in range(len(times))]
+        with quiet_torch():
+            known = [excitation(part, weight, time - 1, count) for part, time in zip(parts, times, strict=False)]
+            e = torch.cat([part for part in known if part is not None])
+            rows = e[..., :1] * weight[0]
+            for channel in range(1, len(weight)):
+                rows = rows + e[..., channel : channel + 1] * weight[channel]
+        return {"excitation": rows}
 
     def _call(self, state: State, **fields: Any) -> None:
         """One native run over the state's own tensors, in place."""

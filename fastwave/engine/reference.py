@@ -40,8 +40,10 @@ class ReferenceEngine:
         kept = []
         with quiet_torch():
             for row in range(past.shape[0]):
-                c = self.vectors(condition.rows([row]), length - field, field - 1)
-                kept.append(self._forward(past[row : row + 1, :-1], c, None, None)[1])
+                alone, first = condition.rows([row]), length - field
+                c = self.vectors(alone, first, field - 1)
+                e = conditioning.excitation(alone, self.like, first, field - 1)
+                kept.append(self._forward(past[row : row + 1, :-1], c, e, None, None)[1])
         return [torch.cat(layer) for layer in zip(*kept, strict=True)]
 
     def run(
@@ -66,8 +68,10 @@ class ReferenceEngine:
             for row in range(state.batch):
                 stream = state.take([row])
                 known = torch.cat([stream.tokens, tokens[row : row + 1]], dim=1)
-                c = self.vectors(condition.rows([row]), int(stream.time) - 1, count)
-                outputs.append(self._step(stream, known[:, -1 - count : -1], c))
+                alone, first = condition.rows([row]), int(stream.time) - 1
+                c = self.vectors(alone, first, count)
+                e = conditioning.excitation(alone, self.like, first, count)
+                outputs.append(self._step(stream, known[:, -1 - count : -1], c, e))
                 stream.tokens = known[:, -self.config.front_kernel :]
                 rows.append(stream)
         state.become(rows[0].join(*rows[1:]))
@@ -95,10 +99,11 @@ class ReferenceEngine:
             else:
                 uniforms = noise[begin : begin + count]
             c = self.vectors(condition, first - 1, count)
+            e = conditioning.excitation(condition, self.like, first - 1, count)
             for step in range(count):
                 # a list, not a slice: for the strides of a slice torch chooses a product that rounds differently
-                c_now = None if c is None else c[:, [step]]
-                out = self._step(stream, stream.tokens[:, -1:], c_now)
+                c_now, e_now = (None if part is None else part[:, [step]] for part in (c, e))
+                out = self._step(stream, stream.tokens[:, -1:], c_now, e_now)
                 token = sample(output, out[:, 0], uniforms[step : step + 1], sampling)
                 stream.tokens = torch.cat([stream.tokens[:, 1:], token[:, None].to(self.token_dtype)], dim=1)
                 chosen.append(token)
@@ -106,9 +111,9 @@ class ReferenceEngine:
             return torch.empty(1, 0, dtype=torch.int64 if output == "categorical" else torch.float32)
         return torch.stack(chosen, dim=1)
 
-    def _step(self, stream: State, inputs: Tensor, condition: Tensor | None) -> Tensor:
+    def _step(self, stream: State, inputs: Tensor, condition: Tensor | None, excitation: Tensor | None) -> Tensor:
         """Feed inputs [1, n], of which the first is the newest token, and advance time and memory."""
-        out, stream.memory = self._forward(inputs, condition, stream.tokens[:, :-1], stream.memory)
+        out, stream.memory = self._forward(inputs, condition, excitation, stream.tokens[:, :-1], stream.memory)
         finite = torch.isfinite(out)
         if not finite.all():
             step = int(stream.time) + int(finite.all(dim=-1)[0].logical_not().nonzero()[0])
@@ -120,9 +125,15 @@ class ReferenceEngine:
         return out
 
     def _forward(
-        self, inputs: Tensor, condition: Tensor | None, last: Tensor | None, memory: list[Tensor] | None
+        self,
+        inputs: Tensor,
+        condition: Tensor | None,
+        excitation: Tensor | None,
+        last: Tensor | None,
+        memory: list[Tensor] | None,
     ) -> tuple[Tensor, list[Tensor]]:
-        return reference.wavenet(self.parameters, self.config.dilations, inputs, condition, last, memory)
+        dilations = self.config.dilations
+        return reference.wavenet(self.parameters, dilations, inputs, condition, last, memory, excitation=excitation)
 
 
 @contextlib.contextmanager

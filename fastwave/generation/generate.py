@@ -32,10 +32,10 @@ def generate(
     """Generate sound or text from a model, from the path of a checkpoint, or from a generator such as an `Engine`.
 
     The length is `seconds` or `samples`, one for all streams or one each; without either it is that of the
-    conditioning, else 3 seconds or 1000 characters. `prime` (a waveform, a text, tokens or the path of a file) comes
-    before the result, and is part of it only with `include_prime`. The same seed gives the same samples whatever the
-    batch, the chunks or the number of threads. On another backend, dtype or instruction set they are the same up to
-    rounding, which can change a draw, and with it the rest of a stream.
+    conditioning or the excitation, else 3 seconds or 1000 characters. `prime` (a waveform, a text, tokens or the path
+    of a file) comes before the result, and is part of it only with `include_prime`. The same seed gives the same
+    samples whatever the batch, the chunks or the number of threads. On another backend, dtype or instruction set they
+    are the same up to rounding, which can change a draw, and with it the rest of a stream.
     With `output` the result is also saved to that path: at the end, after every `save_every` samples, and when
     generation is interrupted or fails. A path that cannot be written is refused before anything is generated; where
     writing fails all the same, the result is saved in the system's temporary folder. `progress` shows a bar on a

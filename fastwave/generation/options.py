@@ -18,6 +18,7 @@ class Options(TypedDict, total=False):
     prime: object
     condition: object
     speaker: object
+    excitation: object
     batch: int
     backend: str
     dtype: str
@@ -33,6 +34,7 @@ DEFAULTS: Options = {
     "prime": None,
     "condition": None,
     "speaker": None,
+    "excitation": None,
     "batch": 1,
     "backend": "auto",
     "dtype": "float32",

@@ -49,9 +49,21 @@ class Request:
         prime_length = 0 if self.prime is None else self.prime.shape[1]
         condition = self.generator.read_condition(options["condition"])
         natural = self.generator.length_of(condition)
+        shape: tuple[int, ...] = getattr(options["excitation"], "shape", ())  # a function has none
+        if natural is None and len(shape) > 1:
+            natural = int(shape[-2])
         self.lengths = self._lengths(seconds, options["samples"], None if natural is None else natural - prime_length)
         end = prime_length + max(self.lengths)
-        self.prepared = self.generator.prepare(condition, options["speaker"], self.batch, end)
+        self.prepared = self._prepare(condition, options, end)
+
+    def _prepare(self, condition: object, options: Options, end: int) -> Any:
+        """Conditioning for samples 0 .. end-1. Generators of other kinds need not know what an excitation is."""
+        speaker, excitation = options["speaker"], options["excitation"]
+        if excitation is None:
+            return self.generator.prepare(condition, speaker, self.batch, end)
+        if not isinstance(self.generator, Engine):
+            raise InputError("only a WaveNet or its Engine takes an excitation: leave excitation out.")
+        return self.generator.prepare(condition, speaker, self.batch, end, excitation)
 
     def _lengths(self, seconds: Any, samples: Any, natural: int | None) -> tuple[int, ...]:
         """Samples of each stream; `natural` is how long the conditioning is, behind the prime."""

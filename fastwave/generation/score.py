@@ -29,6 +29,7 @@ def score(
     *,
     condition: object = None,
     speaker: object = None,
+    excitation: object = None,
     backend: str = "auto",
     dtype: str = "float32",
     threads: int | None = None,
@@ -42,11 +43,12 @@ def score(
     is the generation engine of that name, which hears them one by one as it would generate.
     """
     if (backend, dtype) == ("auto", "float32"):
-        return _score_in_windows(model_of(model), samples, condition, speaker, threads)
+        return _score_in_windows(model_of(model), samples, condition, speaker, excitation, threads)
     engine = Engine(model_of(model), backend, dtype, threads)
     tokens = _tokens_to_score(engine.codec, samples, engine.sample_rate, level_of(engine))
-    prepared = engine.prepare(engine.read_condition(condition), speaker, *tokens.shape)
-    state = engine.start(tokens.shape[0], condition=prepared)
+    batch, steps = tokens.shape
+    prepared = engine.prepare(engine.read_condition(condition), speaker, batch, steps, excitation)
+    state = engine.start(batch, condition=prepared)
     nats = 0.0
     for part in torch.split(tokens, 4096, dim=1):  # a few megabytes of activations a layer, however long the recording
         out = engine.feed(state, part, condition=prepared, in_place=True)
@@ -56,14 +58,15 @@ def score(
 
 @torch.inference_mode()
 def _score_in_windows(
-    model: WaveNet, samples: object, condition: object, speaker: object, threads: int | None
+    model: WaveNet, samples: object, condition: object, speaker: object, excitation: object, threads: int | None
 ) -> float:
     """`score` by parallel passes over stretches of the recording, each behind one receptive field of its past."""
     config, field = model.config, model.config.receptive_field
     tokens = _tokens_to_score(config.codec_object, samples, config.sample_rate, config.normalize)
     batch, steps = tokens.shape
     exact = model if next(model.parameters()).dtype == torch.float32 else copy.deepcopy(model).float()
-    prepared = conditioning.prepare(config, conditioning.read(config, condition), speaker, batch, steps)
+    frames = conditioning.read(config, condition)
+    prepared = conditioning.prepare(config, frames, speaker, batch, steps, excitation)
     silence = tokens.new_full((batch, field), config.codec_object.silence)
     padded = torch.cat([silence, tokens], dim=1).to(next(exact.parameters()).device)
     nats = 0.0

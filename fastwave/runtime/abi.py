@@ -13,7 +13,7 @@ from typing import Literal
 Library = Literal["cpu", "cuda"]
 Fields = tuple[tuple[str, str], ...]  # (name, type)
 
-ABI_VERSION = 7
+ABI_VERSION = 8
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, ascending
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
@@ -86,6 +86,7 @@ STRUCTURES: dict[str, Fields] = {
         *_all("int64", "streams", "samples"),
         *_all("pointer", "times", "ids", "memory", "last_classes", "last_values", "projected", "first_frame"),
         *_all("int64", "frames", "hop"),
+        ("excitation", "pointer"),
         *_all("int32", "linear", "top_k"),
         ("seed", "uint64"),
         ("noise", "pointer"),

@@ -116,6 +116,8 @@ def example(config: WaveNetConfig, steps: int, batch: int = 2) -> tuple[Tensor, 
         inputs["speaker"] = torch.arange(batch) % config.speakers
     elif config.speaker_channels:
         inputs["speaker"] = torch.randn(batch, config.speaker_channels, generator=random, dtype=torch.float64)
+    if channels := config.excitation_channels:
+        inputs["excitation"] = torch.randn(batch, steps, channels, generator=random, dtype=torch.float64)
     return tokens, inputs
 
 

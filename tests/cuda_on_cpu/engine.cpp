@@ -97,6 +97,7 @@ Options random_options(Random& random) {
   if (random.within(0, 1)) options.top_p = 0.8f;
   if (random.within(0, 2)) options.hop = random.within(3, 7);  // 2^63 / 3 is a frame that may be asked for
   options.linear = random.within(0, 1) != 0;
+  options.excited = random.within(0, 2) != 0;
   return options;
 }
 

@@ -22,6 +22,8 @@ FAULTS = [
     ("general.h", "+ tap * layer.dilation;", "+ (FAULT && tap == 0 ? 1 : tap) * layer.dilation;"),
     ("streams.h", "run.projected + positions[s].row", "run.projected + (FAULT ? 0 : positions[s].row)"),
     ("general.h", "for (int slice = 0; slice < m.slices;", "for (int slice = FAULT; slice < m.slices;"),
+    ("general.h", "streams.embedded(n.front, s, j, sample)", "streams.embedded(n.front, s, j, FAULT ? 0 : sample)"),
+    ("cluster_head.h", "2 * pair + 1, i)", "2 * pair + 1, FAULT ? 0 : i)"),
 ]
 BUDGET = {"registers": 128, "stack": 64}  # of a thread: two blocks of 256, or one of 512, fit a multiprocessor
 

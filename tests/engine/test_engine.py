@@ -58,7 +58,7 @@ def test_calls_longer_than_a_block_equal_their_parts(monkeypatch):
         assert torch.equal(engine.run(engine.start(1, **given), 150, **given), whole)
 
 
-@pytest.mark.parametrize("name", ["categorical-linear-ids", "mixture-learned", "gaussian"])
+@pytest.mark.parametrize("name", ["categorical-linear-ids", "mixture-learned", "gaussian", "gaussian-excited-linear"])
 def test_a_stream_does_not_depend_on_batch_size_or_place(backend, name):
     model = make_model(name)
     given = make_condition(model.config, 5, 50)

@@ -21,7 +21,7 @@ def in_chunks(engine, state, condition, **options):
 def check_chunks(engine):
     """Chunks in place are one call, to the last bit, in samples and in the state that they leave."""
     conditioning = make_condition(engine.config, 3, 120)
-    prepared = engine.prepare(conditioning.get("condition"), conditioning.get("speaker"), 3, 120)
+    prepared = engine.prepare(batch=3, samples=120, **{"condition": None, "speaker": None, **conditioning})
     start = engine.start(3, condition=prepared)
     whole, chunked = start.copy(), start.copy()
     expected = engine.run(whole, sum(CHUNKS), seed=5, condition=prepared)

@@ -29,9 +29,10 @@ def state_fields(engine, past, time):
 
 
 def projected_for(engine, condition, time, batch, count):
-    """The fields that carry the conditioning of samples time-1 .. time+count-2."""
+    """The fields that carry the conditioning and the excitation of samples time-1 .. time+count-2."""
     state = SimpleNamespace(time=torch.full((batch,), time), projections=None)
-    return engine._driver._projector.fields(state, condition, count)
+    driver = engine._driver
+    return driver._projector.fields(state, condition, count) | driver._excitation_field(state, condition, count)
 
 
 def call(function, tensors, numbers, projected):
@@ -44,8 +45,10 @@ def prime(engine, past, time, given):
     """(memory, last tokens) after `past`, whose newest token stands at time - 1."""
     tensors, numbers = state_fields(engine, past, time)
     count = past.shape[1] - 1
-    prepared = engine.prepare(given.get("condition"), given.get("speaker"), past.shape[0], 0)
+    prepared = engine.prepare(batch=past.shape[0], samples=0, **{"condition": None, "speaker": None, **given})
     projected = projected_for(engine, prepared, time - count, past.shape[0], max(1, count))
+    if "excitation" in projected:  # one row for each token of the past, though that of the newest is not read
+        projected["excitation"] = torch.nn.functional.pad(projected["excitation"], (0, 0, 0, 1), value=torch.nan)
     call(engine._driver._engine.prime, tensors, numbers, projected)
     return tensors["memory"], tensors["last_values" if engine.config.scalar_input else "last_classes"]
 
@@ -64,7 +67,7 @@ def test_priming_equals_feeding_sample_by_sample(name, dtype):
     tensors, numbers = state_fields(engine, past[:, 1:], 1)
     last_name = "last_values" if model.config.scalar_input else "last_classes"
     tensors[last_name][:] = past[:, :1]
-    prepared = engine.prepare(given.get("condition"), given.get("speaker"), 2, LENGTH)
+    prepared = engine.prepare(batch=2, samples=LENGTH, **{"condition": None, "speaker": None, **given})
     call(engine._driver._engine.run, tensors, numbers, projected_for(engine, prepared, 1, 2, LENGTH - 1))
     assert torch.equal(memory, tensors["memory"]) and memory.any()
     assert torch.equal(last, tensors[last_name]) and torch.equal(last, past[:, -1:])
@@ -86,7 +89,8 @@ def test_a_primed_state_is_as_close_to_float64_as_that_of_engine_start(name, tim
     started = engine.start(2, prime=heard if time else None, **given)
     assert torch.equal(last, started.tokens)
     exact = ReferenceEngine(config, {n: p.detach() for n, p in model.named_parameters()}, "float64")
-    prepared = conditioning.prepare(config, given.get("condition"), given.get("speaker"), 2, time).to(exact.like)
+    given = {"condition": None, "speaker": None, **given}
+    prepared = conditioning.prepare(config, batch=2, samples=time, **given).to(exact.like)
     rings, at = exact.begin(past.to(exact.token_dtype), time, prepared), 0
     for ring in rings:  # oldest first; sample p stands in row p mod slots of the native memory
         slots, width = ring.shape[1], -(-config.residual_channels // 16) * 16

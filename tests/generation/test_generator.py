@@ -136,7 +136,7 @@ def test_generate_and_stream_show_the_same_options():
     assert kinds == others
     assert list(kinds) == [
         *("model", "seconds", "samples", "seed", "temperature", "top_k", "top_p", "prime", "condition", "speaker"),
-        *("batch", "backend", "dtype", "threads"),
+        *("excitation", "batch", "backend", "dtype", "threads"),
     ]
     defaults = {"seed": 0, "temperature": 1.0, "batch": 1, "backend": "auto", "dtype": "float32"}
     assert {

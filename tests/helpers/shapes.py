@@ -30,6 +30,11 @@ CONFIGS = {
     "gaussian-repeat": {**PCM, "output": "gaussian", "condition_channels": 4, "hop": 6, "front_kernel": 2},
     "bytes": {"codec": "bytes", "sample_rate": 0, "condition_channels": 2, "speaker_channels": 2, "speakers": 3},
     "one-layer": {"classes": 11, "dilations": (3,)},
+    "categorical-excited": {"classes": 11, "excitation_channels": 3, "front_kernel": 2},
+    "gaussian-excited-linear": {
+        **PCM, "output": "gaussian", "condition_channels": 4, "hop": 6, "upsampling": "linear",
+        "excitation_channels": 1,
+    },
 }  # fmt: skip
 
 
@@ -54,7 +59,7 @@ def make_tokens(config: WaveNetConfig, batch: int, steps: int, seed: int = 1) ->
 
 
 def make_condition(config: WaveNetConfig, batch: int, steps: int, seed: int = 2) -> dict[str, torch.Tensor]:
-    """condition= and speaker= for `steps` samples, as far as the config has them."""
+    """condition=, speaker= and excitation= for `steps` samples, as far as the config has them."""
     random = torch.Generator().manual_seed(seed)
     conditioning = {}
     if config.local_channels:
@@ -63,6 +68,8 @@ def make_condition(config: WaveNetConfig, batch: int, steps: int, seed: int = 2)
         conditioning["speaker"] = torch.randint(config.speakers, (batch,), generator=random)
     elif config.speaker_channels:
         conditioning["speaker"] = torch.randn(batch, config.speaker_channels, generator=random)
+    if config.excitation_channels:
+        conditioning["excitation"] = torch.randn(batch, steps, config.excitation_channels, generator=random)
     return conditioning
 
 
@@ -85,6 +92,10 @@ def heard(model: WaveNet, tokens: torch.Tensor, conditioning: dict[str, torch.Te
         conditioning["condition"] = torch.cat([first, conditioning["condition"]], dim=1).to(dtype)
         extra = frames * config.hop - field
         silence = torch.full((tokens.shape[0], field + extra), config.codec_object.silence, dtype=tokens.dtype)
+    if "excitation" in conditioning:
+        excitation = conditioning["excitation"].to(dtype)
+        before = excitation.new_zeros(len(excitation), silence.shape[1], excitation.shape[2])
+        conditioning["excitation"] = torch.cat([before, excitation], dim=1)
     past = torch.cat([silence, tokens], dim=1)
     if config.scalar_input:
         past = past.to(dtype)

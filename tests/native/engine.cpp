@@ -134,6 +134,7 @@ void check_network(const Network& n, Random& random) {
   if (random.within(0, 1)) options.top_p = 0.8f;
   if (random.within(0, 2)) options.hop = random.within(1, 7);
   options.linear = random.within(0, 1) != 0;
+  options.excited = random.within(0, 1) != 0;
   const State start = random_state(n, streams, time, random);
   for (int32_t type : {FW_FLOAT32, FW_BFLOAT16, FW_INT8}) {
     Samples first;

@@ -82,7 +82,7 @@ struct Options {
   float temperature = 1, top_p = 1;
   int32_t top_k = 0;
   int64_t hop = 0;  // 0: no conditioning
-  bool linear = false;
+  bool linear = false, excited = false;
 };
 
 // What a run writes: tokens and outputs.
@@ -97,6 +97,11 @@ float condition_of(int64_t id, int64_t frame, int64_t j) {
   return std::sin(static_cast<float>((frame % 1000 + 1000) * 37 + j * 11 + id % 97 * 5));
 }
 
+// Excitation of a stream, multiplied by its weight, a function of id, sample and channel.
+float excitation_of(int64_t id, int64_t p, int64_t j) {
+  return std::cos(static_cast<float>((p % 1000 + 1000) * 29 + j * 13 + id % 89 * 7));
+}
+
 int64_t frame_of(int64_t p, int64_t hop) {
   return p < 0 ? -1 : p / hop;
 }
@@ -105,7 +110,7 @@ int64_t frame_of(int64_t p, int64_t hop) {
 // `given` are taken instead of drawn.
 struct Request {
   Samples samples;
-  std::vector<float> projected;
+  std::vector<float> projected, excitation;
   std::vector<int64_t> first_frame;
   fw_run_t job{};
 
@@ -135,6 +140,7 @@ struct Request {
     job.top_p = o.top_p;
     job.top_k = o.top_k;
     if (o.hop) condition(n, s, count, o);
+    if (o.excited) excite(n, s, count);
   }
   Request(const Request&) = delete;
   Request& operator=(const Request&) = delete;
@@ -159,6 +165,17 @@ struct Request {
     job.first_frame = first_frame.data();
     job.hop = o.hop;
     job.linear = o.linear;
+  }
+
+  void excite(const Network& n, const State& s, int64_t count) {
+    for (size_t stream = 0; stream < s.times.size(); ++stream) {
+      for (int64_t i = 0; i < count * padded(n.model.residual); ++i) {
+        const int64_t p = s.times[stream] - 1 + i / padded(n.model.residual), j = i % padded(n.model.residual);
+        excitation.push_back(j < n.model.residual ? excitation_of(s.ids[stream], p, j) : 0);
+      }
+    }
+    excitation.shrink_to_fit();
+    job.excitation = excitation.data();
   }
 };
 

@@ -48,8 +48,8 @@ def test_an_engine_that_forgets_is_caught(monkeypatch):
 
     original = ReferenceEngine._step
 
-    def forgetful(self, stream, inputs, condition):
-        out = original(self, stream, inputs, condition)
+    def forgetful(self, stream, *inputs):
+        out = original(self, stream, *inputs)
         stream.memory[-1] = stream.memory[-1].roll(1, dims=1)
         return out
 

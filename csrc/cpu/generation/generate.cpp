@@ -15,13 +15,14 @@ int64_t floor_divide(int64_t a, int64_t b) {
 
 // One sample of one stream, as input of the layers.
 struct Row {
-  int64_t stream, time;    // the input is the token at this time, which may lie before the start
-  const int64_t* classes;  // the token of each front tap, oldest first; null for scalar input
-  const float* values;     // likewise
-  int64_t first_tap;       // taps before it are older than the first token, and contribute nothing
+  int64_t stream, time;     // the input is the token at this time, which may lie before the start
+  const int64_t* classes;   // the token of each front tap, oldest first; null for scalar input
+  const float* values;      // likewise
+  int64_t first_tap;        // taps before it are older than the first token, and contribute nothing
+  const float* excitation;  // [padded R], or null
 };
 
-// x of the first layer: the sum of one embedding per front tap
+// x of the first layer: the sum of one embedding per front tap, and of the excitation
 void embed(const Network& n, const Row& input, float* x) {
   const int64_t rows = n.classes ? n.classes : 1;
   for (int64_t j = 0; j < n.residual; j += kLanes) {
@@ -31,15 +32,21 @@ void embed(const Network& n, const Row& input, float* x) {
       const Vec weights = load(n.front + row * n.residual + j);
       sum = n.classes ? sum + weights : multiply_add(weights, fill(input.values[tap]), sum);
     }
-    store(x + j, sum);
+    store(x + j, input.excitation == nullptr ? sum : sum + load(input.excitation + j));
   }
 }
 
-// The newest token of a stream that is being generated.
-Row newest(const Network& n, const fw_run_t& run, int64_t stream) {
+// Row i of a stream's excitation.
+const float* excitation(const Network& n, const fw_run_t& run, int64_t stream, int64_t i) {
+  return run.excitation == nullptr ? nullptr : run.excitation + (stream * run.samples + i) * n.residual;
+}
+
+// The newest token of a stream that is being generated, in the i-th sample of a run.
+Row newest(const Network& n, const fw_run_t& run, int64_t stream, int64_t i) {
   const int64_t at = stream * n.front_taps;
   const int64_t* const classes = n.classes ? run.last_classes + at : nullptr;
-  return {stream, run.times[stream] - 1, classes, n.classes ? nullptr : run.last_values + at, 0};
+  const float* const values = n.classes ? nullptr : run.last_values + at;
+  return {stream, run.times[stream] - 1, classes, values, 0, excitation(n, run, stream, i)};
 }
 
 // The conditioned bias of every layer at sample p: a frame of the caller's, or two interpolated, written to `mixed`.
@@ -274,7 +281,7 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
       const Scratch group_scratch = from(n, s, group * group_streams);
       if (part.role != Role::kTail) {
         if (relay != nullptr && !reach(relay->samples[group], done, *relay)) return FW_OK;  // the tail reports why
-        const auto row_of = [&](int64_t k) { return newest(n, job, begin + k); };
+        const auto row_of = [&](int64_t k) { return newest(n, job, begin + k, i); };
         body(n, job, end - begin, row_of, group_scratch, relay == nullptr ? nullptr : &relay->layers[group].value);
         if (part.role == Role::kBody) continue;
       }
@@ -300,7 +307,8 @@ void prime(const Network& n, const fw_run_t& job, int64_t stream, int64_t togeth
       const int64_t at = stream * job.samples + oldest;
       const int64_t* const classes = n.classes ? job.given_classes + at : nullptr;
       const float* const values = n.classes ? nullptr : job.given_values + at;
-      return Row{stream, start + first + k, classes, values, oldest < 0 ? -oldest : 0};
+      const float* const excited = excitation(n, job, stream, first + k);
+      return Row{stream, start + first + k, classes, values, oldest < 0 ? -oldest : 0, excited};
     };
     body(n, job, inputs - first < together ? inputs - first : together, row_of, s, nullptr);
   }

@@ -34,22 +34,23 @@ def parse_phones(text: str) -> list[Sentence]:
     sentences: list[Sentence] = []
     parts: list[Word | Pause] = []
     word: list[str] = []
-    start = place = 0
+    start = end = place = 0
     for piece in text.split():
         place = text.index(piece, place)
         symbol = piece if piece in PAUSES or piece == BETWEEN else _symbol(piece, word)
         if symbol in SYMBOLS and symbol not in PAUSES:
             start = start if word else place
+            end = place + len(piece)
             word.append(symbol)
         else:
-            parts += [Word(text[start:place].strip(), tuple(word), start, place)] if word else []
+            parts += [Word(text[start:end], tuple(word), start, end)] if word else []
             parts += [Pause(symbol)] if symbol != BETWEEN else []
             word = []
         place += len(piece)
         if symbol in SENTENCE_ENDS:
             sentences.append(Sentence(tuple(parts)))
             parts = []
-    parts += [Word(text[start:].strip(), tuple(word), start, place)] if word else []
+    parts += [Word(text[start:end], tuple(word), start, end)] if word else []
     if parts:
         sentences.append(Sentence((*parts, Pause("."))))
     return [sentence for sentence in sentences if any(isinstance(part, Word) for part in sentence.parts)]

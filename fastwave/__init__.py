@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same 
     from .model import WaveNet
     from .philox import noise
     from .runtime.dispatch import backends
+    from .speech.voice import Voice, speak
     from .training.start import train
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "StagnationWarning",
     "State",
     "TrainingError",
+    "Voice",
     "WaveNet",
     "WaveNetConfig",
     "__version__",
@@ -55,6 +57,7 @@ __all__ = [
     "generate",
     "noise",
     "score",
+    "speak",
     "stream",
     "train",
 ]
@@ -65,6 +68,7 @@ _HOMES = {
     "Engine": "engine.engine",
     "Result": "generation.result",
     "State": "engine.state",
+    "Voice": "speech.voice",
     "WaveNet": "model",
     "WaveNetConfig": "config",
     "backends": "runtime.dispatch",
@@ -73,6 +77,7 @@ _HOMES = {
     "generate": "generation.generate",
     "noise": "philox",
     "score": "generation.score",
+    "speak": "speech.voice",
     "stream": "generation.generate",
     "train": "training.start",
 }

@@ -30,7 +30,7 @@ from .locate import bundled as bundled
 
 FORMAT = 1
 KIND = "wavenet"
-READERS = {"voice": "fastwave.speech", "student": "fastwave.student"}  # kinds of wings not built yet, and their readers
+READERS = {"voice": "fastwave.speech", "student": "fastwave.student"}  # kinds of the wings, and their readers
 STEP_PARTS = ("parameter", "average", "moment", "square")  # of one step of a training run
 # The dtypes that a model may be saved in, by their names in a safetensors header.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}

@@ -81,6 +81,8 @@ def _check_folder(folder: Path) -> None:
         return
     if (folder / WEIGHTS_FILE).is_file():  # who reads the config says that it is missing
         return
+    if (folder / "voice.json").is_file():
+        raise CheckpointError(f"{folder} is a voice, not a model: `fastwave speak TEXT --voice {folder} -o FILE.wav`.")
     if (folder / "prepared.json").is_file():
         raise CheckpointError(f"{folder} holds prepared data, not a model: `fastwave train {folder} --out RUN` first.")
     if (folder / "run.json").is_file():

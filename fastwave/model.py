@@ -43,7 +43,8 @@ class WaveNet(nn.Module):
                     owner.add_module(group, nn.Module())
                 owner = owner._modules[group]  # type: ignore[assignment]
             owner.register_parameter(leaf, nn.Parameter(torch.empty(shape)))
-        self.reset_parameters()
+        if not self.get_parameter("front.weight").is_meta:  # normal_ there would import torch._dynamo: 2 s
+            self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from .. import __version__
 from ..errors import FastwaveError
 from ..locate import bundled
-from . import bench, copy, doctor, generate, info, judge, models, prepare, presets, score, train
+from . import bench, copy, doctor, generate, info, judge, models, prepare, presets, score, speak, train
 from .parser import Parser
 
 GROUPS = {
     "make sound": (generate, copy),
     "train": (train, prepare),
+    "say a text": (speak,),
     "look and measure": (judge, info, score, doctor, bench, models, presets),
 }
 CLOSING = """
@@ -31,6 +32,7 @@ examples:
   fastwave generate -o notes.wav --seconds 5           sound from a bundled model
   fastwave train RECORDINGS --out RUN --minutes 20     a model of your own recordings; the same command resumes
   fastwave generate RUN -o new.wav --temperature 0.9   sound from your model
+  fastwave speak "The kettle is on." -o kettle.wav     speech
 
 presets, for train --preset:   {presets} (see fastwave presets)
 bundled models, for generate:  {models} (see fastwave models)

@@ -126,7 +126,30 @@ def save(path: str | os.PathLike[str], samples: Any, sample_rate: int) -> None:
     kind = format_of(target, sample_rate)
     _check_fits(target, kind, wave)
     with audio_errors(f"{target}: cannot write"), replacing(target) as temporary, open(temporary, "wb") as file:
-        _encode(file, kind, wave, sample_rate)
+        _encode(file, kind, [wave], wave.shape[1], sample_rate)
+
+
+def save_blocks(path: str | os.PathLike[str], blocks: Iterable[Any], sample_rate: int) -> None:
+    """`save` for blocks [time] that follow each other, none of them empty, written as they are made: an hour of sound
+    needs no more memory than a block."""
+    target = Path(_checked_path(path))
+    kind = format_of(target, sample_rate)
+
+    def waves() -> Iterator[Tensor]:
+        time = 0
+        for block in blocks:
+            wave = _frames_by_channels(block)
+            time += len(wave)
+            _check_length(target, kind, time)
+            yield wave
+
+    with audio_errors(f"{target}: cannot write"), replacing(target) as temporary, open(temporary, "wb") as file:
+        _encode(file, kind, waves(), 1, sample_rate)
+
+
+def sixteen_bits(wave: Array) -> npt.NDArray[np.int16]:
+    """Samples in [-1, 1] as 16-bit ones, little-endian, rounded to the nearest: those of a .wav."""
+    return np.clip(np.rint(wave.astype(np.float64) * 32768), -32768, 32767).astype("<i2")
 
 
 def format_of(target: Path, sample_rate: int) -> _Format:
@@ -272,14 +295,14 @@ def _ordinary(path: str) -> str:
 # Writing
 
 
-def _encode(file: BinaryIO, kind: _Format, wave: Tensor, sample_rate: int) -> None:
-    """Write all of `wave`, [time, channels], and make sure that it was written."""
-    form = {"format": kind.container, "subtype": kind.subtype, "samplerate": sample_rate, "channels": wave.shape[1]}
+def _encode(file: BinaryIO, kind: _Format, waves: Iterable[Tensor], channels: int, sample_rate: int) -> None:
+    """Write all of `waves`, each [time, channels], and make sure that it was written."""
+    form = {"format": kind.container, "subtype": kind.subtype, "samplerate": sample_rate, "channels": channels}
     with Witness(file) as sink, forward_only()(sink, "w", **form) as sound:
         # In blocks because libvorbis puts a whole call's samples on the stack: 20 s of stereo overflowed it
-        frames = max(1, _BLOCK // wave.shape[1])
-        for first in range(0, len(wave), frames):
-            block = wave[first : first + frames].detach().to("cpu", torch.float64)
+        frames = max(1, _BLOCK // channels)
+        for block in (wave[first : first + frames] for wave in waves for first in range(0, len(wave), frames)):
+            block = block.detach().to("cpu", torch.float64)
             if not bool(torch.isfinite(block).all()):
                 raise InputError("the samples hold NaN or infinity: nothing was written")
             if kind.sixteen_bits:  # rounded here: libsndfile would round towards minus infinity
@@ -315,7 +338,11 @@ def _check_fits(target: Path, kind: _Format, wave: Tensor) -> None:
             f"{target}: {kind.container} holds up to {kind.channels} channels, got {channels}: "
             "is the order [time, channels]?"
         )
-    if kind.container == "WAV" and time * channels * 2 > _WAV_BYTES:
+    _check_length(target, kind, time * channels)
+
+
+def _check_length(target: Path, kind: _Format, samples: int) -> None:
+    if kind.container == "WAV" and samples * 2 > _WAV_BYTES:
         raise AudioError(f"{target}: a WAV file cannot hold more than 4 GiB: use .flac, or write it in parts")
 
 

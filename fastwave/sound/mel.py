@@ -150,6 +150,17 @@ def mel_blocks(chunks: Iterable[npt.NDArray[np.float32]], settings: MelSettings)
         _advance(buffer, GROUP * hop)
 
 
+def magnitudes(frames: Array, settings: MelSettings) -> Array:
+    """Frames [F, bands] -> the mean magnitude of a DFT bin in each band, [F, bands] float64."""
+    values: Array = settings.floor ** ((1 - np.asarray(frames, dtype=np.float64)) / 2)
+    return np.asarray(values / _filter_bank(settings).sum(axis=0))
+
+
+def band_centres(settings: MelSettings) -> Array:
+    """Hz at which each band peaks, [bands]."""
+    return _band_edges(settings)[1:-1]
+
+
 def _frames(buffer: Array, hann: Tensor, bank: Tensor, settings: MelSettings) -> Tensor:
     """[(GROUP-1)*hop + window] -> [GROUP, bands] float32."""
     # in float64, as hann and bank are: the only rounding that shows is the last one, to float32

@@ -17,6 +17,7 @@ SILENCE = 0.01  # root mean square, 40 dB below full scale
 _PERIODIC = 0.7  # a frame counts as voiced from this autocorrelation on: white noise stays below 0.3
 _AS_GOOD = 0.9  # a shorter lag this close to the best one wins, since every multiple of the period fits as well
 _FINER = 4  # lags are searched on a grid of a quarter of a sample
+_NEAR = 1.05  # a factor: a period so much longer or shorter counts as that of a pitch
 _GROUP = 32  # frames whose autocorrelations are in memory at once
 _AROUND = 5  # frames on each side whose median pitch tells an octave error
 _OCTAVE = 900.0  # cents away from that median, or more, is taken for one
@@ -40,9 +41,10 @@ def track(
     lowest: float = LOWEST,
     highest: float = HIGHEST,
     silence: float = SILENCE,
+    hop_seconds: float = HOP_SECONDS,
 ) -> Track:
     """Follow the pitch of wave [time] from `lowest` to `highest` Hz; frames of a level below `silence` are unvoiced."""
-    length, hop = round(FRAME_SECONDS * sample_rate), max(1, round(HOP_SECONDS * sample_rate))
+    length, hop = round(FRAME_SECONDS * sample_rate), max(1, round(hop_seconds * sample_rate))
     if len(wave) < length or length < 4:
         return Track(np.zeros(0), np.zeros(0))
     frames = np.lib.stride_tricks.sliding_window_view(np.asarray(wave, dtype=np.float64), length)[::hop]
@@ -55,6 +57,28 @@ def track(
         pitch[group] = [_pitch(match, sample_rate, lowest, highest) for match in matches]
     _mend_octaves(pitch, frames, sample_rate, lowest, highest)
     return Track(pitch, level)
+
+
+def periodicity(
+    wave: NDArray[np.floating], sample_rate: int, pitch: NDArray[np.floating], hop: int, silence: float = SILENCE
+) -> Array:
+    """How well a wave repeats itself at a pitch: 1 for a steady tone, about 0 for noise, one value a frame.
+
+    `pitch` [frames] in Hz is that of frames centred on samples 0, hop, 2 * hop ...; where it is 0, and where the level
+    is below `silence`, the answer is 0.
+    """
+    half = round(FRAME_SECONDS * sample_rate) // 2
+    padded = np.concatenate([np.zeros(half), wave, np.zeros(half + hop)])
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 2 * half)[::hop][: len(pitch)]
+    heard = np.flatnonzero((pitch > 0) & (np.einsum("ft,ft->f", frames, frames) >= 2 * half * silence**2))
+    result = np.zeros(len(pitch))
+    for first in range(0, len(heard), _GROUP):
+        group = heard[first : first + _GROUP]
+        lags = _FINER * sample_rate / pitch[group]
+        matches = _autocorrelations(frames[group], math.ceil(1.1 * lags.max() / _FINER) + 1)
+        for index, match, lag in zip(group, matches, lags, strict=True):
+            result[index] = match[math.floor(lag / _NEAR) : math.ceil(lag * _NEAR) + 1].max()
+    return np.clip(result, 0, 1)
 
 
 def cents(pitch: Array | float, note: Array | float) -> Array:

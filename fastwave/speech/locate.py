@@ -1,0 +1,95 @@
+"""Which voice a path or a name stands for, and what a path is that stands for none. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, did_you_mean
+from ..locate import CONFIG_FILE, MAX_CONFIG_BYTES
+from ..locate import bundled as bundled_models
+
+VOICE_FILE = "voice.json"
+KIND = "voice"
+FORMAT = 1
+BUNDLED = Path(__file__).parent / "voices"
+_CURE = f"A voice is a folder that holds {VOICE_FILE}; `fastwave speak --list-voices` lists those that are here"
+
+
+def voices() -> list[str]:
+    """Names of the voices that come with the package; the first one speaks where none is named."""
+    return sorted(path.parent.name for path in BUNDLED.glob(f"*/{VOICE_FILE}"))
+
+
+def default_voice() -> str:
+    """The voice that speaks where none is named."""
+    names = voices()
+    if not names:
+        raise CheckpointError("this installation has no bundled voice: name the folder of one with --voice FOLDER.")
+    return names[0]
+
+
+def locate_voice(voice: str | os.PathLike[str]) -> Path:
+    """The folder that a user means by a bundled voice's name, by a folder, or by its voice.json."""
+    source = Path(voice)
+    if source.is_dir():
+        if (source / VOICE_FILE).is_file():
+            return source
+        raise CheckpointError(f"{source} is {_kind_of_folder(source)}. {_CURE}.")
+    if str(voice) in voices():
+        return BUNDLED / str(voice)
+    if source.is_file():
+        if source.name == VOICE_FILE:
+            return source.parent
+        raise CheckpointError(f"{source} is a file, not a voice of fastwave. {_CURE}.")
+    if str(voice) in bundled_models():
+        raise CheckpointError(f"{voice} is a model without words, not a voice: `fastwave generate {voice}` plays it.")
+    names = voices()
+    raise CheckpointError(
+        f"there is no voice {str(voice)!r}: give the name of a bundled voice ({', '.join(names) or 'there is none'}) "
+        f"or a folder that holds {VOICE_FILE}.{did_you_mean(source.name, [*names, *_neighbours(source)])}"
+    )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What voice.json holds: a JSON object of this format and kind, its fields not yet checked."""
+    path = folder / VOICE_FILE
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
+    if len(content) > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{path} is over {MAX_CONFIG_BYTES} bytes: no description of a voice.")
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not valid JSON ({str(error)[:120]}).") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} must hold a JSON object, got {type(values).__name__}.")
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: voice format {str(values.get('format'))[:40]!r}; this version reads format {FORMAT}. Load it "
+            "with the fastwave that wrote it, or a newer one."
+        )
+    if values.get("kind") != KIND:
+        raise CheckpointError(f"{path} describes something of kind {str(values.get('kind'))[:40]!r}, not a {KIND}.")
+    return values
+
+
+def _kind_of_folder(folder: Path) -> str:
+    if (folder / CONFIG_FILE).is_file():
+        return "a model without words, not a voice"
+    if (folder / "prepared.json").is_file():
+        return "prepared data, not a voice"
+    return "a folder without a voice"
+
+
+def _neighbours(source: Path) -> list[str]:
+    """The names of the voices beside a path that does not exist."""
+    try:
+        return [each.name for each in source.parent.iterdir() if (each / VOICE_FILE).is_file()]
+    except OSError:
+        return []

@@ -116,7 +116,7 @@ def _learn(heard: Sequence[_Heard], announce: Callable[[str], None]) -> Gaussian
             columns = [row.emissions[path.states] for row, path in zip(rows, paths, strict=True)]
             keep = _usual([_scores(score, column) for score, column in zip(scores, columns, strict=True)])
             if turn and number == 0:  # models of texts that were not said only blur the others
-                heard, rows, columns = ([part[i] for i in keep] for part in (heard, rows, columns))
+                heard, rows, columns = [heard[i] for i in keep], [rows[i] for i in keep], [columns[i] for i in keep]
             mean = sum(path.score for path in paths) / sum(map(len, scores))
             announce(f"round {sum(ROUNDS[:turn]) + number + 1} of {sum(ROUNDS)}: {mean:.2f} nats a frame")
     return models

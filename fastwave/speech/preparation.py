@@ -57,7 +57,8 @@ def prepare(data: Path, place: Path, announce: Announce) -> Prepared:
     for part in ("wavs", "f0"):
         (place / part).mkdir(parents=True, exist_ok=True)
     if pairs is None:
-        lines, left_out = list(_copied(data, place)), {}
+        lines: list[dict[str, Any]] = list(_copied(data, place))
+        left_out: dict[str, str] = {}
     else:
         lines, left_out = _aligned(pairs, place, announce)
     seconds = sum(sum(line["durations"]) for line in lines) * HOP / SAMPLE_RATE
@@ -109,13 +110,14 @@ def _aligned(pairs: corpus.Corpus, place: Path, announce: Announce) -> tuple[lis
         announce(f"left out {name}: {reason}")
     sounds = {pair.name: pair for pair in pairs.pairs}
     held_out = _held_out([each.name for each in alignment.aligned])
-    lines = []
+    lines: list[dict[str, Any]] = []
     for each in alignment.aligned:
         wave = _loaded(sounds[each.name].sound)
         for spoken in each.sentences:
             symbols = {"recording": each.name, "held_out": each.name in held_out}
-            line = {"id": f"{len(lines):05d}", "text": _text(spoken, sounds[each.name].text), **symbols}
-            lines.append(line | _written(place, line["id"], wave, spoken))
+            name = f"{len(lines):05d}"
+            line = {"id": name, "text": _text(spoken, sounds[each.name].text), **symbols}
+            lines.append(line | _written(place, name, wave, spoken))
     return lines, left_out
 
 

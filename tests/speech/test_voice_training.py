@@ -99,20 +99,26 @@ PLACES = [
 ]
 
 
+def killed_in_call(function, call):
+    """`function`, but that the process is killed when it is called for the `call`-th time."""
+    calls = []
+
+    def killed(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise Killed
+        return function(*arguments, **options)
+
+    return killed
+
+
 def test_a_killed_training_goes_on_and_ends_with_the_same_voice(data, out, tmp_path, monkeypatch):
     folder = tmp_path / "anna"
     for module, name, call in PLACES:
-        calls = []
-
-        def killed(*arguments, _name=name, _call=call, _calls=calls, _real=getattr(module, name), **options):
-            _calls.append(_name)
-            if len(_calls) == _call:
-                raise Killed
-            return _real(*arguments, **options)
-
-        with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(module, name, killed)
-            training.train_voice(data, folder, speaker="Anna", **QUICK)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, killed_in_call(getattr(module, name), call))
+            with pytest.raises(Killed):
+                training.train_voice(data, folder, speaker="Anna", **QUICK)
     training.train_voice(data, folder, speaker="Anna", **QUICK)
     assert contents(folder) == contents(out)
 

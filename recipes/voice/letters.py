@@ -2,7 +2,7 @@
 
     python recipes/voice/letters.py package/index.js fastwave/speech/text/data/letters.safetensors
 
-About 12 minutes on one core. Every letter becomes 0, 1 or 2 phones: expectation maximisation finds which, then a
+About 11 minutes on one core. Every letter becomes 0, 1 or 2 phones: expectation maximisation finds which, then a
 recurrent network learns to choose them, knowing the whole word and the phones before. Words of one family (a stem
 and its inflections) are held out together, 5% of all; the script ends with the phone error of the held-out words.
 """

@@ -12,7 +12,7 @@ from fastwave.speech.text.lexicon import pronounce
 
 # 600 of the words that recipes/voice/letters.py holds out, each with all pronunciations of the dictionary
 HELD_OUT = [line.split("\t") for line in (Path(__file__).parent / "held_out.tsv").read_text().splitlines()]
-MOST = 0.16  # of their phones are wrong
+MOST = 0.095  # of their phones are wrong; 8.6% of these 600, 9.2% of all 4,799 words held out
 
 
 def edits(guess, reference):

@@ -31,7 +31,7 @@ def bench(tmp_path):
             program.chmod(0o755)
         tree = tmp_path / "tree"
         (tree / "fastwave").mkdir(parents=True)
-        for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "fastwave/__init__.py"):
+        for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "fastwave/__init__.py"):
             shutil.copy(ROOT / name, tree / name)
         (tree / "kernels").mkdir()
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("FASTWAVE", "CUDA", "CXX", "CMAKE"))}

@@ -167,7 +167,7 @@ def test_a_source_distribution_builds_the_same_wheel(tree, wheel, no_nvcc, tmp_p
     shutil.unpack_archive(archive, tmp_path / "unpacked")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
 
-    for needed in ("csrc/fastwave.h", "tests/native/boundary.cpp", "constraints.txt", "LICENSE", "README.md"):
+    for needed in ("csrc/fastwave.h", "tests/native/boundary.cpp", "constraints.txt", "LICENSE", "NOTICE", "README.md"):
         assert (unpacked / needed).exists()
     assert not list(unpacked.rglob("*.so"))
 

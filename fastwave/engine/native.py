@@ -133,13 +133,13 @@ class NativeEngine:
         Products are added one channel after the other: a product of matrices may round a sample of a longer run
         differently.
         """
-        weight, times = self._excitation_weight, state.time.tolist()
+        weight = self._excitation_weight
         if weight is None:
             return {}
-        together = len(set(times)) == 1
-        parts = [condition] if together else [condition.rows([row]) for row in range(len(times))]
+        begins = [now - 1 for now in state.time.tolist()]
+        parts = [condition] if len(set(begins)) == 1 else [condition.rows([row]) for row in range(len(begins))]
         with quiet_torch():
-            known = [excitation(part, weight, time - 1, count) for part, time in zip(parts, times, strict=False)]
+            known = [excitation(part, weight, begin, count) for part, begin in zip(parts, begins, strict=False)]
             e = torch.cat([part for part in known if part is not None])
             rows = e[..., :1] * weight[0]
             for channel in range(1, len(weight)):

@@ -31,11 +31,10 @@ def scaled(wave: Array, volume: float, factors: Array | None, first: int, hop: i
     Factors of frames are interpolated between the middles of the frames. Above the knee the curve bends, so that it
     reaches full scale only for infinitely loud sound: one that is loud already is compressed, never clipped.
     """
-    scale: float | Array = volume
+    louder = np.asarray(wave * volume, dtype=np.float32)
     if factors is not None and len(factors):
         places = (np.arange(first, first + len(wave)) + 0.5) / hop - 0.5
-        scale = volume * np.interp(places, np.arange(len(factors)), factors)
-    louder = np.asarray(wave * scale, dtype=np.float32)
+        louder *= np.interp(places, np.arange(len(factors)), factors).astype(np.float32)
     magnitude = np.abs(louder)
     if magnitude.max(initial=0.0) <= KNEE:
         return louder

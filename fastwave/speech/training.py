@@ -56,7 +56,7 @@ class Plan(NamedTuple):
         return [
             *lines,
             f"acoustic networks (durations, pitch, spectrum): {shares[0]}",
-            f"WaveNet: {shares[1]}, on recordings and on what the acoustic networks predict for them",
+            f"WaveNet: {shares[1]}",
         ]
 
 
@@ -91,7 +91,7 @@ def train_voice(
         _announce(progress, *plan.lines(prepared, steps))
         chosen = settings if steps is None else {"steps": steps, **settings}
         acoustic = _acoustic(target / RUNS, plan, shape, progress, chosen)
-        wavenet, filtering = _vocoder(target / RUNS, plan, acoustic, config, progress, chosen)
+        wavenet, filtering = _vocoder(target / RUNS, plan, config, progress, chosen)
         description = Description(
             name=name or target.resolve().name,
             speaker=speaker,
@@ -113,13 +113,13 @@ def _acoustic(runs: Path, plan: Plan, shape: Shape | None, show: bool, chosen: d
 
 
 def _vocoder(
-    runs: Path, plan: Plan, acoustic: Acoustic, config: WaveNetConfig | None, show: bool, chosen: dict[str, Any]
+    runs: Path, plan: Plan, config: WaveNetConfig | None, show: bool, chosen: dict[str, Any]
 ) -> tuple[WaveNet, vocoder.VocoderSettings]:
     out = runs / "vocoder"
     if _finished(out, "model.safetensors"):
         _announce(show, "the WaveNet is trained already")
     else:
-        sentences = vocoder_training.recordings(runs / "data", acoustic)
+        sentences = vocoder_training.recordings(runs / "data")
         vocoder_training.train(sentences, out, plan.vocoder, config, show=show, **chosen)
     return WaveNet.from_pretrained(out), vocoder_data.VocoderData(out / "data").settings
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +15,17 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..generation.saving import check_output, save_or_rescue
-from ..model import WaveNet
 from . import loudness
-from . import text as text_module
-from .acoustic import Acoustic
 from .analysis import HOP
-from .folder import Description, read_voice, write_voice
 from .locate import default_voice, locate_voice
 from .options import Delivery
 from .phones import Sentence
 from .pieces import bounded, pieces, shifted
 from .spoken import Spoken, joined, spoken, timings_of
-from .text import parse_phones, spell
-from .vocoder import Vocoder, VocoderSettings
+
+if TYPE_CHECKING:
+    from ..model import WaveNet
+    from .folder import Description
 
 NO_WORDS = "holds nothing that can be spoken: give words, figures or signs that have a name"
 
@@ -60,6 +58,12 @@ class Text(Protocol):
     def from_ssml(self, text: str, notes: list[str] | None = None) -> list[Sentence]:
         """The sentences of a document of SSML; notes on what was left out of it are added to the list."""
 
+    def parse_phones(self, text: str) -> list[Sentence]:
+        """The sentences of a text of phones, as `spell` writes it."""
+
+    def spell(self, sentences: list[Sentence]) -> str:
+        """The phones of sentences as text, a line a sentence."""
+
 
 class Voice:
     """Says texts. The same sentence with the same seed sounds the same, whatever stands before it."""
@@ -67,8 +71,10 @@ class Voice:
     def __init__(
         self, description: Description, acoustic: Acoustics, vocoder: Sound, wavenet: WaveNet | None = None
     ) -> None:
+        from . import text  # `import fastwave` does not wait for its 25 files
+
         self.description, self.acoustic, self.vocoder, self.wavenet = description, acoustic, vocoder, wavenet
-        self.front: Text = text_module
+        self.front: Text = text
         self.sample_rate, self.hop = description.sample_rate, HOP
 
     @classmethod
@@ -84,6 +90,9 @@ class Voice:
 
         `dtype` "auto" is the one that the voice was made for; `backend` and `threads` are those of an `Engine`.
         """
+        from .folder import read_voice
+        from .vocoder import Vocoder, VocoderSettings
+
         folder = locate_voice(default_voice() if voice is None else voice)
         description, acoustic, wavenet = read_voice(folder)
         settings = VocoderSettings.from_dict(description.vocoder)
@@ -93,6 +102,10 @@ class Voice:
 
     def save(self, folder: str | os.PathLike[str], dtype: str = "bfloat16") -> None:
         """Write the voice as a folder that `load` reads, its weights as bfloat16 or float32."""
+        from .acoustic import Acoustic
+        from .folder import write_voice
+        from .vocoder import Vocoder
+
         if self.wavenet is None or not isinstance(self.acoustic, Acoustic) or not isinstance(self.vocoder, Vocoder):
             raise InputError("only a voice that is made of an Acoustic, a Vocoder and its WaveNet can be saved.")
         settings = self.vocoder.settings.to_dict()
@@ -117,7 +130,7 @@ class Voice:
 
     def phonemes(self, text: str, *, ssml: bool = False) -> str:
         """The phones of a text, a line a sentence, in the names of phones.SYMBOLS: "HH AH0 L OW1 | W ER1 L D ."."""
-        return spell([sentence for sentence, _ in self._sentences(text, ssml, phonemes=False)])
+        return self.front.spell([sentence for sentence, _ in self._sentences(text, ssml, phonemes=False)])
 
     def _sentences(self, text: str, ssml: bool, phonemes: bool) -> Iterator[tuple[Sentence, list[str]]]:
         """Sentences, at least one, with the notes that belong to it. What is refused is refused at once."""
@@ -137,7 +150,7 @@ class Voice:
 
     def _plain(self, text: str, phonemes: bool) -> Iterator[Sentence]:
         if phonemes:
-            yield from parse_phones(text)
+            yield from self.front.parse_phones(text)
             return
         for first, piece in pieces(text):
             for sentence in self.front.sentences(piece):

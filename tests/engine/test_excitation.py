@@ -9,7 +9,7 @@ import torch
 from fastwave import Engine, InputError, WaveNet, WaveNetConfig, generate, reference, score, stream
 from fastwave.engine import native
 from fastwave.runtime import library
-from shapes import make_condition, make_model, make_tokens
+from shapes import heard, make_condition, make_model, make_tokens
 from tolerances import assert_as_close_as_eager
 
 DTYPES = [("reference", "float32"), ("cpu", "float32"), ("cpu", "bfloat16"), ("cpu", "int8")]
@@ -95,6 +95,16 @@ def test_new_weights_keep_the_variance_of_unit_excitation():
 
 
 # Engines
+
+
+@pytest.mark.parametrize(("backend", "dtype"), DTYPES[:2])
+def test_the_likeliest_samples_are_those_of_the_parallel_model(model, backend, dtype):
+    given = make_condition(model.config, 3, 100)
+    prime = make_tokens(model.config, 3, 30)
+    engine = Engine(model, backend, dtype)
+    drawn = engine.run(engine.start(3, prime=prime, **given), 70, temperature=0, **given)
+    outputs = heard(model, torch.cat([prime, drawn], dim=1), given)[:, 30:]
+    assert torch.equal(drawn, outputs.argmax(dim=-1))
 
 
 @pytest.mark.parametrize(("backend", "dtype"), DTYPES)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fastwave import WaveNet
-from fastwave.speech import vocoder
+from fastwave.speech import text, vocoder
 from fastwave.speech.acoustic import Acoustic, Shape
 from fastwave.speech.folder import Description
 from fastwave.speech.phones import Pause, Sentence, Word
@@ -20,9 +20,11 @@ LETTERS = dict(zip("abcdefghijklmnopqrstuvwxyz", (
 class Letters:
     """A front end: every letter of ASCII is a phone."""
 
-    def sentences(self, text):
+    parse_phones, spell = staticmethod(text.parse_phones), staticmethod(text.spell)
+
+    def sentences(self, source):
         result = []
-        for match in re.finditer(r"[^.!?]+[.!?]*", text):
+        for match in re.finditer(r"[^.!?]+[.!?]*", source):
             parts = []
             for word in re.finditer(r"[A-Za-z]+|,", match[0]):
                 if word[0] == ",":

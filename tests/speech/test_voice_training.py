@@ -101,31 +101,27 @@ PLACES = [
 ]
 
 
-def killed_at(module, name, call, monkeypatch, run):
-    """Run until a function is called so many times."""
-    real, calls = getattr(module, name), []
+def killed_in_call(function, call):
+    """`function`, but that the process is killed when it is called for the `call`-th time."""
+    calls = []
 
-    def count(*arguments, **options):
-        calls.append(name)
+    def killed(*arguments, **options):
+        calls.append(arguments)
         if len(calls) == call:
             raise Killed
-        return real(*arguments, **options)
+        return function(*arguments, **options)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(module, name, count)
-        with pytest.raises(Killed):
-            run()
+    return killed
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_voice(data, out, tmp_path, monkeypatch):
     folder = tmp_path / "anna"
-
-    def run():
-        training.train_voice(data, folder, speaker="Anna", **QUICK)
-
     for module, name, call in PLACES:
-        killed_at(module, name, call, monkeypatch, run)
-    run()
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, killed_in_call(getattr(module, name), call))
+            with pytest.raises(Killed):
+                training.train_voice(data, folder, speaker="Anna", **QUICK)
+    training.train_voice(data, folder, speaker="Anna", **QUICK)
     assert contents(folder) == contents(out)
 
 

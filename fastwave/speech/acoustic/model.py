@@ -99,7 +99,8 @@ class Acoustic(nn.Module):
             raise InputError(
                 f"a sentence of {len(symbols)} units needs as many durations, got {list(durations.shape)}."
             )
-        durations, longer = durations.clamp(max=int(LONGEST)), durations
+        longest = int(LONGEST) if track is None else len(track)  # a track has every frame of a long pause
+        durations, longer = durations.clamp(max=longest), durations
         units = symbols[None], features[None], torch.ones(1, 1, len(symbols))
         index, place = torch.repeat_interleave(durations)[None], frame_features(durations)[None]
         f0, voicing = self.pitch(*units, index, place)[0]

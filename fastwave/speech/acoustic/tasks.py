@@ -26,13 +26,13 @@ VALIDATION_ROWS = 8
 
 
 class Sentences(NamedTuple):
-    """A batch, padded with zeros. `units` [B, 1, U] and the `index` of a frame's unit say what is padding."""
+    """A batch, padded with zeros. `inside` and `unit` say what is padding."""
 
     symbols: Tensor  # [B, U] int64
     features: Tensor  # [B, U, UNIT_FEATURES]
-    units: Tensor  # [B, 1, U] 1 inside a sentence
+    inside: Tensor  # [B, 1, U] 1 inside a sentence
     exact: Tensor  # [B, U] frames
-    index: Tensor  # [B, F] int64, -1 behind the end
+    unit: Tensor  # [B, F] int64, the index of a frame's unit, -1 behind the end
     place: Tensor  # [B, F, FRAME_FEATURES]
     frames: Tensor  # [B, F, 42]
 
@@ -152,9 +152,10 @@ class DurationTask(AcousticTask):
 
     def loss(self, model: nn.Module, batch: Any, targets: int) -> Tensor:
         """Errors of ln frames, squared while they are those of rounding."""
-        guess = model(batch.symbols, batch.features, batch.units)
+        guess = model(batch.symbols, batch.features, batch.inside)
         errors = smooth_l1_loss(guess, batch.exact.clamp(min=0.5).log(), reduction="none", beta=ROUNDING)
-        return (errors * batch.units[:, 0]).sum() / targets
+        loss: Tensor = (errors * batch.inside[:, 0]).sum() / targets
+        return loss
 
 
 class PitchTask(AcousticTask):
@@ -170,14 +171,15 @@ class PitchTask(AcousticTask):
 
     def loss(self, model: nn.Module, batch: Any, targets: int) -> Tensor:
         """Errors of F0 and of its movement where it is heard, and the cross entropy of voicing."""
-        f0, logit = model(batch.symbols, batch.features, batch.units, batch.index, batch.place).unbind(1)
-        inside = (batch.index >= 0).to(f0)
+        f0, logit = model(batch.symbols, batch.features, batch.inside, batch.unit, batch.place).unbind(1)
+        inside = (batch.unit >= 0).to(f0)
         wanted, voicing = self._normalised(batch.frames[..., LOG_F0]), batch.frames[..., VOICING]
         error = f0 - wanted
         weight = inside * (UNVOICED + voicing)
         movement = error.diff(dim=1).abs() * torch.minimum(weight[:, 1:], weight[:, :-1])
         voiced = binary_cross_entropy_with_logits(logit, voicing, reduction="none")
-        return ((error.abs() * weight).sum() + 2 * movement.sum() + (voiced * inside).sum()) / targets
+        loss: Tensor = (error.abs() * weight).sum() + 2 * movement.sum() + (voiced * inside).sum()
+        return loss / targets
 
     def _normalised(self, log_f0: Tensor) -> Tensor:
         return (log_f0 - self.pitch_mean) / self.pitch_deviation
@@ -198,13 +200,14 @@ class MelTask(PitchTask):
 
     def loss(self, model: nn.Module, batch: Any, targets: int) -> Tensor:
         """Absolute errors, and half those of the changes from frame to frame, which keep transitions sharp."""
-        inside = (batch.index >= 0).to(batch.frames)[:, None]
+        inside = (batch.unit >= 0).to(batch.frames)[:, None]
         seen = torch.stack([self._normalised(batch.frames[..., LOG_F0]), batch.frames[..., VOICING]], dim=-1)
         others = torch.cat([batch.place, seen * inside.mT], dim=-1)  # an F0 of 0 behind the end is no F0
-        bands = model(batch.symbols, batch.features, batch.units, batch.index, others)
+        bands = model(batch.symbols, batch.features, batch.inside, batch.unit, others)
         error = (bands - batch.frames[..., :LOG_F0].mT) * inside
         changes = error.diff(dim=2).abs() * inside[..., 1:]
-        return (error.abs().sum() + 0.5 * changes.sum()) / (targets * bands.shape[1])
+        loss: Tensor = error.abs().sum() + 0.5 * changes.sum()
+        return loss / float(targets * bands.shape[1])
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:

@@ -21,7 +21,7 @@ from .networks import Shape
 from .tasks import TASKS, AcousticTask
 
 SHARES = {"duration": 0.12, "pitch": 0.28, "mel": 0.6}  # of the time
-RATES = {"duration": 2e-3, "pitch": 2e-3, "mel": 2e-3}
+LEARNING_RATE = 1e-2  # of Muon: after 100 steps of pitch, errors of 0.62 at 8e-3 and 0.78 at 3e-3; AdamW 0.67
 BATCH = 8  # sentences
 NAME = "acoustic"  # of the files
 
@@ -38,7 +38,7 @@ def train(
     """Train on `folder` in OUT/duration, OUT/pitch and OUT/mel, or resume there. `chosen` are settings of the runs."""
     data, group = Utterances.read(folder), group or Group()
     for part in TASKS:
-        task_settings = {"batch": BATCH * group.world, "optimiser": "adamw", "learning_rate": RATES[part], **chosen}
+        task_settings = {"batch": BATCH * group.world, "learning_rate": LEARNING_RATE, **chosen}
         run_part(data, part, out / part, minutes * SHARES[part], group, shape, show, task_settings)
     model = assembled(data, out, shape)
     if group.first:
@@ -60,8 +60,7 @@ def load(folder: Path) -> Acoustic:
         settings = json.loads((folder / f"{NAME}.json").read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / NAME}.json cannot be read: {error}.") from error
-    tensors, _ = checkpoint.read_tensors(folder / f"{NAME}.safetensors", lambda _: Acoustic.shapes(settings))
-    return Acoustic.from_tensors(settings, tensors)
+    return Acoustic.from_tensors(settings, _tensors(folder / f"{NAME}.safetensors", Acoustic.shapes(settings)))
 
 
 def run_part(
@@ -87,9 +86,13 @@ def run_part(
 def assembled(data: Utterances, out: Path, shape: Shape | None = None) -> Acoustic:
     """The acoustic model of the three runs in a folder."""
     model = Acoustic(shape or Shape(), *data.pitch_range())
-    shapes = {name: tuple(value.shape) for name, value in model.tensors().items()}
+    shapes = Acoustic.shapes(model.settings())
     tensors: dict[str, Tensor] = {}
     for part in TASKS:
         expected = {name: size for name, size in shapes.items() if name.startswith(f"{part}.")}
-        tensors |= checkpoint.read_tensors(out / part / f"{part}.safetensors", lambda _, e=expected: e)[0]
+        tensors |= _tensors(out / part / f"{part}.safetensors", expected)
     return Acoustic.from_tensors(model.settings(), tensors)
+
+
+def _tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    return checkpoint.read_tensors(path, lambda _: shapes)[0]

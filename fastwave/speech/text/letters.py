@@ -140,3 +140,4 @@ def save(path: Path, tensors: dict[str, Any], chunks: list[Phones]) -> None:
             tensor = np.round(tensor / scale).astype(np.int8)
         stored[name] = tensor
     save_file(stored, path, {"chunks": json.dumps([" ".join(chunk) for chunk in chunks])})
+    path.chmod(0o644)

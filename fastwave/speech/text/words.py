@@ -98,7 +98,7 @@ def _shouted(line: str) -> bool:
     """Its words of two letters or more are in capitals, or most of them and more than two."""
     words = re.findall(r"[A-Za-z]{2,}", line)
     loud = sum(text.isupper() for text in words)
-    return loud == len(words) > 1 or (loud > 2 and 2 * loud > len(words))
+    return bool(loud > 1 and loud == len(words)) or bool(loud > 2 and 2 * loud > len(words))
 
 
 def roman(match: Match, text: str) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 
 from fastwave.speech.phones import SENTENCE_ENDS, SYMBOLS
 from fastwave.speech.text import sentences
+from fastwave.speech.text.normalise import tokens
 
 ALPHABETS = [
     range(0x20, 0x7F),
@@ -52,6 +53,14 @@ def test_repetitions_take_no_more_than_their_length(piece):
     begun = time.process_time()
     check(text)
     assert time.process_time() - begun < 4
+
+
+@pytest.mark.parametrize("piece", ["1-", "a.", "a-", "a@", '"'])
+def test_no_rule_scans_a_long_text_again_at_every_place(piece):
+    text = piece * (24_000 // len(piece))
+    begun = time.process_time()
+    tokens(text)
+    assert time.process_time() - begun < 20
 
 
 def test_a_chapter_is_read():

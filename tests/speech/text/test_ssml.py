@@ -29,6 +29,11 @@ def test_places_count_in_the_document():
     assert [word.text for word in words(text)] == ["Café", "&", "Zoë", "5", "e.g.", "e.g."]
 
 
+def test_places_of_a_piece_without_speak_count_in_the_piece():
+    text = "Zoë &amp; <s>one</s>"
+    assert [(word.text, word.start, word.end) for word in words(text)] == [("Zoë", 0, 3), ("&", 4, 5), ("one", 13, 16)]
+
+
 def test_p_and_s_are_sentences():
     made = from_ssml("<speak><p><s>one</s><s>two?</s></p><p>three</p></speak>")
     assert [sentence.parts[-1].mark for sentence in made] == [".", "?", "."]

@@ -16,6 +16,7 @@ from fastwave.speech.acoustic import training as acoustic_training
 from fastwave.speech.acoustic.data import Utterances
 from fastwave.speech.text import sentences
 from fastwave.speech.voice import Voice
+from fastwave.training.loop import Loop
 from spoken_sentences import SMALL
 
 WORDS = (
@@ -95,31 +96,36 @@ PLACES = [
     (preparation, "_written", 7),  # in the midst of the preparation
     (acoustic_training, "run_part", 2),  # between two networks
     (training.vocoder_training, "train", 1),  # before the WaveNet
+    (Loop, "_one_step", 2),  # in the midst of its training
     (training, "write_report", 1),  # when all but the page is there
 ]
 
 
-def killed_in_call(function, call):
-    """`function`, but that the process is killed when it is called for the `call`-th time."""
-    calls = []
+def killed_at(module, name, call, monkeypatch, run):
+    """Run until a function is called so many times."""
+    real, calls = getattr(module, name), []
 
-    def killed(*arguments, **options):
-        calls.append(arguments)
+    def count(*arguments, **options):
+        calls.append(name)
         if len(calls) == call:
             raise Killed
-        return function(*arguments, **options)
+        return real(*arguments, **options)
 
-    return killed
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, count)
+        with pytest.raises(Killed):
+            run()
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_voice(data, out, tmp_path, monkeypatch):
     folder = tmp_path / "anna"
+
+    def run():
+        training.train_voice(data, folder, speaker="Anna", **QUICK)
+
     for module, name, call in PLACES:
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, killed_in_call(getattr(module, name), call))
-            with pytest.raises(Killed):
-                training.train_voice(data, folder, speaker="Anna", **QUICK)
-    training.train_voice(data, folder, speaker="Anna", **QUICK)
+        killed_at(module, name, call, monkeypatch, run)
+    run()
     assert contents(folder) == contents(out)
 
 
@@ -251,7 +257,7 @@ MISTAKES = [
     (few, "3 recordings | too little to learn from | half an hour"),
     (unspeakable, "0 recordings | nothing that can be spoken"),
     (shifted, "belong together"),
-    (damaged, "0 recordings | cannot read"),
+    (damaged, "0 recordings | not a wav"),
 ]
 
 

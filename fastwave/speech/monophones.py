@@ -36,7 +36,7 @@ def _change(values: Floats) -> Floats:
     slope = np.zeros_like(values)
     for k in range(1, REACH + 1):
         slope += k * (padded[REACH + k : REACH + k + len(values)] - padded[REACH - k : REACH - k + len(values)])
-    return np.asarray(slope / total, dtype=np.float32)
+    return slope / np.float32(total)
 
 
 class Gaussians:

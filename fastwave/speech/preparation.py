@@ -56,11 +56,7 @@ def prepare(data: Path, place: Path, announce: Announce) -> Prepared:
         return Prepared(before["sentences"], before["seconds"], before["left_out"])
     for part in ("wavs", "f0"):
         (place / part).mkdir(parents=True, exist_ok=True)
-    if pairs is None:
-        lines: list[dict[str, Any]] = list(_copied(data, place))
-        left_out: dict[str, str] = {}
-    else:
-        lines, left_out = _aligned(pairs, place, announce)
+    lines, left_out = _aligned(pairs, place, announce) if pairs else (list(_copied(data, place)), {})
     seconds = sum(sum(line["durations"]) for line in lines) * HOP / SAMPLE_RATE
     summary = {"digest": digest, "sentences": len(lines), "seconds": round(seconds, 3), "left_out": left_out}
     _write(place / INDEX, "".join(json.dumps(line) + "\n" for line in lines))
@@ -112,12 +108,11 @@ def _aligned(pairs: corpus.Corpus, place: Path, announce: Announce) -> tuple[lis
     held_out = _held_out([each.name for each in alignment.aligned])
     lines: list[dict[str, Any]] = []
     for each in alignment.aligned:
-        wave = _loaded(sounds[each.name].sound)
+        wave, held = _loaded(sounds[each.name].sound), each.name in held_out
         for spoken in each.sentences:
-            symbols = {"recording": each.name, "held_out": each.name in held_out}
-            name = f"{len(lines):05d}"
-            line = {"id": name, "text": _text(spoken, sounds[each.name].text), **symbols}
-            lines.append(line | _written(place, name, wave, spoken))
+            name, said = f"{len(lines):05d}", _text(spoken, sounds[each.name].text)
+            about = {"id": name, "text": said, "recording": each.name, "held_out": held}
+            lines.append(about | _written(place, name, wave, spoken))
     return lines, left_out
 
 

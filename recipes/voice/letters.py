@@ -218,8 +218,7 @@ def fit(network: Network, aligned: dict[str, list[Phones]], chunks: list[Phones]
 
 @torch.no_grad()
 def turn(weights: list[nn.Parameter], momenta: list[torch.Tensor], rate: float) -> None:
-    """A step of Muon (Jordan, 2024): the momentum of every gate's matrix, made orthogonal. In one epoch it gains what
-    Adam needs two for: 14.6% phone error where Adam has 16.4%."""
+    """A step of Muon (Jordan, 2024): the momentum of every gate's matrix, made orthogonal."""
     for weight, momentum in zip(weights, momenta, strict=True):
         momentum.lerp_(weight.grad, 0.05)
         gates = momentum.lerp(weight.grad, 0.05).unflatten(0, (3, -1))  # [3, memory, inputs]

@@ -101,27 +101,31 @@ PLACES = [
 ]
 
 
-def killed_in_call(function, call):
-    """`function`, but that the process is killed when it is called for the `call`-th time."""
-    calls = []
+def killed_at(module, name, call, monkeypatch, run):
+    """Run until a function is called so many times."""
+    real, calls = getattr(module, name), []
 
-    def killed(*arguments, **options):
-        calls.append(arguments)
+    def count(*arguments, **options):
+        calls.append(name)
         if len(calls) == call:
             raise Killed
-        return function(*arguments, **options)
+        return real(*arguments, **options)
 
-    return killed
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, count)
+        with pytest.raises(Killed):
+            run()
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_voice(data, out, tmp_path, monkeypatch):
     folder = tmp_path / "anna"
+
+    def run():
+        training.train_voice(data, folder, speaker="Anna", **QUICK)
+
     for module, name, call in PLACES:
-        with monkeypatch.context() as patch:
-            patch.setattr(module, name, killed_in_call(getattr(module, name), call))
-            with pytest.raises(Killed):
-                training.train_voice(data, folder, speaker="Anna", **QUICK)
-    training.train_voice(data, folder, speaker="Anna", **QUICK)
+        killed_at(module, name, call, monkeypatch, run)
+    run()
     assert contents(folder) == contents(out)
 
 

@@ -148,14 +148,16 @@ def _aligned(group: Sequence[_Heard], models: Gaussians) -> Iterator[Aligned]:
 
 
 def _scores(scores: Floats, columns: npt.NDArray[np.integer]) -> tuple[float, float]:
-    """Of frames whose columns are known: the mean over speech, and that of the worst stretch."""
+    """Of frames whose columns are known: the mean over speech, and that of the worst stretch of speech and pauses, for
+    what a text leaves out is taken for a pause.
+    """
     highest = scores.max(axis=1)
     every = highest + np.log(np.exp(scores - highest[:, None]).sum(axis=1))
     sure = np.take_along_axis(scores, columns[:, None], axis=1)[:, 0] - every
-    sure = sure[columns >= STATES]  # pauses come first in SOUNDS
     width = min(STRETCH, len(sure))
     sums = np.cumsum(np.concatenate([[0.0], sure]))
-    return float(sure.mean()), float((sums[width:] - sums[:-width]).min() / width)
+    mean = sure[columns >= STATES].mean()  # pauses come first in SOUNDS
+    return float(mean), float((sums[width:] - sums[:-width]).min() / width)
 
 
 def _usual(scores: Sequence[tuple[float, float]]) -> list[int]:

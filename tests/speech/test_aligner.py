@@ -36,10 +36,11 @@ def sentences():
 
 @pytest.fixture(scope="module")
 def aligned(sentences):
-    """With texts that are wrong in two places, a pause that was not made, and one that the text does not have."""
+    """Wrong texts in two places, missing words in a third, a pause that was not made, and one without a comma."""
     symbols = {
         3: symbols_of(make_sentence(900)),
         11: symbols_of(make_sentence(901)),
+        17: symbols_of(sentences[17])[:1] + symbols_of(make_sentence(902))[1:10] + symbols_of(sentences[17])[1:],
         5: [symbol for symbol in symbols_of(sentences[5]) if symbol != ","],
         7: with_pause_after_word(sentences[7], 1),
     }
@@ -68,12 +69,12 @@ def test_phones_are_found_where_they_are(aligned):
 
 
 def test_texts_that_are_not_spoken_are_named_and_left_out(aligned):
-    assert set(aligned[0].left_out) == {"r3", "r11"}
+    assert set(aligned[0].left_out) == {"r3", "r11", "r17"}
     assert all("not that of its text" in reason for reason in aligned[0].left_out.values())
 
 
 def test_all_others_are_kept_in_their_order(aligned):
-    expected = [f"r{number}" for number in range(COUNT) if number not in (3, 11)]
+    expected = [f"r{number}" for number in range(COUNT) if number not in (3, 11, 17)]
     assert [each.name for each in aligned[0].aligned] == expected
 
 

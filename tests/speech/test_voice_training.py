@@ -14,6 +14,7 @@ from fastwave.errors import InputError
 from fastwave.speech import corpus, preparation, training, vocoder
 from fastwave.speech.acoustic import training as acoustic_training
 from fastwave.speech.acoustic.data import Utterances
+from fastwave.speech.analysis import HOP
 from fastwave.speech.text import sentences
 from fastwave.speech.voice import Voice
 from fastwave.training.loop import Loop
@@ -80,6 +81,13 @@ def test_durations_fill_the_sounds_and_one_recording_is_held_out(out):
     assert (len(utterances.training), len(utterances.held_out)) == (18, 1)
     assert all(each.durations[0] <= preparation.BEFORE for each in utterances.training)
     assert all(each.durations[-1] <= preparation.AFTER for each in utterances.training)
+
+
+def test_a_sentence_keeps_the_silence_just_before_it(out):
+    for path in (out / "runs/data/wavs").iterdir():
+        wave, _ = soundfile.read(path)
+        silence = preparation.BEFORE * HOP
+        assert np.abs(wave[: silence - 2 * HOP]).max() < 0.02 < np.abs(wave[silence : silence + 2 * HOP]).max()
 
 
 def contents(folder):

@@ -27,6 +27,7 @@ def load(path):
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     before, plain = list(sys.path), sys.modules.pop("make_data", None)
+    sys.path.insert(0, str((RECIPES / path).parent))  # as `python recipes/...` does
     try:
         spec.loader.exec_module(module)
     finally:

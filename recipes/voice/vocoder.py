@@ -2,9 +2,10 @@
 
     python recipes/voice/vocoder.py train DATA RUN --minutes 35
     python recipes/voice/vocoder.py measure DATA RUN --sentences 12 --out copies
+    python recipes/voice/vocoder.py measure DATA RUN --acoustic runs/acoustic
 
 `DATA` is a folder as fastwave/speech/acoustic/data.py describes it. Each held-out sentence is spoken from the frames of
-its own recording and compared with that recording, beside two controls: `quantised` is the recording's own excitation
+its own recording, or from those that an acoustic model predicts for the recording's durations, and compared with that recording, beside two controls: `quantised` is the recording's own excitation
 in 256 classes, `pulses` a pulse a period and white noise, mixed by the voicing, through the same filter.
 
     mel         mean difference of the log-mel bands, dB, where the recording is louder than -50 dB
@@ -30,6 +31,7 @@ from fastwave.model import WaveNet
 from fastwave.sound import audio, lpc, pitch
 from fastwave.speech import analysis, periods, vocoder, vocoder_training
 from fastwave.speech.acoustic.data import Utterances
+from fastwave.speech.acoustic.training import load
 
 RATE, HOP, QUIET = analysis.SAMPLE_RATE, analysis.HOP, 10 ** (-50 / 20)
 
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--minutes", type=float, default=35)
+    parser.add_argument("--acoustic", type=Path, help="the folder of an acoustic model, to speak what it predicts")
     parser.add_argument("--sentences", type=int, default=12)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--temperature", type=float, nargs=2, metavar=("VOICED", "UNVOICED"))
@@ -60,6 +63,7 @@ def measure(options: argparse.Namespace) -> None:
     model = WaveNet.from_pretrained(options.run)
     speak = vocoder.Vocoder(model, vocoder.VocoderSettings.from_dict(settings), dtype=options.dtype, threads=1)
     rows: dict[str, list[dict[str, float]]] = {"quantised": [], "pulses": [], "WaveNet": []}
+    acoustic = load(options.acoustic) if options.acoustic else None
     seconds = samples = 0.0
     for utterance in Utterances.read(options.data).held_out[: options.sentences]:
         frames = utterance.frames.numpy()
@@ -67,11 +71,14 @@ def measure(options: argparse.Namespace) -> None:
         wave = np.zeros(len(frames) * HOP)
         wave[: len(sound)] = sound
         predictors = lpc.predictors(frames[:, : analysis.BANDS], analysis.MEL, speak.settings.lpc)
+        coded = quantised(lpc.residual(wave, predictors), speak.settings.scale)
+        rows["quantised"].append(compare(wave, lpc.Synthesis(predictors)(coded)))
+        if acoustic is not None:
+            frames = acoustic.frames(utterance.sentence, utterance.durations).numpy()
+            predictors = lpc.predictors(frames[:, : analysis.BANDS], analysis.MEL, speak.settings.lpc)
         begun = time.perf_counter()
         copy = speak(frames)
         seconds, samples = seconds + time.perf_counter() - begun, samples + len(copy)
-        coded = quantised(lpc.residual(wave, predictors), speak.settings.scale)
-        rows["quantised"].append(compare(wave, lpc.Synthesis(predictors)(coded)))
         rows["pulses"].append(compare(wave, lpc.Synthesis(predictors)(pulses(frames))))
         rows["WaveNet"].append(compare(wave, copy))
         if options.out:

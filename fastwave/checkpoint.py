@@ -25,7 +25,7 @@ from .config import WaveNetConfig, differences
 from .errors import CheckpointError, ConfigError
 from .files import replacing
 from .locate import BUNDLED as BUNDLED
-from .locate import CARD_FILE, CONFIG_FILE, MAX_CONFIG_BYTES, WEIGHTS_FILE, locate
+from .locate import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE, locate, parse_object, read_bounded
 from .locate import bundled as bundled
 
 FORMAT = 1
@@ -91,23 +91,11 @@ def _load_step(path: Path) -> tuple[WaveNetConfig, dict[str, Tensor]]:
 
 def read_config(path: Path) -> WaveNetConfig:
     """`config.json` alone."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
-    if len(content) > MAX_CONFIG_BYTES:
-        raise CheckpointError(f"{path} is over {MAX_CONFIG_BYTES} bytes: not a fastwave config.")
-    return _parse_config(content, path)
+    return _parse_config(read_bounded(path, "config"), path)
 
 
 def _parse_config(content: bytes | str, path: Path) -> WaveNetConfig:
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: the config is not valid JSON ({str(error)[:120]}).") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: the config must be a JSON object, got {type(values).__name__}.")
+    values = parse_object(content, path, "config")
     if values.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: checkpoint format {str(values.get('format'))[:40]!r}; this version reads format {FORMAT}. "

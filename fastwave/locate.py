@@ -7,6 +7,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from .errors import CheckpointError, did_you_mean
 
@@ -126,3 +127,26 @@ def _other_program(path: Path) -> str:
         if key in values:
             return f"its {CONFIG_FILE} has {key} {str(values[key])[:60]}"
     return ""
+
+
+def read_bounded(path: Path, name: str) -> bytes:
+    """The content of a small file, which a wing may have too; `name` is what it is in an error."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
+    if len(content) > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{path} is over {MAX_CONFIG_BYTES} bytes: not a fastwave {name}.")
+    return content
+
+
+def parse_object(content: bytes | str, path: Path, name: str) -> dict[str, Any]:
+    """A JSON object; `name` is what it is in an error."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: the {name} is not valid JSON ({str(error)[:120]}).") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: the {name} must be a JSON object, got {type(values).__name__}.")
+    return values

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError, did_you_mean
-from ..locate import CONFIG_FILE, MAX_CONFIG_BYTES
+from ..locate import CONFIG_FILE, parse_object, read_bounded
 from ..locate import bundled as bundled_models
 
 VOICE_FILE = "voice.json"
@@ -56,19 +55,7 @@ def locate_voice(voice: str | os.PathLike[str]) -> Path:
 def read_description(folder: Path) -> dict[str, Any]:
     """What voice.json holds: a JSON object of this format and kind, its fields not yet checked."""
     path = folder / VOICE_FILE
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_CONFIG_BYTES + 1)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror or error}.") from error
-    if len(content) > MAX_CONFIG_BYTES:
-        raise CheckpointError(f"{path} is over {MAX_CONFIG_BYTES} bytes: no description of a voice.")
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({str(error)[:120]}).") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} must hold a JSON object, got {type(values).__name__}.")
+    values = parse_object(read_bounded(path, "voice"), path, "voice")
     if values.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: voice format {str(values.get('format'))[:40]!r}; this version reads format {FORMAT}. Load it "

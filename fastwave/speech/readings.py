@@ -16,7 +16,12 @@ from .viterbi import Row
 
 STEP = 80  # samples from one frame of the aligner to the next, 5 ms
 FINE = MelSettings(sample_rate=SAMPLE_RATE, hop=STEP, bands=40, window=400)
-SOUNDS = (SILENCE, *CONSONANTS, *VOWELS, "AH0")  # what is told apart: stress is not, but for the weakest vowel
+SOUNDS = (
+    SILENCE,
+    *CONSONANTS,
+    *VOWELS,
+    "AH0",
+)  # that have Gaussians of their own; a vowel has one for all its stresses, but for the weakest
 STATES = 3  # a sound
 COLUMNS = STATES * len(SOUNDS)
 PAUSE = (0, 0, 1, 1, 1, 1, 2, 2)  # columns of a pause: 40 ms at least, a shorter silence is part of a stop

@@ -49,7 +49,7 @@ class Plan(NamedTuple):
         """In sentences."""
         lines = [f"{prepared.sentences:,} sentences, {prepared.seconds / 60:.1f} minutes of speech"]
         if prepared.seconds < LITTLE:
-            lines[0] += "; that is little: half an hour or more makes a voice that is well understood"
+            lines[0] += "; that is little: give half an hour or more if you can"
         shares = (f"{self.acoustic:.3g} minutes", f"{self.vocoder:.3g} minutes")
         if steps is not None:
             shares = (f"three times {steps:,} steps", f"{steps:,} steps")

@@ -6,7 +6,7 @@
 The folder gets `wavs/NAME.wav` (16 kHz), `f0/NAME.npy` (Hz every 12.5 ms, 0 where unvoiced) and `utterances.jsonl`:
 per sentence its text, phones, the index of the word or pause of each phone, and durations in frames of 12.5 ms. The
 teacher counts in frames of 25 ms: `exact` are its durations before they were rounded, in frames of 12.5 ms.
-The teacher is told our phones in its own alphabet; its marks of stress and its spaces are counted to our phones.
+Our phones are written in the alphabet of the teacher; the time of its stress marks and spaces is counted to our phones.
 """
 
 # ruff: noqa: RUF001, the alphabet of phonetics looks like other letters

@@ -5,8 +5,9 @@
     python recipes/voice/vocoder.py measure DATA RUN --acoustic runs/acoustic
 
 `DATA` is a folder as fastwave/speech/acoustic/data.py describes it. Each held-out sentence is spoken from the frames of
-its own recording, or from those that an acoustic model predicts for the recording's durations, and compared with that recording, beside two controls: `quantised` is the recording's own excitation
-in 256 classes, `pulses` a pulse a period and white noise, mixed by the voicing, through the same filter.
+its own recording, or from those that an acoustic model predicts for the recording's durations, and compared with that
+recording, beside two controls: `quantised` is the recording's own excitation in 256 classes, `pulses` a pulse a period
+and white noise, mixed by the voicing, through the same filter.
 
     mel         mean difference of the log-mel bands, dB, where the recording is louder than -50 dB
     voiced      share of frames that the pitch tracker calls voiced, of the copy and of the recording, percent

@@ -1,0 +1,1 @@
+"""A wing: notes -> sound, and notes from nothing."""

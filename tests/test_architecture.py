@@ -20,6 +20,7 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["speech", "music", "importers", "student", "serving"],
+    ["vocoder"],
     ["training"],
     ["generation", "tools"],
     ["engine", "data"],

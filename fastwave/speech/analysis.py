@@ -18,14 +18,15 @@ import torch
 
 from ..errors import InputError
 from ..sound import pitch
-from ..sound.mel import MelSettings, mel
+from ..sound.mel import mel
+from ..vocoder.frames import Frames
 
-SAMPLE_RATE = 16_000
-HOP = 200  # samples a frame, 12.5 ms
-BANDS = 40
-WIDTH = BANDS + 2
-LOG_F0, VOICING = BANDS, BANDS + 1
-MEL = MelSettings(sample_rate=SAMPLE_RATE, hop=HOP, bands=BANDS, window=800)
+FRAMES = Frames()
+SAMPLE_RATE = FRAMES.sample_rate
+HOP = FRAMES.hop  # samples a frame, 12.5 ms
+BANDS, WIDTH = FRAMES.bands, FRAMES.width
+LOG_F0, VOICING = FRAMES.log_f0, FRAMES.voicing
+MEL = FRAMES.mel
 LOWEST, HIGHEST = 60.0, 500.0  # Hz, the F0 of speech
 SILENCE = 0.003  # root mean square, 50 dB below full scale: what is quieter is unvoiced
 SILENT_F0 = 150.0  # Hz, for a recording without a voiced frame

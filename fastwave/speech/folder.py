@@ -15,9 +15,9 @@ from ..checkpoint import read_tensors, write_tensors
 from ..errors import CheckpointError, ConfigError, InputError
 from ..files import replacing
 from ..model import WaveNet
+from ..vocoder.vocoder import VocoderSettings
 from .acoustic import Acoustic
 from .locate import FORMAT, KIND, VOICE_FILE, read_description
-from .vocoder import VocoderSettings
 
 ACOUSTIC_FILE = "acoustic.safetensors"
 WAVENET_FOLDER = "wavenet"
@@ -41,7 +41,7 @@ class Description:
     provenance: str = "not stated"  # whose speech, made by what, and from which data
     dtype: str = "float32"  # in which numbers the WaveNet of this voice is meant to run
     acoustic: Mapping[str, Any] = field(default_factory=dict)  # settings of speech/acoustic
-    vocoder: Mapping[str, Any] = field(default_factory=dict)  # settings of speech/vocoder
+    vocoder: Mapping[str, Any] = field(default_factory=dict)  # settings of fastwave/vocoder
 
     def __post_init__(self) -> None:
         for entry in fields(self):

@@ -21,13 +21,16 @@ from ..files import replacing
 from ..model import WaveNet
 from ..training import history
 from ..training.lock import locked
-from . import vocoder, vocoder_data, vocoder_training
+from ..vocoder import training as vocoder_training
+from ..vocoder import vocoder
+from ..vocoder.data import VocoderData
 from .acoustic import Acoustic, Shape
 from .acoustic import training as acoustic_training
 from .acoustic.data import Utterances
 from .acoustic.tasks import TASKS
 from .folder import Description
 from .preparation import Prepared, prepare
+from .recordings import recordings
 from .training_report import SENTENCES, write_report
 from .voice import Voice
 
@@ -119,9 +122,9 @@ def _vocoder(
     if _finished(out, "model.safetensors"):
         _announce(show, "the WaveNet is trained already")
     else:
-        sentences = vocoder_training.recordings(runs / "data")
+        sentences = recordings(runs / "data")
         vocoder_training.train(sentences, out, plan.vocoder, config, show=show, **chosen)
-    return WaveNet.from_pretrained(out), vocoder_data.VocoderData(out / "data").settings
+    return WaveNet.from_pretrained(out), VocoderData(out / "data").settings
 
 
 def _speak(voice: Voice, out: Path, prepared: Prepared, plan: Plan, show: bool) -> None:

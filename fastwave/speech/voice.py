@@ -90,8 +90,8 @@ class Voice:
 
         `dtype` "auto" is the one that the voice was made for; `backend` and `threads` are those of an `Engine`.
         """
+        from ..vocoder.vocoder import Vocoder, VocoderSettings
         from .folder import read_voice
-        from .vocoder import Vocoder, VocoderSettings
 
         folder = locate_voice(default_voice() if voice is None else voice)
         description, acoustic, wavenet = read_voice(folder)
@@ -102,9 +102,9 @@ class Voice:
 
     def save(self, folder: str | os.PathLike[str], dtype: str = "bfloat16") -> None:
         """Write the voice as a folder that `load` reads, its weights as bfloat16 or float32."""
+        from ..vocoder.vocoder import Vocoder
         from .acoustic import Acoustic
         from .folder import write_voice
-        from .vocoder import Vocoder
 
         if self.wavenet is None or not isinstance(self.acoustic, Acoustic) or not isinstance(self.vocoder, Vocoder):
             raise InputError("only a voice that is made of an Acoustic, a Vocoder and its WaveNet can be saved.")

@@ -14,7 +14,7 @@ import safetensors.torch
 from fastwave import Voice, WaveNet
 from fastwave.speech.acoustic import Acoustic
 from fastwave.speech.folder import Description
-from fastwave.speech.vocoder import Vocoder, VocoderSettings
+from fastwave.vocoder.vocoder import Vocoder, VocoderSettings
 
 
 def main():

@@ -30,9 +30,11 @@ import torch
 from fastwave.codec import MuLaw
 from fastwave.model import WaveNet
 from fastwave.sound import audio, lpc, pitch
-from fastwave.speech import analysis, periods, vocoder, vocoder_training
+from fastwave.speech import analysis
 from fastwave.speech.acoustic.data import Utterances
 from fastwave.speech.acoustic.training import load
+from fastwave.speech.recordings import recordings
+from fastwave.vocoder import periods, training, vocoder
 
 RATE, HOP, QUIET = analysis.SAMPLE_RATE, analysis.HOP, 10 ** (-50 / 20)
 
@@ -51,8 +53,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.verb == "train":
-        sentences = vocoder_training.recordings(options.data)
-        vocoder_training.train(sentences, options.run, options.minutes, show=True)
+        sentences = recordings(options.data)
+        training.train(sentences, options.run, options.minutes, show=True)
     else:
         measure(options)
 
@@ -103,7 +105,7 @@ def pulses(frames: np.ndarray) -> np.ndarray:
     place, number = np.arange(len(frames) * HOP) / HOP, np.arange(len(frames))
     phase, log_f0, voicing = (
         np.interp(place, number, values)
-        for values in (periods.running(frames[:, 40]), frames[:, 40], np.clip(frames[:, 41], 0, 1))
+        for values in (periods.running(frames[:, 40], analysis.FRAMES), frames[:, 40], np.clip(frames[:, 41], 0, 1))
     )
     source = np.zeros(len(place))
     begins = np.flatnonzero(np.floor(phase[1:]) > np.floor(phase[:-1])) + 1

@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from fastwave import WaveNet
-from fastwave.speech import text, vocoder
+from fastwave.speech import text
 from fastwave.speech.acoustic import Acoustic, Shape
 from fastwave.speech.folder import Description
 from fastwave.speech.phones import Pause, Sentence, Word
 from fastwave.speech.voice import Voice
+from fastwave.vocoder import vocoder
 
 HOP = 200
 LETTERS = dict(zip("abcdefghijklmnopqrstuvwxyz", (

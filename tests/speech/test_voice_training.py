@@ -11,13 +11,14 @@ import soundfile
 from banded_speech import spoken, symbols_of
 from fastwave.cli.main import main
 from fastwave.errors import InputError
-from fastwave.speech import corpus, preparation, training, vocoder
+from fastwave.speech import corpus, preparation, training
 from fastwave.speech.acoustic import training as acoustic_training
 from fastwave.speech.acoustic.data import Utterances
 from fastwave.speech.analysis import HOP
 from fastwave.speech.text import sentences
 from fastwave.speech.voice import Voice
 from fastwave.training.loop import Loop
+from fastwave.vocoder import vocoder
 from spoken_sentences import SMALL
 
 WORDS = (

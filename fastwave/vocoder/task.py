@@ -1,4 +1,4 @@
-"""Training the WaveNet of a voice on the excitation of recordings, as a task of the training loop."""
+"""Training the WaveNet of a vocoder on the excitation of recordings, as a task of the training loop."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from ..training.settings import Settings
 from ..training.task import Sample, Task
 from ..training.wavenet import CPU_TARGETS, MATRICES
 from . import vocoder
-from .analysis import BANDS, HOP, MEL, SAMPLE_RATE
-from .vocoder_data import VocoderData
+from .data import VocoderData
 
 SETTINGS_FILE = "vocoder.json"
 VALIDATION_ROWS = 4
@@ -31,7 +30,9 @@ _ODD = 1_000_003  # keys of the order of windows in one turn and the next are so
 
 
 class Batch(NamedTuple):
-    """tokens [B, context + window]; conditions [B, F + 1, 42]; sines [B, context + window, 2]; counted [B, window]."""
+    """tokens [B, context + window]; conditions [B, F + 1, width]; sines [B, context + window, 2]; counted
+    [B, window].
+    """
 
     tokens: Tensor
     conditions: Tensor
@@ -64,11 +65,13 @@ class VocoderTask(Task):
     ) -> None:
         super().__init__(config.to_dict(), settings)
         self.data, self.model_config, self.backend, self.start = data, config, backend, start
-        self.window = -(-settings.window // HOP)  # frames
-        self.context = -(-config.receptive_field // HOP)
+        self.layout, hop = data.layout, data.layout.hop
+        self.window = -(-settings.window // hop)  # frames
+        self.context = -(-config.receptive_field // hop)
         self.count = data.trained_frames // self.window
         if not self.count:
-            raise InputError(f"there is too little to train on: {data.trained_frames * HOP / SAMPLE_RATE:.3g} s.")
+            seconds = data.trained_frames * hop / self.layout.sample_rate
+            raise InputError(f"there is too little to train on: {seconds:.3g} s.")
 
     def build(self) -> WaveNet:
         """A WaveNet on the chosen backend, untrained or with the weights of `start`."""
@@ -85,7 +88,7 @@ class VocoderTask(Task):
             shift = shuffled(turn % self.window, self.window, self.settings.seed) - self.window // 2
             first = shuffled(index, self.count, self.settings.seed + _ODD * turn) * self.window + shift
             firsts.append(min(max(first, 0), self.data.trained_frames - self.window))
-        return self._read(firsts[rows]), len(firsts) * self.window * HOP
+        return self._read(firsts[rows]), len(firsts) * self.window * self.layout.hop
 
     def loss(self, model: WaveNet, batch: Batch, targets: int) -> Tensor:  # type: ignore[override]
         """Nats of the targets, over `targets`."""
@@ -99,30 +102,27 @@ class VocoderTask(Task):
 
     def validation(self, rank: int, processes: int) -> Iterator[tuple[Batch, int]]:
         """Windows spread evenly over the held-out recordings."""
-        border, window = self.data.trained_frames, self.window
-        count = min((self.data.frames - border) // window, -(-self.settings.validation_targets // (window * HOP)))
+        border, window, hop = self.data.trained_frames, self.window, self.layout.hop
+        count = min((self.data.frames - border) // window, -(-self.settings.validation_targets // (window * hop)))
         firsts = [border + i * (self.data.frames - border) // count // window * window for i in range(count)]
         firsts = [min(first, self.data.frames - window) for first in firsts][rank::processes]
         for row in range(0, len(firsts), VALIDATION_ROWS):
             part = firsts[row : row + VALIDATION_ROWS]
-            yield self._read(part), len(part) * window * HOP
+            yield self._read(part), len(part) * window * hop
 
     def sample(self, average: Mapping[str, Tensor], run: Path, step: int, seconds_allowed: float) -> list[Sample]:
         """The start of the held-out recordings, spoken from their frames."""
         first = self.data.trained_frames if self.data.trained_frames < self.data.frames else 0
-        count = min(self.data.frames - first, round(self.settings.sample_seconds * SAMPLE_RATE / HOP))
+        rate = self.layout.sample_rate
+        count = min(self.data.frames - first, round(self.settings.sample_seconds * rate / self.layout.hop))
         rows = self.data.rows(first, count)
         wave = vocoder.Vocoder(self._model_of(average), self.data.settings)(rows, seed=self.settings.seed)
         folder = run / "samples"
         folder.mkdir(exist_ok=True)
         name, real = f"samples/step-{step:08}.wav", "samples/real.wav"
-        audio.save(run / name, wave, SAMPLE_RATE)
-        audio.save(run / real, self._recording(first, count), SAMPLE_RATE)
-        return [
-            Sample(
-                name, "spoken from the frames of a recording", real, 0, SAMPLE_RATE, torch.from_numpy(wave), SAMPLE_RATE
-            )
-        ]
+        audio.save(run / name, wave, rate)
+        audio.save(run / real, self._recording(first, count), rate)
+        return [Sample(name, "made from the frames of a recording", real, 0, rate, torch.from_numpy(wave), rate)]
 
     def matrices(self) -> Collection[str]:
         """Those of every WaveNet."""
@@ -130,7 +130,7 @@ class VocoderTask(Task):
 
     def usual_micro_batch(self, device: torch.device) -> int:
         """About 8,000 targets at a time on a CPU."""
-        return max(1, CPU_TARGETS // (self.window * HOP)) if device.type == "cpu" else 0
+        return max(1, CPU_TARGETS // (self.window * self.layout.hop)) if device.type == "cpu" else 0
 
     def data_digest(self) -> str:
         """Another one for other data or settings."""
@@ -138,24 +138,28 @@ class VocoderTask(Task):
 
     def data_summary(self) -> dict[str, Any]:
         """How much there is."""
-        held_out = (self.data.frames - self.data.trained_frames) * HOP
-        return {"samples": self.data.frames * HOP, "held_out_samples": held_out, "sample_rate": SAMPLE_RATE}
+        hop, held_out = self.layout.hop, self.data.frames - self.data.trained_frames
+        return {
+            "samples": self.data.frames * hop,
+            "held_out_samples": held_out * hop,
+            "sample_rate": self.layout.sample_rate,
+        }
 
     def _read(self, firsts: list[int]) -> Batch:
         silence = int(self.model_config.codec_object.silence)
         starts, length = [first - self.context for first in firsts], self.context + self.window
         tokens = np.stack([self.data.tokens(start, length, silence) for start in starts])
-        frames = [vocoder.conditions(self.data.rows(start, length + 1)) for start in starts]
+        frames = [self.layout.conditions(self.data.rows(start, length + 1)) for start in starts]
         sines = np.stack([self.data.sines(start, length) for start in starts])
-        counted = torch.ones(len(firsts), self.window * HOP)
+        counted = torch.ones(len(firsts), self.window * self.layout.hop)
         return Batch(torch.from_numpy(tokens), torch.stack(frames), torch.from_numpy(sines), counted)
 
     def _recording(self, first: int, count: int) -> Any:
         """The recording itself, out of its classes."""
         codec, settings = self.model_config.codec_object, self.data.settings
         excitation = codec.decode(torch.from_numpy(self.data.tokens(first, count, 0))).numpy() * settings.scale
-        rows = self.data.rows(first, count)[:, :BANDS]
-        synthesis = lpc.Synthesis(lpc.predictors(rows, MEL, settings.lpc))
+        rows = self.data.rows(first, count)[:, : self.layout.bands]
+        synthesis = lpc.Synthesis(lpc.predictors(rows, self.layout.mel, settings.lpc))
         return np.clip(synthesis(excitation), -1, 1)
 
     def _model_of(self, average: Mapping[str, Tensor]) -> WaveNet:

@@ -1,52 +1,27 @@
-"""From spoken sentences and a time to the WaveNet of a voice: prepare its data, plan the run, train."""
+"""From recordings with their frames and a time to the WaveNet of a vocoder: prepare its data, plan the run, train."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..config import WaveNetConfig
 from ..model import WaveNet
-from ..sound import audio
 from ..training import loop, planning, recovery
 from ..training.parallel import Group
 from ..training.settings import Settings
-from . import vocoder, vocoder_data
-from .acoustic.data import Utterance, Utterances
-from .acoustic.model import Acoustic
-from .analysis import LOG_F0, SAMPLE_RATE
-from .vocoder_data import Recording, VocoderData
-from .vocoder_task import VocoderTask
+from . import data as vocoder_data
+from . import vocoder
+from .data import Recording, VocoderData
+from .task import VocoderTask
 
 WINDOW = 4096  # samples: short windows make more steps, and the WaveNet looks back on 32 ms only
 
 
-def recordings(folder: Path, acoustic: Acoustic | None = None) -> Iterator[Recording]:
-    """The sentences of a folder as `acoustic/data.py` describes it.
-
-    With an acoustic model each of them comes twice: with the frames of its sound, and with the bands that the model
-    predicts for the same durations, F0 and voicing.
-    """
-    utterances = Utterances.read(folder)
-    for utterance in (*utterances.training, *utterances.held_out):
-        wave = audio.load(folder / "wavs" / f"{utterance.name}.wav", sample_rate=SAMPLE_RATE)[0].numpy()
-        yield Recording(wave, None, utterance.held_out, utterance.frames.numpy())
-        if acoustic is not None:
-            yield Recording(wave, None, utterance.held_out, predicted(acoustic, utterance))
-
-
-def predicted(acoustic: Acoustic, utterance: Utterance) -> np.ndarray:
-    """The frames of an utterance with the bands that the model predicts."""
-    track = utterance.frames[:, LOG_F0:]
-    return acoustic.frames(utterance.sentence, utterance.durations, track=track).numpy()
-
-
 def train(
-    sentences: Iterable[Recording],
+    recordings: Iterable[Recording],
     out: Path,
     minutes: float,
     config: WaveNetConfig | None = None,
@@ -64,9 +39,10 @@ def train(
     begun, group = time.monotonic(), group or Group()
     place = out / "data"
     if group.first and not (place / vocoder_data.INDEX).exists():
-        vocoder_data.prepare(sentences, place, settings or vocoder.VocoderSettings())
+        vocoder_data.prepare(recordings, place, settings or vocoder.VocoderSettings())
     group.wait()
-    data, config = VocoderData(place), config or (start.config if start else vocoder.config())
+    data = VocoderData(place)
+    config = config or (start.config if start else vocoder.config(frames=data.layout))
     before, plan = recovery.read_run(out), {}
     if before is not None:
         run = Settings.from_dict(before["settings"])

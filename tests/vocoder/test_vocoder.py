@@ -9,11 +9,14 @@ import torch
 
 from fastwave.errors import ConfigError, InputError
 from fastwave.model import WaveNet
-from fastwave.speech import analysis, vocoder, vocoder_data
-from fastwave.speech.vocoder_task import VocoderTask
+from fastwave.speech import analysis
 from fastwave.training.loop import train
 from fastwave.training.parallel import Group
 from fastwave.training.settings import Settings
+from fastwave.vocoder import data as vocoder_data
+from fastwave.vocoder import vocoder
+from fastwave.vocoder.frames import Frames
+from fastwave.vocoder.task import VocoderTask
 
 SHAPE = {"residual_channels": 4, "skip_channels": 8, "dilations": (1, 2, 4)}
 
@@ -35,7 +38,8 @@ def recording(seed=0, seconds=0.6, held_out=False):
     random = np.random.default_rng(seed)
     time = np.arange(round(seconds * 16_000)) / 16_000
     wave = sum(np.sin(2 * np.pi * n * 140 * time + n) / n for n in range(1, 30))
-    return vocoder_data.Recording(0.1 * wave + 0.01 * random.normal(size=len(time)), None, held_out)
+    wave = 0.1 * wave + 0.01 * random.normal(size=len(time))
+    return vocoder_data.Recording(wave, analysis.frames(wave), held_out)
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +117,16 @@ def test_settings_go_through_json():
 
 def test_prepared_data_hold_every_recording_and_the_held_out_ones_last(data):
     assert (data.frames, data.trained_frames) == (144, 96)
-    frames = analysis.frames(recording(0).wave)
-    assert np.array_equal(data.rows(96, 48), frames)
+    assert np.array_equal(data.rows(96, 48), recording(0).frames)
     assert (data.tokens(-2, 4, 77)[:400] == 77).all() and (data.tokens(143, 2, 77)[200:] == 77).all()
 
 
 def test_predicted_frames_take_the_place_of_those_of_the_sound(tmp_path):
     sound = recording(1)
-    predicted = analysis.frames(sound.wave)
+    predicted = sound.frames.copy()
     predicted[:, :40] -= 0.4  # 20 dB too quiet, so the excitation has to be 10 times as loud
     excitations = []
-    for name, frames in (("sound", None), ("predicted", predicted)):
+    for name, frames in (("sound", sound.frames), ("predicted", predicted)):
         prepared = dataclasses.replace(sound, frames=frames)
         vocoder_data.prepare([prepared], tmp_path / name, vocoder.VocoderSettings(scale=100.0))
         data = vocoder_data.VocoderData(tmp_path / name)
@@ -171,7 +174,7 @@ def test_a_window_holds_the_samples_frames_and_sines_of_one_place(data):
     samples = slice(frames.start * 200, frames.stop * 200)
     assert window.tokens[0].tolist() == data.tokens(0, data.frames, 0)[samples].tolist()
     assert np.allclose(window.sines[0], data.sines(0, data.frames)[samples], atol=1e-4)
-    assert torch.equal(window.conditions[0, :-1], vocoder.conditions(data.rows(0, data.frames))[frames])
+    assert torch.equal(window.conditions[0, :-1], data.layout.conditions(data.rows(0, data.frames))[frames])
 
 
 def test_a_killed_training_resumes_with_the_same_bits(data, tmp_path):
@@ -206,3 +209,37 @@ def test_training_lowers_the_loss(data):
         loss.backward()
         optimiser.step()
     assert losses[-1] < losses[0] - 0.3
+
+
+def test_other_frames_travel_with_the_settings_and_rule_the_sound(tmp_path):
+    """Bands, hop and sample rate of music, say, are part of what is saved beside the weights."""
+    layout = Frames(hop=100, bands=8, window=512, usual_f0=400.0, f0_factor=1.0)
+    chosen = vocoder.VocoderSettings(frames=layout)
+    assert vocoder.VocoderSettings.from_dict(json.loads(json.dumps(chosen.to_dict()))) == chosen
+    rows = np.zeros((12, layout.width), dtype=np.float32)
+    rows[:, layout.log_f0] = np.log(400.0)
+    torch.manual_seed(0)
+    speak = vocoder.Vocoder(WaveNet(vocoder.config(frames=layout, **SHAPE)), chosen, backend="reference")
+    assert speak(rows).shape == (1_200,)
+    assert layout.conditions(rows)[:, layout.log_f0].abs().max() < 1e-6
+    vocoder_data.prepare([vocoder_data.Recording(np.zeros(1_200), rows)], tmp_path, chosen)
+    data = vocoder_data.VocoderData(tmp_path)
+    assert data.layout == layout and data.sines(0, 12).shape == (1_200, 2)
+    with pytest.raises(ConfigError, match="hop 200, this one has 100"):
+        vocoder.Vocoder(WaveNet(vocoder.config(frames=layout, **SHAPE)))
+
+
+@pytest.mark.parametrize("values", [{"hop": 0}, {"bands": "40"}, {"usual_f0": -1}, {"width": 3}, {"bands": 500}, 7])
+def test_frames_that_cannot_be_are_refused(values):
+    with pytest.raises(ConfigError):
+        Frames.from_dict(values)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_each_source_has_a_polarity_of_its_own(tmp_path, sign):
+    """The same sound upside down from another source has its pulses at the same places."""
+    one, two = recording(1), recording(1)
+    two = dataclasses.replace(two, wave=-two.wave, source="other")
+    vocoder_data.prepare([one, two][::sign], tmp_path, vocoder.VocoderSettings())
+    data = vocoder_data.VocoderData(tmp_path)
+    assert np.array_equal(data.sines(0, 47), data.sines(48, 47))

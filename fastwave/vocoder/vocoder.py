@@ -1,6 +1,6 @@
-"""Frames -> sound: a WaveNet that speaks the excitation, and the filter that the frames' spectrum makes.
+"""Frames -> sound: a WaveNet that makes the excitation, and the filter that the frames' spectrum makes.
 
-frames [F, 42]  -> conditions [F, 42] for every layer, sines of the phase of F0 [time, 2] for the first one
+frames [F, W]   -> conditions [F, W] for every layer, sines of the phase of F0 [time, 2] for the first one
                 -> WaveNet: classes of the excitation, mu-law
                 -> linear prediction (sound/lpc.py) -> wave
 """
@@ -8,7 +8,6 @@ frames [F, 42]  -> conditions [F, 42] for every layer, sines of the phase of F0 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,22 +22,22 @@ from ..errors import ConfigError, InputError
 from ..model import WaveNet
 from ..sound import lpc
 from . import periods
-from .analysis import BANDS, HOP, LOG_F0, MEL, SAMPLE_RATE, VOICING, WIDTH
+from .frames import Frames
 
 PRESET = "small"
 # The phase of F0 tells what a long memory would: 32 ms are looked back on, and a sample costs 0.62 of `small`
 SHAPE: dict[str, Any] = {"dilations": dilation_cycle(8, 2), "skip_channels": 64}
 FIRST_BLOCK, BLOCK = 4, 16  # frames, of 12.5 ms each
 TEMPERATURES = 20  # steps from 0 to 1: frames of the same temperature are one call of the engine
-USUAL_F0 = math.log(200.0)  # ln Hz
 
 Array = npt.NDArray[np.float32]
 
 
 @dataclasses.dataclass(frozen=True)
 class VocoderSettings:
-    """What belongs to a voice's WaveNet beside its weights."""
+    """What belongs to a vocoder's WaveNet beside its weights."""
 
+    frames: Frames = dataclasses.field(default_factory=Frames)
     lpc: lpc.LpcSettings = dataclasses.field(default_factory=lpc.LpcSettings)
     scale: float = 12.0  # the excitation at which mu-law clips; it is about 1 in root mean square, 9 at its peaks
     voiced_temperature: float = 0.95  # of frames with voicing 1; a frame in between takes a temperature in between
@@ -65,31 +64,36 @@ class VocoderSettings:
         if unknown:
             raise ConfigError(f"unknown setting of a vocoder {unknown[0][:80]!r}; known are {', '.join(known)}.")
         prediction = lpc.LpcSettings.from_dict(values.get("lpc", {}))
-        return cls(**{**values, "lpc": prediction})
+        return cls(**{**values, "lpc": prediction, "frames": Frames.from_dict(values.get("frames", {}))})
 
 
-def config(preset: str = PRESET, **changes: Any) -> WaveNetConfig:
-    """The WaveNet of a voice: a preset with the frames as conditions and the sines of F0's phase in front."""
+def config(preset: str = PRESET, frames: Frames | None = None, **changes: Any) -> WaveNetConfig:
+    """The WaveNet of a vocoder: a preset with the frames as conditions and the sines of F0's phase in front."""
+    layout = frames or Frames()
     usual = {
         **(SHAPE if preset == PRESET else {}),
-        "sample_rate": SAMPLE_RATE,
-        "condition_channels": WIDTH,
-        "hop": HOP,
+        "sample_rate": layout.sample_rate,
+        "condition_channels": layout.width,
+        "hop": layout.hop,
         "upsampling": "linear",
         "excitation_channels": periods.CHANNELS,
     }
     return WaveNetConfig.preset(preset, **{**usual, **changes})
 
 
-def conditions(frames: npt.NDArray[np.floating]) -> Tensor:
-    """Frames [F, 42] as the WaveNet takes them: ln F0 around 0 and about as wide as the bands."""
-    values = np.array(frames, dtype=np.float32)
-    values[:, LOG_F0] = np.clip((values[:, LOG_F0] - USUAL_F0) * 2, -4, 4)
-    return torch.from_numpy(values)
+def check_wavenet(wavenet: WaveNet, settings: VocoderSettings) -> None:
+    """Refuse a WaveNet that takes other frames than those of the settings."""
+    have, need = wavenet.config, config(frames=settings.frames)
+    for field in ("sample_rate", "hop", "condition_channels", "excitation_channels", "output"):
+        if getattr(have, field) != getattr(need, field):
+            raise ConfigError(
+                f"a vocoder needs a WaveNet with {field} {getattr(need, field)}, this one has "
+                f"{getattr(have, field)}: train it as a vocoder."
+            )
 
 
 class Vocoder:
-    """A voice's WaveNet, ready to speak frames. Calls do not depend on each other."""
+    """A vocoder's WaveNet, ready to make sound of frames. Calls do not depend on each other."""
 
     def __init__(
         self,
@@ -100,19 +104,13 @@ class Vocoder:
         threads: int | None = None,
     ) -> None:
         self.settings = settings or VocoderSettings()
-        have, need = wavenet.config, config()
-        for field in ("sample_rate", "hop", "condition_channels", "excitation_channels", "output"):
-            if getattr(have, field) != getattr(need, field):
-                raise ConfigError(
-                    f"a vocoder needs a WaveNet with {field} {getattr(need, field)}, this one has "
-                    f"{getattr(have, field)}: train it with the voice task."
-                )
+        check_wavenet(wavenet, self.settings)
         self.engine = Engine(wavenet, backend, dtype, threads)
 
     def __call__(
         self, frames: npt.NDArray[np.floating] | Tensor, seed: int = 0, temperature: float | None = None
     ) -> Array:
-        """Frames [F, 42] -> the wave [F * 200] in [-1, 1], the same samples as `stream`."""
+        """Frames [F, width] -> the wave [F * hop] in [-1, 1], the same samples as `stream`."""
         parts = list(self.stream(frames, seed, temperature))
         return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
 
@@ -123,18 +121,20 @@ class Vocoder:
 
         `temperature` is a factor on those of the settings. Lower is smoother, and less noisy.
         """
-        values = _checked(frames)
+        layout = self.settings.frames
+        values = _checked(frames, layout)
         if not len(values):
             return
-        voicing = np.clip(values[:, VOICING], 0, 1)
-        phase = periods.running(values[:, LOG_F0])
-        sines = torch.from_numpy(periods.sines(phase, voicing, 0, len(values) * HOP))
-        prepared = self.engine.prepare(conditions(values), None, 1, len(values) * HOP, sines)
+        samples = len(values) * layout.hop
+        voicing = np.clip(values[:, layout.voicing], 0, 1)
+        phase = periods.running(values[:, layout.log_f0], layout)
+        sines = torch.from_numpy(periods.sines(phase, voicing, 0, samples, layout.hop))
+        prepared = self.engine.prepare(layout.conditions(values), None, 1, samples, sines)
         state = self.engine.start(1, condition=prepared)
-        synthesis = lpc.Synthesis(lpc.predictors(values[:, :BANDS], MEL, self.settings.lpc))
+        synthesis = lpc.Synthesis(lpc.predictors(values[:, : layout.bands], layout.mel, self.settings.lpc))
         for first, last, warmth in _blocks(self._temperatures(voicing, temperature)):
             tokens = self.engine.run(
-                state, (last - first) * HOP, seed=seed, condition=prepared, temperature=warmth, in_place=True
+                state, (last - first) * layout.hop, seed=seed, condition=prepared, temperature=warmth, in_place=True
             )
             excitation = self.engine.codec.decode(tokens[0].cpu()).numpy() * self.settings.scale
             yield np.clip(synthesis(excitation), -1, 1)
@@ -157,10 +157,10 @@ def _blocks(temperatures: npt.NDArray[np.float64]) -> Iterator[tuple[int, int, f
         first, most = last, BLOCK
 
 
-def _checked(frames: npt.NDArray[np.floating] | Tensor) -> Array:
+def _checked(frames: npt.NDArray[np.floating] | Tensor, layout: Frames) -> Array:
     values = frames.detach().cpu().float().numpy() if isinstance(frames, Tensor) else np.asarray(frames, np.float32)
-    if values.ndim != 2 or values.shape[1] != WIDTH:
-        raise InputError(f"a vocoder speaks frames [F, {WIDTH}], got {list(values.shape)}.")
+    if values.ndim != 2 or values.shape[1] != layout.width:
+        raise InputError(f"a vocoder speaks frames [F, {layout.width}], got {list(values.shape)}.")
     if not np.isfinite(values).all():
         raise InputError("the frames hold NaN or infinity.")
     return values

@@ -8,10 +8,13 @@ import torch
 
 from fastwave.model import WaveNet
 from fastwave.sound import audio
-from fastwave.speech import analysis, vocoder, vocoder_training
+from fastwave.speech import analysis
 from fastwave.speech.acoustic.model import Acoustic
 from fastwave.speech.acoustic.networks import Shape
-from fastwave.speech.vocoder_data import VocoderData
+from fastwave.speech.recordings import recordings
+from fastwave.vocoder import training as vocoder_training
+from fastwave.vocoder import vocoder
+from fastwave.vocoder.data import VocoderData
 
 SHAPE = {"residual_channels": 4, "skip_channels": 8, "dilations": (1, 2, 4)}
 QUICK = {
@@ -44,7 +47,7 @@ def acoustic():
 
 def test_a_run_makes_a_checkpoint_that_speaks_and_that_another_run_can_start_from(folder, tmp_path):
     config = vocoder.config(**SHAPE)
-    out = vocoder_training.train(vocoder_training.recordings(folder), tmp_path / "run", 1.0, config, **QUICK)
+    out = vocoder_training.train(recordings(folder), tmp_path / "run", 1.0, config, **QUICK)
     settings = vocoder.VocoderSettings.from_dict(json.loads((out / "vocoder.json").read_text()))
     model = WaveNet.from_pretrained(out)
     wave = vocoder.Vocoder(model, settings, "reference")(analysis.frames(np.zeros(800)))
@@ -52,7 +55,7 @@ def test_a_run_makes_a_checkpoint_that_speaks_and_that_another_run_can_start_fro
     data = VocoderData(out / "data")
     assert (data.frames, data.trained_frames) == (324, 216)
 
-    sentences = vocoder_training.recordings(folder)
+    sentences = recordings(folder)
     other = vocoder_training.train(
         sentences, tmp_path / "other", 1.0, start=model, **{**QUICK, "steps": 1, "learning_rate": 1e-9, "average": 0.0}
     )
@@ -62,7 +65,7 @@ def test_a_run_makes_a_checkpoint_that_speaks_and_that_another_run_can_start_fro
 
 
 def test_with_an_acoustic_model_each_sentence_comes_with_predicted_bands_too(folder):
-    sentences = list(vocoder_training.recordings(folder, acoustic()))
+    sentences = list(recordings(folder, acoustic()))
     assert [each.held_out for each in sentences] == [False] * 4 + [True] * 2
     for real, predicted in zip(sentences[::2], sentences[1::2], strict=True):
         assert np.array_equal(real.wave, predicted.wave)

@@ -10,43 +10,45 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .analysis import HOP, LOG_F0, SAMPLE_RATE, VOICING
+from .frames import Frames
 
 CHANNELS = 2  # sine and cosine
 HARMONICS = 8  # that vote on the place of the pulses
 PLACES = 64  # in a period, where a pulse may stand
-_REACH = 2  # frames on each side of a frame that it hears
+_REACH = 0.025  # seconds on each side of a frame that it hears
 _SLOW = 200.0  # what a jump of half a period from one frame to the next costs, in votes
 
 Array = npt.NDArray[np.float64]
 
 
-def running(log_f0: npt.NDArray[np.floating]) -> Array:
+def running(log_f0: npt.NDArray[np.floating], layout: Frames) -> Array:
     """ln F0 of every frame -> the running sum of F0 in periods, 0 at the first frame, [frames]."""
-    f0 = np.exp(np.asarray(log_f0, dtype=np.float64)) * (HOP / SAMPLE_RATE)
+    f0 = np.exp(np.asarray(log_f0, dtype=np.float64)) * (layout.hop / layout.sample_rate)
     return np.concatenate([[0.0], np.cumsum((f0[:-1] + f0[1:]) / 2)])
 
 
-def aligned(excitation: npt.NDArray[np.floating], frames: npt.NDArray[np.floating], polarity: int = 1) -> Array:
+def aligned(
+    excitation: npt.NDArray[np.floating], rows: npt.NDArray[np.floating], layout: Frames, polarity: int = 1
+) -> Array:
     """The phase of every frame of a recording, whose excitation has its pulses at whole numbers, [frames].
 
     It is the running sum of F0, moved in each frame to where the harmonics of the excitation agree on a pulse. A path
     through the frames is chosen that moves as little as it can. `polarity` is the sign of the pulses, see `polarity`.
     """
-    phase = running(frames[:, LOG_F0])
-    votes = _votes(excitation * polarity, phase, frames[:, VOICING])
+    phase = running(rows[:, layout.log_f0], layout)
+    votes = _votes(excitation * polarity, phase, rows[:, layout.voicing], layout)
     moves = _best_path(votes)
     return phase + moves
 
 
 def sines(
-    phase: npt.NDArray[np.floating], voicing: npt.NDArray[np.floating], first: int, count: int
+    phase: npt.NDArray[np.floating], voicing: npt.NDArray[np.floating], first: int, count: int, hop: int
 ) -> npt.NDArray[np.float32]:
     """Sine and cosine of the phase times voicing at samples first .. first+count-1, [count, 2].
 
     phase and voicing are those of frames. Before the first frame and after the last one both keep their value.
     """
-    place = np.arange(first, first + count) / HOP
+    place = np.arange(first, first + count) / hop
     number = np.arange(len(phase))
     angle = 2 * np.pi * np.interp(place, number, phase)
     strength = np.interp(place, number, voicing)
@@ -58,19 +60,22 @@ def polarity(excitation: npt.NDArray[np.floating]) -> int:
     return 1 if float(np.mean(excitation**3)) >= 0 else -1
 
 
-def _votes(excitation: npt.NDArray[np.floating], phase: Array, voicing: npt.NDArray[np.floating]) -> Array:
+def _votes(
+    excitation: npt.NDArray[np.floating], phase: Array, voicing: npt.NDArray[np.floating], layout: Frames
+) -> Array:
     """[frames, PLACES]: how much the harmonics around each frame want its phase to be moved by place / PLACES."""
-    count, width = len(phase), 2 * _REACH * HOP
-    samples = np.arange(count * HOP) / HOP
+    count, hop = len(phase), layout.hop
+    width = 2 * round(_REACH * layout.sample_rate)
+    samples = np.arange(count * hop) / hop
     angle = 2 * np.pi * np.interp(samples, np.arange(count), phase)
-    wave = np.zeros(count * HOP)
-    wave[: len(excitation)] = np.clip(excitation, -8, 8)[: count * HOP]
+    wave = np.zeros(count * hop)
+    wave[: len(excitation)] = np.clip(excitation, -8, 8)[: count * hop]
     window = np.hanning(width + 1)[:-1]
     places = 2 * np.pi * np.arange(PLACES) / PLACES
     votes = np.zeros((count, PLACES))
     for harmonic in range(1, HARMONICS + 1):
-        turned = np.pad(wave * np.exp(-1j * harmonic * angle), _REACH * HOP)
-        around = np.lib.stride_tricks.sliding_window_view(turned, width)[::HOP][:count]
+        turned = np.pad(wave * np.exp(-1j * harmonic * angle), width // 2)
+        around = np.lib.stride_tricks.sliding_window_view(turned, width)[::hop][:count]
         votes += ((around @ window)[:, None] * np.exp(-1j * harmonic * places)).real
     return votes * (voicing[:, None] > 0)
 

@@ -1,0 +1,1 @@
+"""Frames -> sound by a WaveNet that makes the excitation of linear prediction. Speech and music share it."""

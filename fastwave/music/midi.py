@@ -115,18 +115,19 @@ def _left_out(parts: Sequence[PartNotes], performance: Performance) -> Iterable[
     if drums:
         channels = ", ".join(str(channel) for channel in sorted({part.channel % 16 + 1 for part in drums}))
         count = sum(len(part.notes) for part in drums)
-        yield f"drums are left out: {count} {_notes(count)} on channel {channels}."
+        yield f"drums are left out: {_notes(count)} on channel {channels}."
     silent = sum(not note.gain for part in parts if not part.is_drums for note in part.notes)
     if silent:
-        yield f"{silent} {_notes(silent)} are left out: their volume is 0."
-    if performance.never_let_go:
-        yield f"{performance.never_let_go} {_notes(performance.never_let_go)} are never let go: they are ended."
+        yield f"{_notes(silent, 'is left out: its volume is 0', 'are left out: their volume is 0')}."
+    if hanging := performance.never_let_go:
+        yield f"{_notes(hanging, 'is never let go: it is ended', 'are never let go: they are ended')}."
     if performance.bends:
         yield "pitch bends are left out: every note keeps its pitch."
     swells = sum(part.swells for part in parts if not part.is_drums)
     if swells:
-        yield f"{swells} {_notes(swells)} swell or fade while they are held: they keep their loudest volume."
+        one = "swells or fades while it is held: it keeps its loudest volume"
+        yield f"{_notes(swells, one, 'swell or fade while they are held: they keep their loudest volume')}."
 
 
-def _notes(count: int) -> str:
-    return "note" if count == 1 else "notes"
+def _notes(count: int, one: str = "", many: str = "") -> str:
+    return f"1 note {one}".rstrip() if count == 1 else f"{count} notes {many}".rstrip()

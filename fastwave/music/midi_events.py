@@ -64,8 +64,11 @@ class TrackEvents:
     def __iter__(self) -> Iterator[Event]:
         try:
             yield from self._events()
+            is_cut = self._is_cut and self._at >= self._end
         except Damage as damage:
-            self.damage = "the file ends in the midst of it" if self._is_cut and self._at >= self._end else str(damage)
+            self.damage, is_cut = str(damage), self._is_cut and self._at >= self._end
+        if is_cut:
+            self.damage = "the file ends in the midst of it"
 
     def _events(self) -> Iterator[Event]:
         tick = status = port = 0
@@ -76,6 +79,7 @@ class TrackEvents:
                 kind = self._byte()
                 data = self._take(self._quantity())
                 if kind == _END_OF_TRACK:
+                    self._is_cut = False  # whatever size the chunk claims, the track is here
                     return
                 if kind == TEMPO and len(data) == 3:
                     yield Event(tick, self.number, TEMPO, 0, int.from_bytes(data, "big"), 0)
@@ -94,8 +98,6 @@ class TrackEvents:
                 first, second = self._message(status, byte)
                 if status & 0xF0 in _KEPT:
                     yield Event(tick, self.number, status & 0xF0, port + (status & 0x0F), first, second)
-        if self._is_cut:
-            raise Damage("the file ends before it does")
 
     def _message(self, status: int, first: int) -> tuple[int, int]:
         """The data of a message; programs and channel pressure have one byte."""

@@ -15,10 +15,10 @@ def fuzz(*options):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is read from /proc")
-def test_twenty_thousand_damaged_files_load_or_are_refused():
-    run = fuzz("--count", "20000")
+def test_thousands_of_damaged_files_load_or_are_refused():
+    run = fuzz("--count", "23000")
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
-    assert "20000 inputs, 0 failures" in run.stdout
+    assert "23000 inputs, 0 failures" in run.stdout
     for kind in ("config", "weights", "state", "wav", "flac", "ogg", "mp3"):
         refused = next(line for line in run.stdout.splitlines() if line.startswith(f"{kind} refused"))
         assert int(refused.split()[-1]) > 1000  # the damage is real

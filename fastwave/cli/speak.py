@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..generation.saving import check_place
+from ..generation.saving import check_folder, check_place
 from ..speech.locate import default_voice, locate_voice, read_description, voices
 from ..speech.options import Delivery
 from .options import DTYPES, Verbs, add_json, add_verb, note, print_json
 from .parser import table, whole_number
-from .speak_player import find_player
+from .player import find_player
 from .speak_text import Text, check_text, texts_of
 
 if TYPE_CHECKING:
@@ -145,15 +144,7 @@ def _check_output(options: argparse.Namespace) -> None:
         if options.timings != STANDARD_OUTPUT:
             check_place(options.timings)
     if options.output_dir is not None:
-        _check_folder(Path(options.output_dir))
-
-
-def _check_folder(folder: Path) -> None:
-    existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    if not existing.is_dir():
-        raise InputError(f"--output-dir {folder} cannot be made: {existing} is a file.")
-    if not os.access(existing, os.W_OK):
-        raise InputError(f"--output-dir {folder} cannot be written: you may not write in {existing}. Give another.")
+        check_folder(options.output_dir, "--output-dir")
 
 
 def _delivery(options: argparse.Namespace) -> Delivery:

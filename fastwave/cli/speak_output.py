@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..sound import audio
-from .speak_player import play
+from .player import play
+from .sound_stream import stream
 
 if TYPE_CHECKING:
     from ..speech.spoken import Spoken, WordTiming
-
-_UNKNOWN = 0xFFFFFFFF  # the length of a .wav that is not made yet
 
 
 class Recorder:
@@ -58,23 +56,8 @@ def deliver(recorder: Recorder, output: Path | None, sample_rate: int, options: 
         audio.save_blocks(output, recorder, sample_rate)
     elif options.play:
         play(
-            lambda sink: stream(recorder, sink, sample_rate, raw=False),
+            lambda sink: stream(recorder, sink, sample_rate),
             lambda path: audio.save_blocks(path, recorder, sample_rate),
         )
     else:
         stream(recorder, sys.stdout.buffer, sample_rate, options.raw)
-
-
-def stream(recorder: Recorder, sink: IO[bytes], sample_rate: int, raw: bool) -> None:
-    """16-bit samples, behind the header of a .wav of unknown length where they are not raw."""
-    if not raw:
-        sink.write(wav_header(sample_rate))
-    for wave in recorder:
-        sink.write(audio.sixteen_bits(wave).tobytes())
-        sink.flush()
-
-
-def wav_header(sample_rate: int) -> bytes:
-    """The header of a .wav of one channel of 16 bits, whose length is not known yet."""
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sample_rate, 2 * sample_rate, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", _UNKNOWN, b"WAVE") + form + struct.pack("<4sI", b"data", _UNKNOWN)

@@ -48,11 +48,16 @@ def _wave(result: Result, row: int) -> Any:
 
 
 def _sound(result: Result, row: int, most: int) -> str:
-    rate, length = result.sample_rate, result.lengths[row]
     name = f"Stream {row}" if len(result.lengths) > 1 else "Sound"
-    wave = result.samples[row, : min(length, most)]
-    image = _data("image/png", picture([_wave(result, row)], rate))
-    sound = _data("audio/wav", wav_bytes(wave, rate))
+    return player(name, result.samples[row, : result.lengths[row]], result.sample_rate, most)
+
+
+def player(name: str, wave: Any, rate: int, most: int) -> str:
+    """HTML of a sound [T] or [T, channels]: a picture, and a player of at most so many samples of each channel."""
+    length, heard = len(wave), wave[:most]
+    rows = wave.double().reshape(length, -1).T
+    image = _data("image/png", picture([row.numpy() for row in rows], rate))
+    sound = _data("audio/wav", wav_bytes(heard, rate))
     cut = (
         f"<figcaption>The player has the first {most / rate:.1f} s of {length / rate:.1f} s; save() writes all of it."
         "</figcaption>"

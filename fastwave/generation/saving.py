@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..errors import AudioError, FastwaveError, InputError, did_you_mean
 
-if TYPE_CHECKING:
-    from .result import Result
+
+class Savable(Protocol):
+    """Something that writes itself to files."""
+
+    def save(self, path: str | os.PathLike[str]) -> list[Path]:
+        """The files that were written."""
 
 
 def check_place(path: str | os.PathLike[str]) -> None:
@@ -35,6 +39,16 @@ def check_place(path: str | os.PathLike[str]) -> None:
         raise InputError(f"cannot write {target}: you may not write in the folder {folder}. Give another.")
 
 
+def check_folder(path: str | os.PathLike[str], option: str) -> None:
+    """Refuse a folder that neither exists nor can be made, or where nothing can be written."""
+    folder = Path(path)
+    existing = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise InputError(f"{option} {folder} cannot be made: {existing} is a file.")
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"{option} {folder} cannot be written: you may not write in {existing}. Give another.")
+
+
 def check_output(path: str | os.PathLike[str], sample_rate: int) -> None:
     """Refuse a path where no sound of this rate can be written, or no text where the rate is 0."""
     check_place(path)
@@ -44,7 +58,7 @@ def check_output(path: str | os.PathLike[str], sample_rate: int) -> None:
         audio.format_of(Path(path), sample_rate)
 
 
-def save_or_rescue(result: Result, path: str | os.PathLike[str]) -> list[Path]:
+def save_or_rescue(result: Savable, path: str | os.PathLike[str]) -> list[Path]:
     """Save a result; where that fails, for example on a full disk, save it in the system's temporary folder and raise
     an error that says where.
     """

@@ -62,4 +62,4 @@ class Piece:
 
 def hertz(key: float) -> float:
     """The frequency of a MIDI key in equal temperament."""
-    return CONCERT_A_HERTZ * 2.0 ** ((key - CONCERT_A) / 12)
+    return float(CONCERT_A_HERTZ * 2.0 ** ((key - CONCERT_A) / 12))

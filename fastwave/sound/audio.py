@@ -129,9 +129,9 @@ def save(path: str | os.PathLike[str], samples: Any, sample_rate: int) -> None:
         _encode(file, kind, [wave], wave.shape[1], sample_rate)
 
 
-def save_blocks(path: str | os.PathLike[str], blocks: Iterable[Any], sample_rate: int) -> None:
-    """`save` for blocks [time] that follow each other, none of them empty, written as they are made: an hour of sound
-    needs no more memory than a block."""
+def save_blocks(path: str | os.PathLike[str], blocks: Iterable[Any], sample_rate: int, channels: int = 1) -> None:
+    """`save` for blocks [time] or [time, channels] that follow each other, none of them empty, written as they are
+    made: an hour of sound needs no more memory than a block."""
     target = Path(_checked_path(path))
     kind = format_of(target, sample_rate)
 
@@ -139,12 +139,15 @@ def save_blocks(path: str | os.PathLike[str], blocks: Iterable[Any], sample_rate
         time = 0
         for block in blocks:
             wave = _frames_by_channels(block)
+            if wave.shape[1] != channels:
+                raise InputError(f"{target}: a block has {wave.shape[1]} channels, the file {channels}")
+            _check_fits(target, kind, wave)
             time += len(wave)
-            _check_length(target, kind, time)
+            _check_length(target, kind, time * channels)
             yield wave
 
     with audio_errors(f"{target}: cannot write"), replacing(target) as temporary, open(temporary, "wb") as file:
-        _encode(file, kind, waves(), 1, sample_rate)
+        _encode(file, kind, waves(), channels, sample_rate)
 
 
 def sixteen_bits(wave: Array) -> npt.NDArray[np.int16]:
@@ -207,7 +210,7 @@ def _mono_blocks(
     if sample_rate == rate:
         return mono
     _check_resampling(path, frames, rate, sample_rate, max_samples)
-    return _resampled(mono, rate, sample_rate)
+    return resampled(mono, rate, sample_rate)
 
 
 def _decoded_blocks(sound: Any, path: str | os.PathLike[str], max_samples: int) -> Iterator[Array]:
@@ -240,13 +243,16 @@ def _one_channel(block: Array, channel: int | str) -> Array:
     return mixed
 
 
-def _resampled(blocks: Iterable[Array], rate: int, new_rate: int) -> Iterator[Array]:
-    """[time] at `rate` -> [time] at `new_rate`, block by block: the original is never held whole."""
+def resampled(blocks: Iterable[Array], rate: int, new_rate: int, channels: int = 1) -> Iterator[Array]:
+    """[time], or [time, channels] of more than one, at `rate` -> the same at `new_rate`, block by block: the original
+    is never held whole. Blocks can be empty.
+    """
     soxr = imported("soxr")
-    stream = soxr.ResampleStream(rate, new_rate, 1, dtype="float32", quality="VHQ")
+    stream = soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="VHQ")
     for block in blocks:
         yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+    last = np.zeros(0 if channels == 1 else (0, channels), dtype=np.float32)
+    yield stream.resample_chunk(last, last=True)
 
 
 def _joined(blocks: Iterable[Array], path: str | os.PathLike[str], max_samples: int) -> Array:

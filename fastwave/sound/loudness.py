@@ -26,6 +26,7 @@ TARGET_LUFS = -23.0  # of EBU R128
 HIGHEST_PEAK = -1.0  # dB: a gain that would lift the peak above it is lowered, so nothing is ever clipped
 MOST_GAIN = 40.0  # dB: the hiss of a nearly silent recording is not blown up further
 QUIETEST = -70.0  # LUFS: the absolute gate; what is below it counts as this
+KNEE = 0.8  # of full scale: below it `bent` changes nothing
 SILENT = 1e-3  # -60 dB: a recording whose peak is lower is no sound
 
 _CHUNK = 1 << 16  # samples weighted at a time
@@ -154,6 +155,18 @@ def load(path: str | os.PathLike[str], sample_rate: int, normalize: Normalize = 
     if normalize != "off":
         wave *= 10 ** (measure([wave.numpy()], sample_rate).gain_db(normalize) / 20)
     return wave
+
+
+def bent(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Samples that never pass full scale. Above the knee the curve bends, so that it reaches full scale only for
+    infinitely loud sound: one that is loud already is compressed, never clipped. It remembers nothing, so that no loud
+    moment makes its neighbours quieter.
+    """
+    magnitude = np.abs(wave)
+    if magnitude.max(initial=0.0) <= KNEE:
+        return wave
+    over = np.maximum(magnitude - KNEE, 0) / (1 - KNEE)
+    return np.where(magnitude > KNEE, np.copysign(KNEE + (1 - KNEE) * over / (1 + over), wave), wave).astype(np.float32)
 
 
 def decibels(peak: float) -> float:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ..sound.loudness import bent
 from .phones import Sentence, Word
-
-KNEE = 0.8  # of full scale: quieter samples stay as they are
 
 Array = npt.NDArray[np.float32]
 
@@ -28,16 +27,10 @@ def word_volumes(sentence: Sentence, durations: Sequence[int]) -> Array | None:
 def scaled(wave: Array, volume: float, factors: Array | None, first: int, hop: int) -> Array:
     """Samples first, first + 1, ... of a sentence, louder or quieter, and never beyond full scale.
 
-    Factors of frames are interpolated between the middles of the frames. Above the knee the curve bends, so that it
-    reaches full scale only for infinitely loud sound: one that is loud already is compressed, never clipped.
+    Factors of frames are interpolated between the middles of the frames.
     """
     louder = np.asarray(wave * volume, dtype=np.float32)
     if factors is not None and len(factors):
         places = (np.arange(first, first + len(wave)) + 0.5) / hop - 0.5
         louder *= np.interp(places, np.arange(len(factors)), factors).astype(np.float32)
-    magnitude = np.abs(louder)
-    if magnitude.max(initial=0.0) <= KNEE:
-        return louder
-    over = np.maximum(magnitude - KNEE, 0) / (1 - KNEE)
-    bent = KNEE + (1 - KNEE) * over / (1 + over)
-    return np.where(magnitude > KNEE, np.copysign(bent, louder), louder).astype(np.float32)
+    return bent(louder)

@@ -13,7 +13,8 @@ import soundfile
 
 import fastwave.speech.text as english
 from fastwave import InputError
-from fastwave.cli import speak_output, speak_player
+from fastwave.cli import player as players
+from fastwave.cli import sound_stream, speak_output
 from fastwave.cli.main import main
 from fastwave.sound import audio
 from fastwave.speech.voice import Voice
@@ -159,7 +160,7 @@ def test_a_pipe_gets_the_first_sentence_before_the_second_is_made(desk, monkeypa
 
     original = voice.acoustic.frames
     voice.acoustic.frames = lambda *arguments: (seen.append(("made", 0)), original(*arguments))[1]
-    speak_output.stream(speak_output.Recorder(voice.stream(TEXT)), Sink(), 16_000, raw=True)
+    sound_stream.stream(speak_output.Recorder(voice.stream(TEXT)), Sink(), 16_000, raw=True)
     kinds = [kind for kind, _ in seen]
     assert kinds.count("made") == 3
     assert "written" in kinds[kinds.index("made") + 1 : len(kinds) - kinds[::-1].index("made") - 1]
@@ -178,7 +179,7 @@ def make_player(folder, name, monkeypatch):
 @pytest.mark.parametrize("player", ["aplay", "ffplay", "paplay", "afplay", "pw-play"])
 @pytest.mark.skipif(sys.platform == "win32", reason="the players are shell scripts")
 def test_the_player_of_the_machine_plays_it(player, desk, monkeypatch):
-    monkeypatch.setattr(speak_player.shutil, "which", lambda name: name if name == player else None)
+    monkeypatch.setattr(players.shutil, "which", lambda name: name if name == player else None)
     make_player(desk, player, monkeypatch)
     assert speak("good --play") == 0
     assert speak("good -o x.wav") == 0
@@ -186,7 +187,7 @@ def test_the_player_of_the_machine_plays_it(player, desk, monkeypatch):
 
 
 def test_a_machine_without_a_player_is_told_what_to_do(desk, monkeypatch, capsys):
-    monkeypatch.setattr(speak_player.shutil, "which", lambda name: None)
+    monkeypatch.setattr(players.shutil, "which", lambda name: None)
     monkeypatch.setattr(Voice, "load", classmethod(lambda cls, *_, **__: pytest.fail("found after the work")))
     assert speak("good --play") == 1
     assert (
@@ -195,10 +196,10 @@ def test_a_machine_without_a_player_is_told_what_to_do(desk, monkeypatch, capsys
 
 
 def test_a_player_that_fails_is_reported(desk, monkeypatch, capsys):
-    monkeypatch.setattr(speak_player.shutil, "which", lambda name: name)
-    monkeypatch.setattr(speak_player.subprocess, "Popen", lambda *_, **options: subprocess_that_fails(options))
+    monkeypatch.setattr(players.shutil, "which", lambda name: name)
+    monkeypatch.setattr(players.subprocess, "Popen", lambda *_, **options: subprocess_that_fails(options))
     assert speak("good --play") == 1
-    assert "aplay could not play the speech (status 3)" in capsys.readouterr().err
+    assert "aplay could not play the sound (status 3)" in capsys.readouterr().err
 
 
 def subprocess_that_fails(options):
@@ -408,7 +409,7 @@ def test_a_pipe_that_ends_early_is_no_error_of_ours(desk, monkeypatch):
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        speak_output.stream(speak_output.Recorder(make_voice().stream(TEXT)), Closed(), 16_000, raw=True)
+        sound_stream.stream(speak_output.Recorder(make_voice().stream(TEXT)), Closed(), 16_000, raw=True)
 
 
 def test_a_bad_option_is_answered_without_torch(tmp_path):

@@ -26,7 +26,11 @@ import torch
 
 from fastwave import Engine, FastwaveError, WaveNet
 from fastwave.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from fastwave.music import midi
+from fastwave.music.midi_writing import to_bytes
 from fastwave.sound import audio
+from midi_bytes import control, meta, off, on, program, tempo, track
+from midi_bytes import midi as make_midi
 from shapes import CONFIGS, make_model
 
 SLACK = 64 << 20  # bytes of memory a load may take, beside twice the file
@@ -145,7 +149,28 @@ def make_cases(folder: Path) -> dict[str, Case]:
             soundfile.write(folder / f"original.{suffix}", wave, 16_000, subtype=subtype)
             originals.append((folder / f"original.{suffix}").read_bytes())
         cases[suffix] = sound_case(folder / f"sound.{suffix}", originals)
+    path = folder / "song.mid"
+    cases["midi"] = Case(path, midi_originals(), lambda: to_bytes(midi.read(path)))
     return cases
+
+
+def midi_originals() -> list[bytes]:
+    """MIDI files with all that is read in them: running status, pedals, names, tempos, ports, drums, SMPTE, RIFF."""
+    rich = b"".join(
+        track(
+            (0, meta(3, b"Fl\xc3\xb6te")), (0, tempo(400_000 + 1000 * part)), (0, meta(0x21, bytes([part % 2]))),
+            (0, program(40 + part, part)), (0, control(7, 90, part)), (0, control(10, 30 * part, part)),
+            (0, b"\xf0\x05\x7e\x7f\x09\x01\xf7"), (10, control(64, 127, part)), (0, on(60, 90, part)),
+            (200, b"\x3c\x00"),
+            (100, control(66, 127, part)), (50, on(64, 50, part)), (0, b"\x43\x40"), (90, control(11, 60, part)),
+            (40, off(64, part)), (5, control(64, 0, part)), (5, control(123, 0, part)), (9, b"\xe0\x00\x50"),
+            (3, on(36, 80, 9)), (3, off(36, 9)),
+        )
+        for part in range(4)
+    )  # fmt: skip
+    files = [make_midi(rich, count=4), make_midi(rich, count=4, division=(256 - 25) << 8 | 40)]
+    files.append(b"RIFF\0\0\0\0RMIDdata" + len(files[0]).to_bytes(4, "little") + files[0])
+    return [*files, make_midi(track((0, on()), (96, off())), kind=0)]
 
 
 def sound_case(path: Path, originals: list[bytes]) -> Case:
@@ -157,11 +182,13 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def run(seed: int, first: int, count: int, folder: Path) -> tuple[collections.Counter[str], list[str]]:
+def run(
+    seed: int, first: int, count: int, folder: Path, only: str | None = None
+) -> tuple[collections.Counter[str], list[str]]:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     cases = make_cases(folder)
-    names = list(cases)
+    names = list(cases) if only is None else [only]
     for case in cases.values():
         case.path.write_bytes(case.originals[0])
         case.load()  # the originals load, and every library is in memory before it is limited
@@ -196,9 +223,10 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", metavar="KIND", help="such as wav, or midi")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        outcomes, failures = run(options.seed, options.first, options.count, Path(folder))
+        outcomes, failures = run(options.seed, options.first, options.count, Path(folder), options.only)
     for name in sorted(outcomes):
         print(f"{name:16} {outcomes[name]:7}")
     for failure in failures[:20]:

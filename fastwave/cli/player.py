@@ -1,4 +1,4 @@
-"""A player of this machine, for `fastwave speak --play`."""
+"""A player of this machine, for `--play`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def play(stream: Callable[[IO[bytes]], None], save: Callable[[Path], None]) -> N
             status = process.wait()
     else:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "speech.wav"
+            path = Path(folder) / "sound.wav"
             save(path)
             status = subprocess.run([player, path], check=False).returncode
     if status:
-        raise InputError(f"{player} could not play the speech (status {status}): give -o FILE to save it instead.")
+        raise InputError(f"{player} could not play the sound (status {status}): give -o FILE to save it instead.")

@@ -18,14 +18,30 @@ from collections.abc import Callable, Iterator, Sequence
 from .. import __version__
 from ..errors import FastwaveError
 from ..locate import bundled
-from . import bench, copy, doctor, generate, info, judge, models, music, prepare, presets, score, speak, train, voice
+from . import (
+    bench,
+    copy,
+    doctor,
+    generate,
+    info,
+    instrument,
+    judge,
+    models,
+    music,
+    prepare,
+    presets,
+    score,
+    speak,
+    train,
+    voice,
+)
 from .parser import Parser
 
 GROUPS = {
     "make sound": (generate, copy),
     "train": (train, prepare),
     "say a text": (speak, voice),
-    "play notes": (music,),
+    "play notes": (music, instrument),
     "look and measure": (judge, info, score, doctor, bench, models, presets),
 }
 CLOSING = """

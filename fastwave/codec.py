@@ -49,19 +49,19 @@ def by_name(name: str, classes: int, parameters: Mapping[str, Any] | None = None
     """The codec that a config or a checkpoint names, with its parameters; anything unknown is refused."""
     if not isinstance(name, str) or name not in NAMES:
         raise ConfigError(f"unknown codec {name!r}: choose one of {', '.join(NAMES)}")
+    known = PARAMETERS.get(name, ())
+    unknown = sorted(str(key) for key in parameters or {} if key not in known)
+    if known and unknown:
+        raise ConfigError(
+            f"codec {name!r} has no parameter {', '.join(map(repr, unknown))[:200]}; known are {', '.join(known)}"
+        )
     if name == "mu-law":
-        unknown = sorted(str(key) for key in parameters or {} if key not in MU_LAW_PARAMETERS)
-        if unknown:
-            raise ConfigError(
-                f"codec 'mu-law' has no parameter {', '.join(map(repr, unknown))[:200]}; known are "
-                f"{', '.join(MU_LAW_PARAMETERS)}"
-            )
         return MuLaw(classes, **(parameters or {}))
-    if parameters:
+    if parameters and not known:
         raise ConfigError(f"codec {name!r} takes no parameters, got {', '.join(map(repr, parameters))[:200]}")
     if name == "linear":
         return Linear(classes)
-    codec = Bytes() if name == "bytes" else Pcm()
+    codec = Bytes() if name == "bytes" else Pcm(**(parameters or {}))
     if isinstance(classes, bool) or not isinstance(classes, int) or classes != codec.classes:
         reason = "one class a byte" if name == "bytes" else "samples are numbers, not classes"
         raise ConfigError(f"codec {name!r} has exactly {codec.classes} classes ({reason}), got {classes!r}")
@@ -80,8 +80,9 @@ class MuLaw:
     Every class comes back exactly from encode(decode(q)) with the defaults. A dialect that decodes to the lower edge of
     a bin, or with other bins than it encodes with, may give back the class below: `DIALECTS` says which.
 
-    With `pre_emphasis` p, encode(x) encodes x[t] - p * x[t-1], and decode gives x[t] = y[t] + p * x[t-1], clipped to
-    [-1, 1] after the recursion, where y is decoded as above: quantisation noise loses its treble, which is the hiss.
+    With `pre_emphasis` p and `gain` g, encode(x) encodes g * (x[t] - p * x[t-1]), and decode gives x[t] = y[t] / g +
+    p * x[t-1], clipped to [-1, 1] after the recursion, where y is decoded as above: quantisation noise loses its treble,
+    which is the hiss. A gain below 1 keeps emphasised sound inside [-1, 1].
     Both filter along the last dimension. What stands before it is an argument: 0 at the start of a sound, else the
     sample before for `encode`, and what `decode_part` returned for `decode_part`.
     """
@@ -95,6 +96,7 @@ class MuLaw:
     silence_class: int | None = None  # what stands before the first sample; None: the class of 0.0
     zero_class: int | None = None  # decodes to exactly 0, whatever the formula says; None: no such class
     pre_emphasis: float = 0.0  # p: how much of the sample before is taken away before companding
+    gain: float = 1.0  # g: of what is left, before companding
     name: ClassVar[str] = "mu-law"
     is_audio: ClassVar[bool] = True
     scalar: ClassVar[bool] = False
@@ -106,7 +108,7 @@ class MuLaw:
         if self.mu is not None:
             _check_number("mu", self.mu, 1e-3, MOST_CLASSES)
         _check_number("decode_shift", self.decode_shift, -1, 1)
-        _check_number("pre_emphasis", self.pre_emphasis, 0, MOST_EMPHASIS)
+        _check_filter(self)
         for parameter in ("encode_bins", "decode_bins"):
             if getattr(self, parameter) is not None:
                 _check_integer(parameter, getattr(self, parameter), 1, 2 * MOST_CLASSES)
@@ -137,15 +139,7 @@ class MuLaw:
 
         With pre-emphasis, `past` [...] is the sample before the first; None: 0.
         """
-        waveform = _waveform(wave)
-        if not self.pre_emphasis:
-            return _in_blocks(waveform, torch.int64, self._compress)
-
-        def emphasise(block: Tensor, last: float) -> tuple[Tensor, float]:
-            before = torch.cat([block.new_tensor([last]), block[:-1]])
-            return self._compress(block - self.pre_emphasis * before), float(block[-1])
-
-        return _along_time(waveform, torch.int64, past, emphasise)[0]
+        return _emphasised(self, _waveform(wave), torch.int64, past, self._compress)
 
     def decode(self, classes: Any) -> Tensor:
         """[...] integer classes -> [...] float32 samples in [-1, 1]; with pre-emphasis, those of a whole sound."""
@@ -156,16 +150,7 @@ class MuLaw:
 
         Parts that are decoded so are the whole, bit for bit. Without pre-emphasis there is no memory: None.
         """
-        tokens = _class_tensor(classes, self.classes)
-        if not self.pre_emphasis:
-            return _in_blocks(tokens, torch.float32, self._expand), None
-
-        def undo(block: Tensor, last: float) -> tuple[Tensor, float]:
-            steps, p = self._expand(block).tolist(), self.pre_emphasis
-            wave = np.fromiter(accumulate(steps, lambda before, step: step + p * before, initial=last), np.float64)
-            return torch.from_numpy(wave[1:]).clamp(-1, 1), float(wave[-1])
-
-        return _along_time(tokens, torch.float32, past, undo)
+        return _deemphasised(self, _class_tensor(classes, self.classes), past, self._expand)
 
     def _compress(self, block: Tensor) -> Tensor:
         """float64 samples, changed in place -> classes."""
@@ -276,26 +261,109 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Pcm:
-    """No classes: the scalar waveform in [-1, 1] is both the input and the target."""
+    """No classes: the scalar waveform in [-1, 1] is both the input and the target.
 
+    `pre_emphasis` and `gain` are those of `MuLaw`. With `mu`, numbers are companded as there, without rounding.
+    """
+
+    pre_emphasis: float = 0.0
+    gain: float = 1.0
+    mu: float | None = None  # None: not companded
     name: ClassVar[str] = "pcm"
     classes: ClassVar[int] = 0
     is_audio: ClassVar[bool] = True
     scalar: ClassVar[bool] = True
     silence: ClassVar[float] = 0.0
 
-    def encode(self, wave: Any) -> Tensor:
-        """[...] floats (tensor, array or nested list) -> [...] float32, clamped to [-1, 1]."""
-        return _in_blocks(_waveform(wave), torch.float32, lambda block: block.clamp_(-1, 1))
+    def __post_init__(self) -> None:
+        _check_filter(self)
+        if self.mu is not None:
+            _check_number("mu", self.mu, 1e-3, MOST_CLASSES)
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that differ from their defaults: what a config holds."""
+        usual = Pcm()
+        names = PARAMETERS[self.name]
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)}
+
+    def encode(self, wave: Any, past: Any = None) -> Tensor:
+        """[...] floats (tensor, array or nested list) -> [...] float32, clamped to [-1, 1]; `past` is that of MuLaw."""
+        return _emphasised(self, _waveform(wave), torch.float32, past, self._compress)
 
     def decode(self, samples: Any) -> Tensor:
-        """[...] floats -> the same as float32."""
-        return _waveform(samples).to(torch.float32)
+        """[...] floats -> [...] float32, the same where the codec has no parameters."""
+        return self.decode_part(samples)[0]
+
+    def decode_part(self, samples: Any, past: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """As `MuLaw.decode_part`."""
+        if self == Pcm():
+            return _waveform(samples).to(torch.float32), None
+        return _deemphasised(self, _waveform(samples), past, self._expand)
+
+    def _compress(self, block: Tensor) -> Tensor:
+        """float64 samples, changed in place -> numbers."""
+        block.clamp_(-1, 1)
+        return block if self.mu is None else block.sign() * (block.abs() * self.mu).log1p() / math.log1p(self.mu)
+
+    def _expand(self, block: Tensor) -> Tensor:
+        """float64 numbers -> samples."""
+        return block if self.mu is None else block.sign() * (block.abs() * math.log1p(self.mu)).expm1() / self.mu
 
 
-def remembers(codec: Codec) -> TypeGuard[MuLaw]:
-    """Whether a sample depends on more than its own token, so that parts of a sound need `MuLaw.decode_part`."""
-    return isinstance(codec, MuLaw) and codec.pre_emphasis > 0
+# The parameters that a config may give each codec
+PARAMETERS = {"mu-law": MU_LAW_PARAMETERS, "pcm": tuple(field.name for field in fields(Pcm))}
+
+
+def parameters_of(codec: Codec) -> dict[str, Any]:
+    """The parameters of a codec that differ from their defaults."""
+    return codec.parameters() if isinstance(codec, (MuLaw, Pcm)) else {}
+
+
+def remembers(codec: Codec) -> TypeGuard[MuLaw | Pcm]:
+    """Whether a sample depends on more than its own token, so that parts of a sound need `decode_part`."""
+    return isinstance(codec, (MuLaw, Pcm)) and codec.pre_emphasis > 0
+
+
+def _check_filter(codec: MuLaw | Pcm) -> None:
+    _check_number("pre_emphasis", codec.pre_emphasis, 0, MOST_EMPHASIS)
+    _check_number("gain", codec.gain, 1e-3, 1e3)
+
+
+def _emphasised(
+    codec: MuLaw | Pcm, waveform: Tensor, dtype: torch.dtype, past: Any, compress: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """A waveform [..., T] -> tokens: emphasis and gain, then `compress`, both in float64."""
+    if not codec.pre_emphasis:
+        if codec.gain == 1:
+            return _in_blocks(waveform, dtype, compress)
+        return _in_blocks(waveform, dtype, lambda block: compress(block.mul_(codec.gain)))
+
+    def emphasise(block: Tensor, last: float) -> tuple[Tensor, float]:
+        before = torch.cat([block.new_tensor([last]), block[:-1]])
+        newest = float(block[-1])
+        emphasised = block - codec.pre_emphasis * before
+        return compress(emphasised if codec.gain == 1 else emphasised * codec.gain), newest
+
+    return _along_time(waveform, dtype, past, emphasise)[0]
+
+
+def _deemphasised(
+    codec: MuLaw | Pcm, tokens: Tensor, past: Tensor | None, expand: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """Tokens [..., T] -> (samples, what the part after them needs as `past`): the inverse of `_emphasised`."""
+    p, gain = codec.pre_emphasis, codec.gain
+    if not p:
+        if gain == 1:
+            return _in_blocks(tokens, torch.float32, expand), None
+        return _in_blocks(tokens, torch.float32, lambda block: expand(block).div_(gain).clamp_(-1, 1)), None
+
+    def undo(block: Tensor, last: float) -> tuple[Tensor, float]:
+        expanded = expand(block)
+        steps = (expanded if gain == 1 else expanded / gain).tolist()
+        wave = np.fromiter(accumulate(steps, lambda before, step: step + p * before, initial=last), np.float64)
+        return torch.from_numpy(wave[1:]).clamp(-1, 1), float(wave[-1])
+
+    return _along_time(tokens, torch.float32, past, undo)
 
 
 def _check_audio_classes(name: str, classes: Any) -> None:
@@ -310,7 +378,7 @@ def _check_integer(parameter: str, value: Any, low: int, high: int) -> None:
 
 def _check_number(parameter: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ConfigError(f"mu-law {parameter} must be a number {low:g}..{high:g}, got {str(value)[:80]!r}")
+        raise ConfigError(f"the codec's {parameter} must be a number {low:g}..{high:g}, got {str(value)[:80]!r}")
 
 
 def _waveform(wave: Any) -> Tensor:

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from .. import __version__
 from ..errors import FastwaveError
 from ..locate import bundled
-from . import bench, copy, doctor, generate, info, judge, models, prepare, presets, score, speak, train, voice
+from . import bench, copy, doctor, generate, import_, info, judge, models, prepare, presets, score, speak, train, voice
 from .parser import Parser
 
 GROUPS = {
     "make sound": (generate, copy),
-    "train": (train, prepare),
+    "train": (train, prepare, import_),
     "say a text": (speak, voice),
     "look and measure": (judge, info, score, doctor, bench, models, presets),
 }

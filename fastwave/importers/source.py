@@ -57,6 +57,13 @@ class Source:
 
 def open_source(src: Path, hparams: Path | None, notes: Notes) -> Source:
     """A checkpoint from a file of it or from its folder; `hparams` in place of the file beside it."""
+    try:
+        return _open(src, hparams, notes)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {error.filename or src}: {error.strerror or error}.") from error
+
+
+def _open(src: Path, hparams: Path | None, notes: Notes) -> Source:
     path = _choose(src, notes)
     extras: dict[str, Any] = {}
     inner: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Which tensors of a torch file are the model: its state dict, averaged where there is such a one, or a whole module."""
+"""Which tensors of a torch file are the model: its state dict, averaged where it was averaged, or a whole module."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .blocks import along_time, class_tensor, in_blocks, waveform
 from .errors import ConfigError, InputError
 
 NAMES = ("mu-law", "linear", "bytes", "pcm")
 ROUNDINGS = ("round", "floor")
 MOST_CLASSES = 65536  # 16 bits; also the most for which the exact round trip of every class is proved
 MOST_EMPHASIS = 0.99  # the decoder then amplifies the lowest frequencies, and any constant error, by 100
-_BLOCK = 1 << 20  # samples converted at a time: an hour of audio never has whole float64 copies of itself
 
 
 class Codec(Protocol):
@@ -81,8 +81,8 @@ class MuLaw:
     a bin, or with other bins than it encodes with, may give back the class below: `DIALECTS` says which.
 
     With `pre_emphasis` p and `gain` g, encode(x) encodes g * (x[t] - p * x[t-1]), and decode gives x[t] = y[t] / g +
-    p * x[t-1], clipped to [-1, 1] after the recursion, where y is decoded as above: quantisation noise loses its treble,
-    which is the hiss. A gain below 1 keeps emphasised sound inside [-1, 1].
+    p * x[t-1], clipped to [-1, 1] after the recursion, where y is decoded as above: quantisation noise loses its
+    treble, which is the hiss. A gain below 1 keeps emphasised sound inside [-1, 1].
     Both filter along the last dimension. What stands before it is an argument: 0 at the start of a sound, else the
     sample before for `encode`, and what `decode_part` returned for `decode_part`.
     """
@@ -139,7 +139,7 @@ class MuLaw:
 
         With pre-emphasis, `past` [...] is the sample before the first; None: 0.
         """
-        return _emphasised(self, _waveform(wave), torch.int64, past, self._compress)
+        return _emphasised(self, waveform(wave), torch.int64, past, self._compress)
 
     def decode(self, classes: Any) -> Tensor:
         """[...] integer classes -> [...] float32 samples in [-1, 1]; with pre-emphasis, those of a whole sound."""
@@ -150,7 +150,7 @@ class MuLaw:
 
         Parts that are decoded so are the whole, bit for bit. Without pre-emphasis there is no memory: None.
         """
-        return _deemphasised(self, _class_tensor(classes, self.classes), past, self._expand)
+        return _deemphasised(self, class_tensor(classes, self.classes), past, self._expand)
 
     def _compress(self, block: Tensor) -> Tensor:
         """float64 samples, changed in place -> classes."""
@@ -220,13 +220,13 @@ class Linear:
         def quantise(block: Tensor) -> Tensor:
             return block.clamp_(-1, 1).add_(1).div_(2).mul_(steps).add_(0.5).floor_()
 
-        return _in_blocks(_waveform(wave), torch.int64, quantise)
+        return in_blocks(waveform(wave), torch.int64, quantise)
 
     def decode(self, classes: Any) -> Tensor:
         """[...] integer classes -> [...] float32 samples in [-1, 1]."""
         steps = self.classes - 1
-        return _in_blocks(
-            _class_tensor(classes, self.classes), torch.float32, lambda block: block.mul_(2).div_(steps).sub_(1)
+        return in_blocks(
+            class_tensor(classes, self.classes), torch.float32, lambda block: block.mul_(2).div_(steps).sub_(1)
         )
 
 
@@ -253,7 +253,7 @@ class Bytes:
 
     def decode(self, classes: Any) -> str:
         """[time] integer classes -> text. Bytes that are not UTF-8 (a model may emit any) become U+FFFD."""
-        tokens = _class_tensor(classes, self.classes)
+        tokens = class_tensor(classes, self.classes)
         if tokens.ndim != 1:
             raise InputError(f"the bytes codec decodes one text, [time], at a time; got shape {list(tokens.shape)}")
         return tokens.to("cpu", torch.uint8).numpy().tobytes().decode("utf-8", errors="replace")
@@ -288,7 +288,7 @@ class Pcm:
 
     def encode(self, wave: Any, past: Any = None) -> Tensor:
         """[...] floats (tensor, array or nested list) -> [...] float32, clamped to [-1, 1]; `past` is that of MuLaw."""
-        return _emphasised(self, _waveform(wave), torch.float32, past, self._compress)
+        return _emphasised(self, waveform(wave), torch.float32, past, self._compress)
 
     def decode(self, samples: Any) -> Tensor:
         """[...] floats -> [...] float32, the same where the codec has no parameters."""
@@ -297,8 +297,8 @@ class Pcm:
     def decode_part(self, samples: Any, past: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """As `MuLaw.decode_part`."""
         if self == Pcm():
-            return _waveform(samples).to(torch.float32), None
-        return _deemphasised(self, _waveform(samples), past, self._expand)
+            return waveform(samples).to(torch.float32), None
+        return _deemphasised(self, waveform(samples), past, self._expand)
 
     def _compress(self, block: Tensor) -> Tensor:
         """float64 samples, changed in place -> numbers."""
@@ -330,13 +330,13 @@ def _check_filter(codec: MuLaw | Pcm) -> None:
 
 
 def _emphasised(
-    codec: MuLaw | Pcm, waveform: Tensor, dtype: torch.dtype, past: Any, compress: Callable[[Tensor], Tensor]
+    codec: MuLaw | Pcm, wave: Tensor, dtype: torch.dtype, past: Any, compress: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """A waveform [..., T] -> tokens: emphasis and gain, then `compress`, both in float64."""
     if not codec.pre_emphasis:
         if codec.gain == 1:
-            return _in_blocks(waveform, dtype, compress)
-        return _in_blocks(waveform, dtype, lambda block: compress(block.mul_(codec.gain)))
+            return in_blocks(wave, dtype, compress)
+        return in_blocks(wave, dtype, lambda block: compress(block.mul_(codec.gain)))
 
     def emphasise(block: Tensor, last: float) -> tuple[Tensor, float]:
         before = torch.cat([block.new_tensor([last]), block[:-1]])
@@ -344,7 +344,7 @@ def _emphasised(
         emphasised = block - codec.pre_emphasis * before
         return compress(emphasised if codec.gain == 1 else emphasised * codec.gain), newest
 
-    return _along_time(waveform, dtype, past, emphasise)[0]
+    return along_time(wave, dtype, past, emphasise)[0]
 
 
 def _deemphasised(
@@ -354,8 +354,8 @@ def _deemphasised(
     p, gain = codec.pre_emphasis, codec.gain
     if not p:
         if gain == 1:
-            return _in_blocks(tokens, torch.float32, expand), None
-        return _in_blocks(tokens, torch.float32, lambda block: expand(block).div_(gain).clamp_(-1, 1)), None
+            return in_blocks(tokens, torch.float32, expand), None
+        return in_blocks(tokens, torch.float32, lambda block: expand(block).div_(gain).clamp_(-1, 1)), None
 
     def undo(block: Tensor, last: float) -> tuple[Tensor, float]:
         expanded = expand(block)
@@ -363,7 +363,7 @@ def _deemphasised(
         wave = np.fromiter(accumulate(steps, lambda before, step: step + p * before, initial=last), np.float64)
         return torch.from_numpy(wave[1:]).clamp(-1, 1), float(wave[-1])
 
-    return _along_time(tokens, torch.float32, past, undo)
+    return along_time(tokens, torch.float32, past, undo)
 
 
 def _check_audio_classes(name: str, classes: Any) -> None:
@@ -379,84 +379,3 @@ def _check_integer(parameter: str, value: Any, low: int, high: int) -> None:
 def _check_number(parameter: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise ConfigError(f"the codec's {parameter} must be a number {low:g}..{high:g}, got {str(value)[:80]!r}")
-
-
-def _waveform(wave: Any) -> Tensor:
-    """A float tensor [...] without gradient, wherever it lives."""
-    tensor = _tensor(wave, "a waveform")
-    if not tensor.is_floating_point():
-        raise InputError(
-            f"a waveform is made of floats in [-1, 1], got {tensor.dtype}: "
-            "divide integer samples by their full scale first (32768 for 16 bits)"
-        )
-    return tensor
-
-
-def _class_tensor(classes: Any, count: int) -> Tensor:
-    """An int64 tensor [...] whose every element is in [0, count)."""
-    tensor = _tensor(classes, "classes")
-    if not tensor.numel():  # an empty list has no type, and decodes to nothing
-        return tensor.to(torch.int64)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise InputError(f"classes are integers, got {tensor.dtype}")
-    tensor = tensor.to(torch.int64)
-    low, high = (int(bound) for bound in torch.aminmax(tensor))
-    if low < 0 or high >= count:
-        raise InputError(f"classes must lie in 0..{count - 1}, got {low}..{high}: were they made by another codec?")
-    return tensor
-
-
-def _tensor(values: Any, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach()
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"it holds {array.dtype}")
-        if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-            array = array.astype(np.float64)  # torch has no long double
-        native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return torch.from_numpy(np.require(native, requirements=["C", "W"]))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} must be a tensor, an array or a nested list of numbers: {error}") from error
-
-
-def _in_blocks(source: Tensor, dtype: torch.dtype, convert: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply `convert` (float64 block in, may be overwritten) to a block at a time -> `dtype`, same shape and device."""
-    flat = source.reshape(-1)
-    result = torch.empty(flat.shape, dtype=dtype, device=flat.device)
-    # Apple's GPUs have no float64, in which all backends agree on the class of a sample near a bin's edge
-    work = torch.device("cpu") if flat.device.type == "mps" else flat.device
-    for first in range(0, flat.numel(), _BLOCK):
-        block = torch.empty_like(flat[first : first + _BLOCK], dtype=torch.float64, device=work)
-        block.copy_(flat[first : first + _BLOCK])
-        if not bool(torch.isfinite(block).all()):
-            at = first + int(torch.isfinite(block).logical_not_().nonzero()[0])
-            raise InputError(f"the waveform holds NaN or infinity, first at element {at}")
-        result[first : first + _BLOCK] = convert(block)
-    return result.reshape(source.shape)
-
-
-def _along_time(
-    source: Tensor, dtype: torch.dtype, past: Any, convert: Callable[[Tensor, float], tuple[Tensor, float]]
-) -> tuple[Tensor, Tensor]:
-    """`_in_blocks` for what filters along the last dimension: `convert` also takes and returns the memory of a row.
-
-    source [..., T], past [...] or None for zeros -> (result [..., T], the memory after it: [...] float64)
-    """
-    if not source.dim():
-        raise InputError("pre-emphasis filters along time: give [time] or [batch, time], not a single number.")
-    shape = source.shape[:-1]
-    rows = source.reshape(shape.numel(), source.shape[-1])
-    memory = torch.zeros(shape, dtype=torch.float64).reshape(-1)
-    if past is not None:
-        memory[:] = torch.as_tensor(past, dtype=torch.float64).expand(shape).reshape(-1)
-    result = torch.empty(rows.shape, dtype=dtype, device=rows.device)
-    for row in range(len(rows)):
-
-        def filtered(block: Tensor, row: int = row) -> Tensor:
-            converted, memory[row] = convert(block, float(memory[row]))
-            return converted
-
-        result[row] = _in_blocks(rows[row], dtype, filtered)
-    return result.reshape(source.shape), memory.reshape(shape)

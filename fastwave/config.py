@@ -12,7 +12,7 @@ from . import codec as codecs
 from .errors import ConfigError, did_you_mean
 from .sound import features as kinds
 from .sound import loudness
-from .upsampling import MAX_STAGES, UpsampleStage, hop_of
+from .upsampling import UpsampleStage, hop_of, stages_of
 
 Output = Literal["categorical", "mixture-of-logistics", "gaussian"]
 Upsampling = Literal["repeat", "linear", "learned", "stages"]
@@ -274,8 +274,8 @@ class WaveNetConfig:
             raise ConfigError(f"output {self.output!r} is not known; choose one of {', '.join(get_args(Output))}.")
         if not isinstance(self.front_bias, bool) or (self.front_bias and not codec.scalar):
             raise ConfigError(
-                f"front_bias is true or false, and true for the pcm codec only, got {str(self.front_bias)[:40]!r}: with "
-                "classes, add it to the last tap of front.weight."
+                f"front_bias is true or false, and true for the pcm codec only, got {str(self.front_bias)[:40]!r}: "
+                "with classes, add it to the last tap of front.weight."
             )
         if codec.scalar == (self.output == "categorical"):
             raise ConfigError(
@@ -317,10 +317,7 @@ class WaveNetConfig:
         self._check_stages()
 
     def _check_stages(self) -> None:
-        values: object = self.upsample_stages
-        if not isinstance(values, (list, tuple)) or len(values) > MAX_STAGES:
-            raise ConfigError(f"upsample_stages must be a list of at most {MAX_STAGES} stages, got {str(values)[:80]}.")
-        stages = tuple(UpsampleStage.from_value(value) for value in values)
+        stages = stages_of(self.upsample_stages)
         object.__setattr__(self, "upsample_stages", stages)
         if self.upsampling != "stages":
             if stages:

@@ -73,8 +73,8 @@ def front(
     excitation_weight: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """The first causal layer: the sum of the bias, of one embedding per tap, and of the excitation of the sample. Tokens
-    before the start contribute nothing.
+    """The first causal layer: the sum of the bias, of one embedding per tap, and of the excitation of the sample.
+    Tokens before the start contribute nothing.
 
     tokens [B, T] int64 classes, or float for scalar input; weight [K0, A, R], or [K0, 1, R] for scalar input;
     history [B, K0-1], oldest first, or None; excitation [B, T, E], or None; excitation_weight [E, R]; bias [R],

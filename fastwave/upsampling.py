@@ -50,8 +50,8 @@ class UpsampleStage:
         self._require("trim", 0, self.taps - 1)
         if self.weights not in get_args(Weights) or self.edges not in get_args(Edges):
             raise ConfigError(
-                f"an upsample stage has weights dense or shared and edges zero or repeat, got {str(self.weights)[:40]!r} "
-                f"and {str(self.edges)[:40]!r}."
+                f"an upsample stage has weights dense or shared and edges zero or repeat, got "
+                f"{str(self.weights)[:40]!r} and {str(self.edges)[:40]!r}."
             )
         if self.bands % 2 == 0 or (self.bands > 1 and self.weights == "dense"):
             raise ConfigError(f"an upsample stage has an odd number of bands, and 1 where dense; got {self.bands}.")
@@ -101,9 +101,24 @@ class StageWeights(NamedTuple):
     bias: Tensor | None  # [C], or shared [1]
 
 
+def stages_of(values: object) -> tuple[UpsampleStage, ...]:
+    """Stages, or the JSON objects of some."""
+    if not isinstance(values, (list, tuple)) or len(values) > MAX_STAGES:
+        raise ConfigError(f"upsample_stages must be a list of at most {MAX_STAGES} stages, got {str(values)[:80]}.")
+    return tuple(UpsampleStage.from_value(value) for value in values)
+
+
 def hop_of(stages: Sequence[UpsampleStage]) -> int:
     """Samples a frame."""
     return math.prod(stage.stride for stage in stages)
+
+
+def frames_ahead(stages: Sequence[UpsampleStage]) -> int:
+    """How many frames behind its own a sample reads, at most."""
+    low, high = 0, hop_of(stages)
+    for stage in reversed(stages):
+        low, high = _inputs_of(stage, low, high)
+    return high - 1
 
 
 def run_stages(

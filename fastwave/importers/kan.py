@@ -81,9 +81,12 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
     notes.folded("the biases of aux_1x1_* into those of dil_*, and the biases of skip_1x1 into one")
     kind = hyper.get("feature_type", "its")
     notes.condition(
-        f"{kind} features, {aux} a frame of {hop} samples, standardised with the mean and scale of the training's stats.h5"
+        f"{kind} features, {aux} a frame of {hop} samples, standardised with the mean and scale of the training's "
+        "stats.h5"
     )
-    notes.assume("no noise shaping: where the recipe trained on shaped noise, filter the sound as its noise_shaping does")
+    notes.assume(
+        "no noise shaping: where the recipe trained on shaped noise, filter the sound as its noise_shaping does"
+    )
     return Imported(config, _fold(network, stage is not None), lambda trial: _forward(network, trial))
 
 
@@ -119,9 +122,7 @@ def _upsampling(weights: Weights, hyper: Hyperparameters) -> tuple[UpsampleStage
     return UpsampleStage(stride=hop, taps=hop, weights="shared", bias=bias), hop
 
 
-def _take(
-    weights: Weights, dilations: tuple[int, ...], hop: int, sizes: tuple[int, ...], upsampled: bool
-) -> _Network:
+def _take(weights: Weights, dilations: tuple[int, ...], hop: int, sizes: tuple[int, ...], upsampled: bool) -> _Network:
     residual, classes, taps, skip, aux = sizes
     shapes = {"causal.conv": (residual, classes, taps)}
     for layer in range(len(dilations)):

@@ -60,7 +60,9 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
     layers = weights.indices("conv_layers.{}.conv.bias")
     stacks = hyper.integer("stacks", 1, layers)
     if layers % stacks or layers // stacks > 24:
-        raise CheckpointError(f"stacks = {stacks} does not divide the {layers} layers: give the number it was made with.")
+        raise CheckpointError(
+            f"stacks = {stacks} does not divide the {layers} layers: give the number it was made with."
+        )
     dilations = dilation_cycle(layers // stacks, stacks)
     first, gated = tensors["first_conv"], tensors["conv_layers.0.conv"]
     local, speaker = (_width(tensors, f"conv_layers.0.conv1x1{kind}") for kind in "cg")
@@ -87,7 +89,7 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
     layout = "master" if master else "up to 0.1.1"
     notes.recognised(f"the layout of {layout}, {layers} layers in {stacks} stacks, kernel size {config.kernel_size}")
     notes.folded("the residual scale sqrt(1/2) of every layer, and the scales of the skips, into the weights")
-    _say_conditions(config, hyper, notes)
+    _say_conditions(config, hyper, master, notes)
     parameters = {**_fold(network, local), **upsampling.fold(stages)}
     return Imported(config, parameters, lambda trial: _forward(network, trial))
 
@@ -121,8 +123,8 @@ def _take(weights: Weights, hyper: Hyperparameters) -> dict[str, Tensor]:
                 shapes[f"{prefix}.conv1x1{kind}"] = (2 * gate, channels, 1)
             elif key in hyper and hyper.integer(key, low=-1) > 0:
                 raise CheckpointError(
-                    f"{key} is {hyper.get(key)}, but the checkpoint lacks conv1x1{kind}: these are the hyper-parameters "
-                    "of another model."
+                    f"{key} is {hyper.get(key)}, but the checkpoint lacks conv1x1{kind}: these are the "
+                    "hyper-parameters of another model."
                 )
     shapes |= {"last_conv_layers.1": (skip, skip, 1), "last_conv_layers.3": (outputs, skip, 1)}
     tensors: dict[str, Tensor] = {}
@@ -131,9 +133,12 @@ def _take(weights: Weights, hyper: Hyperparameters) -> dict[str, Tensor]:
         bias = weights.take_optional(f"{name}.bias", shape[:1])
         tensors |= {} if bias is None else {f"{name}.bias": bias}
     if weights.has("embed_speakers.weight"):
-        tensors["embed_speakers"] = weights.take("embed_speakers.weight", (None, _width(tensors, "conv_layers.0.conv1x1g")))
+        tensors["embed_speakers"] = weights.take(
+            "embed_speakers.weight", (None, _width(tensors, "conv_layers.0.conv1x1g"))
+        )
         hyper.expect("n_speakers", tensors["embed_speakers"].shape[0], "embed_speakers.weight")
-    for leaf in ("weight", "weight_g", "weight_v", "bias"):
+    normed = ("weight_g", "weight_v", "parametrizations.weight.original0", "parametrizations.weight.original1")
+    for leaf in ("weight", *normed, "bias"):
         name = f"conv_layers.{layers - 1}.conv1x1_out.{leaf}"
         if weights.has(name):
             weights.drop(name, "nothing reads the residual of the last layer")
@@ -150,7 +155,9 @@ def _shape(weights: Weights, name: str) -> tuple[int, int, int]:
     leaf = next((leaf for leaf in leaves if weights.has(f"{name}.{leaf}")), "weight")
     shape = weights.shape(f"{name}.{leaf}")
     if len(shape) != 3:
-        raise CheckpointError(f"{name}.{leaf} has shape {list(shape)}, which is not that of a convolution [out, in, taps].")
+        raise CheckpointError(
+            f"{name}.{leaf} has shape {list(shape)}, which is not that of a convolution [out, in, taps]."
+        )
     return shape[0], shape[1], shape[2]
 
 
@@ -187,7 +194,9 @@ def _tokens(tensors: dict[str, Tensor], hyper: Hyperparameters, master: bool, no
     inputs, outputs = tensors["first_conv"].shape[1], tensors["last_conv_layers.3"].shape[0]
     if inputs > 1:
         if inputs != outputs:
-            raise CheckpointError(f"first_conv takes {inputs} classes and last_conv_layers.3 gives {outputs}: not a model.")
+            raise CheckpointError(
+                f"first_conv takes {inputs} classes and last_conv_layers.3 gives {outputs}: not a model."
+            )
         hyper.expect("input_type", "mulaw-quantize", "first_conv")
         hyper.expect("quantize_channels", inputs, "first_conv")
         dialect = DIALECTS["r9y9" if master else "r9y9-0.1.1"]
@@ -199,12 +208,14 @@ def _tokens(tensors: dict[str, Tensor], hyper: Hyperparameters, master: bool, no
     common = {"codec": "pcm", "classes": 0, "front_bias": True}
     common["codec_parameters"] = {**companded, **_post_filter(hyper, master)}
     if "log_scale_min" in hyper and hyper.number("log_scale_min") > -12:
-        notes.assume(f"log scales are clamped below at -12, and not at its {hyper.number('log_scale_min'):g}, in sampling")
+        notes.assume(
+            f"log scales are clamped below at -12, and not at its {hyper.number('log_scale_min'):g}, in sampling"
+        )
     normal = master and outputs != 2 and hyper.text("output_distribution", ("Logistic", "Normal")) == "Normal"
-    if normal or outputs % 3 not in (0, 2) or (outputs % 3 == 2 and outputs != 2):
+    if normal or (outputs != 2 and outputs % 3):
         raise CheckpointError(
-            f"{outputs} outputs of distribution {hyper.get('output_distribution', 'Logistic')} are no output of fastwave: "
-            "it has mixtures of logistics (3 outputs a component) and one Gaussian (2)."
+            f"{outputs} outputs of distribution {hyper.get('output_distribution', 'Logistic')} are no output of "
+            "fastwave: it has mixtures of logistics (3 outputs a component) and one Gaussian (2)."
         )
     if outputs == 2:
         hyper.expect("output_distribution", "Normal", "last_conv_layers.3")
@@ -218,23 +229,27 @@ def _post_filter(hyper: Hyperparameters, master: bool) -> dict[str, Any]:
         return {}
     parameters: dict[str, Any] = {}
     usual = "the default of its hparams.py"
-    if hyper.text("postprocess", ("", "none", "inv_preemphasis"), assumed="", why=usual) == "inv_preemphasis":
+    if hyper.text("postprocess", ("", "none", "inv_preemphasis"), assumed="none", why=usual) == "inv_preemphasis":
         parameters["pre_emphasis"] = EMPHASIS
     gain = hyper.number("global_gain_scale", assumed=1.0, why=usual)
     return parameters | ({"gain": gain} if gain > 0 and gain != 1 else {})
 
 
-def _say_conditions(config: WaveNetConfig, hyper: Hyperparameters, notes: Notes) -> None:
+def _say_conditions(config: WaveNetConfig, hyper: Hyperparameters, master: bool, notes: Notes) -> None:
+    """Which speaker and features the model must be given."""
     if config.speakers:
         notes.condition(f"a speaker, 0..{config.speakers - 1}")
     elif config.speaker_channels:
         notes.condition(f"a speaker vector of {config.speaker_channels}")
     if not config.local_channels:
         return
-    low, high, size = (hyper.get(key, "its") for key in ("fmin", "fmax", "fft_size"))
+    known = [f"{key} {hyper.get(key)}" for key in ("fmin", "fmax", "fft_size", "win_length", "window") if key in hyper]
+    details = f" ({', '.join(known)})" if known else ""
+    function, scale = "melspectrogram", "in 0..1"
+    if master:
+        function, scale = "logmelspectrogram", "standardised with the mean and variance of its training data"
     notes.condition(
-        f"{config.local_channels} mel bands a frame of {config.hop} samples (its audio.logmelspectrogram: {low}..{high} Hz, "
-        f"FFT of {size}), log10, standardised with the mean and variance of its training data"
+        f"{config.local_channels} bands of its audio.{function}{details} a frame of {config.hop} samples, {scale}"
     )
 
 

@@ -16,7 +16,6 @@ from .hyperparameters import Hyperparameters
 from .weights import Weights
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One step: our stage, and the tensors as they are."""
@@ -31,10 +30,7 @@ def take(weights: Weights, hyper: Hyperparameters, local: int, master: bool) -> 
     """(its stages, samples a frame); without stages it repeats frames, and only the hyper-parameters say how often."""
     if not local:
         return (), 1
-    if master:
-        stages = _stretches(weights, hyper, local)
-    else:
-        stages = _transposed(weights)
+    stages = _stretches(weights, hyper, local) if master else _transposed(weights)
     scales = [stage.config.stride for stage in stages if stage.kind != "frames"]
     if stages:
         key = "upsample_params.upsample_scales" if master else "upsample_scales"
@@ -66,7 +62,9 @@ def _stretches(weights: Weights, hyper: Hyperparameters, local: int) -> list[Sta
     indices = sorted(_numbers(weights, prefix))
     if not indices:
         if stages:
-            raise CheckpointError("the checkpoint has upsample_net.conv_in, but no up_layers behind it: it is incomplete.")
+            raise CheckpointError(
+                "the checkpoint has upsample_net.conv_in, but no up_layers behind it: it is incomplete."
+            )
         return []
     if prefix == "upsample_net.up_layers" and hyper.integer("cin_pad", low=0) > 0:
         raise CheckpointError(
@@ -88,7 +86,12 @@ def _stretches(weights: Weights, hyper: Hyperparameters, local: int) -> list[Sta
         scale = (taps - 1) // 2
         weight = weights.take_normed(f"{prefix}.{index}", (1, 1, bands, taps))
         config = UpsampleStage(
-            stride=scale, taps=3 * scale, trim=scale, weights="shared", bands=bands, slope=1.0 if slope is None else slope
+            stride=scale,
+            taps=3 * scale,
+            trim=scale,
+            weights="shared",
+            bands=bands,
+            slope=1.0 if slope is None else slope,
         )
         stages.append(Stage(config, "stretch", weight))
     return stages
@@ -137,7 +140,9 @@ def _numbers(weights: Weights, prefix: str) -> list[int]:
 
 
 def _shape(weights: Weights, name: str) -> tuple[int, ...]:
-    leaf = next(leaf for leaf in ("weight_v", "parametrizations.weight.original1", "weight") if weights.has(f"{name}.{leaf}"))
+    leaf = next(
+        leaf for leaf in ("weight_v", "parametrizations.weight.original1", "weight") if weights.has(f"{name}.{leaf}")
+    )
     shape = weights.shape(f"{name}.{leaf}")
     if len(shape) != 4:
         raise CheckpointError(f"{name}.{leaf} has shape {list(shape)}, which is not [1, 1, bands, taps].")
@@ -155,7 +160,7 @@ def fold(stages: tuple[Stage, ...]) -> dict[str, Tensor]:
 
 
 def _fold_frames(stage: Stage) -> Tensor:
-    """[out, in, taps] of a correlation -> [taps, in, out] of a transposed convolution, which counts its taps backwards."""
+    """[out, in, taps] of a correlation -> [taps, in, out] of a transposed convolution, which counts taps backwards."""
     return stage.weight.permute(2, 1, 0).flip(0)
 
 

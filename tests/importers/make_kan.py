@@ -1,4 +1,4 @@
-"""The cases of tests/importers/data/kan-*: networks made, saved and run by kan-bayashi/PytorchWaveNetVocoder's own code.
+"""The cases of tests/importers/data/kan-*: made, saved and run by kan-bayashi/PytorchWaveNetVocoder's own code.
 
 Usage: python tests/importers/make_kan.py CHECKOUT    (of the project, at d071ed3)
 """
@@ -61,7 +61,9 @@ def expected(wavenet, model, options):
         "greedy": greedy,
         "samples": samples,
         "classes": wavenet.encode_mu_law(samples),
-        "decoded": np.clip(wavenet.decode_mu_law(np.arange(256)), -1, 1),  # class 0 lies outside, which a file cannot hold
+        "decoded": np.clip(
+            wavenet.decode_mu_law(np.arange(256)), -1, 1
+        ),  # class 0 lies outside, which a file cannot hold
     }
 
 

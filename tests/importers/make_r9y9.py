@@ -16,7 +16,14 @@ import numpy as np
 import torch
 
 DATA = Path(__file__).resolve().parent / "data"
-SHAPE = {"layers": 6, "stacks": 2, "residual_channels": 6, "gate_channels": 10, "skip_out_channels": 7, "kernel_size": 2}
+SHAPE = {
+    "layers": 6,
+    "stacks": 2,
+    "residual_channels": 6,
+    "gate_channels": 10,
+    "skip_out_channels": 7,
+    "kernel_size": 2,
+}
 STEPS, GREEDY = 40, 24
 SCALES = {"upsample_scales": [2, 3]}
 MULAW = {"input_type": "mulaw-quantize", "quantize_channels": 256, "out_channels": 256}
@@ -79,7 +86,9 @@ def build(wavenet, hparams):
         filled = {"cin_channels": hparams["cin_channels"], "cin_pad": hparams["cin_pad"]}
         arguments["upsample_params"] = {**arguments["upsample_params"], **filled}
     speakers = "n_speakers" in hparams
-    return wavenet(**arguments, dropout=0.0, scalar_input=hparams["input_type"] == "raw", use_speaker_embedding=speakers)
+    return wavenet(
+        **arguments, dropout=0.0, scalar_input=hparams["input_type"] == "raw", use_speaker_embedding=speakers
+    )
 
 
 def load_mu_law(nnmnkwii):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .errors import InputError
 
-_BLOCK = 1 << 20  # samples converted at a time: an hour of audio never has whole float64 copies of itself
+BLOCK = 1 << 20  # samples converted at a time: an hour of audio never has whole float64 copies of itself
 
 
 def waveform(wave: Any) -> Tensor:
@@ -60,13 +60,13 @@ def in_blocks(source: Tensor, dtype: torch.dtype, convert: Callable[[Tensor], Te
     result = torch.empty(flat.shape, dtype=dtype, device=flat.device)
     # Apple's GPUs have no float64, in which all backends agree on the class of a sample near a bin's edge
     work = torch.device("cpu") if flat.device.type == "mps" else flat.device
-    for first in range(0, flat.numel(), _BLOCK):
-        block = torch.empty_like(flat[first : first + _BLOCK], dtype=torch.float64, device=work)
-        block.copy_(flat[first : first + _BLOCK])
+    for first in range(0, flat.numel(), BLOCK):
+        block = torch.empty_like(flat[first : first + BLOCK], dtype=torch.float64, device=work)
+        block.copy_(flat[first : first + BLOCK])
         if not bool(torch.isfinite(block).all()):
             at = first + int(torch.isfinite(block).logical_not_().nonzero()[0])
             raise InputError(f"the waveform holds NaN or infinity, first at element {at}")
-        result[first : first + _BLOCK] = convert(block)
+        result[first : first + BLOCK] = convert(block)
     return result.reshape(source.shape)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastwave import codec
+from fastwave import blocks, codec
 from fastwave.errors import ConfigError, InputError
 
 CLASS_COUNTS = [2, 3, 16, 255, 256, 1024, 65536]
@@ -161,7 +161,7 @@ def test_long_audio_converts_as_its_pieces_do(monkeypatch):
     for chosen in (codec.MuLaw(), codec.Linear(), codec.Pcm()):
         whole = chosen.encode(wave)
         with monkeypatch.context() as patch:
-            patch.setattr(codec, "_BLOCK", 7)
+            patch.setattr(blocks, "BLOCK", 7)
             assert torch.equal(chosen.encode(wave), whole)
             assert torch.equal(chosen.decode(whole), torch.cat([chosen.decode(part) for part in whole.split(13)]))
 
@@ -217,7 +217,7 @@ def test_parts_with_their_memory_are_the_whole_bit_for_bit(shape, monkeypatch):
         assert torch.equal(torch.cat(decoded, dim=-1), whole)
         assert torch.equal(past, memory) and past.shape == shape[:-1] and past.dtype == torch.float64
     with monkeypatch.context() as patch:
-        patch.setattr(codec, "_BLOCK", 7)
+        patch.setattr(blocks, "BLOCK", 7)
         assert torch.equal(chosen.encode(wave), torch.cat(encoded, dim=-1))
         assert torch.equal(chosen.decode(chosen.encode(wave)), whole)
 
@@ -275,7 +275,7 @@ def test_pcm_gives_the_samples_themselves():
 @pytest.mark.parametrize("chosen", [codec.MuLaw(), codec.Linear(), codec.Pcm()])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_poisoned_waveform_is_refused_with_its_place(chosen, bad, monkeypatch):
-    monkeypatch.setattr(codec, "_BLOCK", 4)
+    monkeypatch.setattr(blocks, "BLOCK", 4)
     wave = torch.zeros(10)
     wave[6] = bad
     with pytest.raises(InputError, match="NaN or infinity, first at element 6"):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from . import codec as codecs
 from .errors import ConfigError, did_you_mean
+from .parameters import Parameters
 from .sound import features as kinds
 from .sound import loudness
 from .upsampling import UpsampleStage, hop_of, stages_of
@@ -32,30 +33,6 @@ def dilation_cycle(depth: int = 10, stacks: int = 2) -> tuple[int, ...]:
     if not (1 <= depth <= 24 and 1 <= stacks <= MAX_LAYERS):
         raise ConfigError(f"dilation_cycle(depth={depth}, stacks={stacks}): depth is 1..24, stacks 1..{MAX_LAYERS}.")
     return tuple(2**layer for layer in range(depth)) * stacks
-
-
-class Parameters(Mapping[str, Any]):
-    """A mapping that cannot be changed and can be hashed, as a frozen config needs."""
-
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        if values is not None and not isinstance(values, Mapping):
-            raise ConfigError(f"parameters are an object of names and values, got {type(values).__name__}.")
-        self._values = dict(sorted((values or {}).items()))
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._values)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ FLOORS = [
     ["stack", "conditioning", "checkpoint"],
     ["runtime", "config", "kernels"],
     ["reference", "codec", "sound", "upsampling"],
-    ["distributions", "philox", "files", "locate", "blocks"],
+    ["distributions", "philox", "files", "locate", "blocks", "parameters"],
     ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -1,13 +1,14 @@
 """Checkpoints of r9y9/wavenet_vocoder: what tells its versions apart, and hyper-parameters that cannot be."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from fastwave import import_model
+from fastwave import WaveNet, generate, import_model, score, stream
 from fastwave.errors import CheckpointError
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -120,3 +121,18 @@ def test_hyper_parameters_that_cannot_be_are_refused(tmp_path, case, hparams, me
 def test_tensors_that_do_not_fit_are_refused(tmp_path, tensors, message):
     with pytest.raises(CheckpointError, match=message):
         import_model(changed(tmp_path, "r9y9-mulaw", (), tensors))
+
+
+def test_an_imported_vocoder_is_saved_scored_and_goes_on_as_any_other(tmp_path):
+    model, _ = import_model(DATA / "r9y9-mixture")
+    model.save_pretrained(tmp_path / "model")
+    loaded = WaveNet.from_pretrained(tmp_path / "model")
+    assert loaded.config == model.config
+    frames = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    result = generate(loaded, samples=100, condition=frames, backend="cpu")
+    parts = [part.samples for part in stream(loaded, chunk=30, samples=100, condition=frames, backend="cpu")]
+    assert torch.equal(torch.cat(parts, dim=1), result.samples)
+    assert math.isfinite(score(loaded, result.samples[0], condition=frames))
+    tokens = loaded.config.codec_object.encode(result.samples)
+    loaded.loss(tokens, frames).backward()
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in loaded.parameters())

@@ -141,8 +141,8 @@ class WaveNetConfig:
             for stage, scale in enumerate(self.upsample_scales):
                 shapes[f"upsample.{stage}.weight"] = (2 * scale, self.local_channels, self.local_channels)
                 shapes[f"upsample.{stage}.bias"] = (self.local_channels,)
-        for number, stage in enumerate(self.upsample_stages):
-            for leaf, shape in stage.parameter_shapes(self.local_channels).items():
+        for number, upsample_stage in enumerate(self.upsample_stages):
+            for leaf, shape in upsample_stage.parameter_shapes(self.local_channels).items():
                 shapes[f"upsample.{number}.{leaf}"] = shape
         shapes["dilated.weight"] = (layers, taps, r, 2 * g)
         shapes["dilated.bias"] = (layers, 2 * g)

@@ -96,8 +96,8 @@ def instructions(name):
 
 
 INSTRUCTIONS = (
-    "a module that acts on import", "the same in protocol 4", "in place of a storage", "as a persistent id", "as a size",
-    "as a state", "as a new object", "as a new object with names", "as a rebuilt type", "protocol 0",
+    "a module that acts on import", "the same in protocol 4", "in place of a storage", "as a persistent id",
+    "as a size", "as a state", "as a new object", "as a new object with names", "as a rebuilt type", "protocol 0",
     "by a registered number",
 )  # fmt: skip
 

@@ -66,10 +66,10 @@ def read(prefix: Path) -> dict[str, Tensor]:
         name = key.decode("utf-8", "replace")
         entry = _entry(_Message(Reader(memoryview(value), str(index))), name, index)
         if entry is not None:
+            tensors[name] = _tensor(entry, name, contents, paths, swapped)
             used += entry.size
             if used > sum(map(len, contents)):
                 raise CheckpointError(f"{index} is damaged: its tensors overlap in the data files.")
-            tensors[name] = _tensor(entry, name, contents, paths, swapped)
     return tensors
 
 

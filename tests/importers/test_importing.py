@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,19 @@ from fastwave.importers.notes import Notes
 from fastwave.importers.weights import Weights
 
 DATA = Path(__file__).resolve().parent / "data"
-STATE, MODULE, IBAB = DATA / "vh-state" / "snapshot", DATA / "vh-module" / "snapshot", DATA / "ibab-biases"
+STATE, MODULE, IBAB = "vh-state", "vh-module", "ibab-biases"
 BLOCKS = {"layers": 3, "blocks": 2}
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory):
+    """The path of a case's checkpoint, in a folder without the options of its test."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for case in (STATE, MODULE):
+        (folder / case).mkdir()
+        shutil.copy(DATA / case / "snapshot", folder / case)
+    shutil.copytree(DATA / IBAB, folder / IBAB)
+    return lambda case: folder / case / ("" if case == IBAB else "snapshot")
 
 
 @pytest.mark.parametrize(
@@ -42,18 +54,25 @@ BLOCKS = {"layers": 3, "blocks": 2}
         (IBAB, {"settings": {"use_biases": False}}, "use_biases is False"),
         (IBAB, {"settings": {"scalar_input": True}}, "scalar_input is True"),
         (IBAB, {"sample_rate": 8000}, "sample_rate is 16000"),
-        (DATA / "nowhere", {}, "there is no"),
-        (DATA, {}, "holds no checkpoint"),
+        ("nowhere", {}, "there is no"),
     ],
 )
-def test_what_is_missing_or_contradicts_the_file_is_refused_by_name(src, options, sentence):
+def test_what_is_missing_or_contradicts_the_file_is_refused_by_name(at, src, options, sentence):
     with pytest.raises(FastwaveError, match=sentence):
-        import_model(src, **options)
+        import_model(at(src), **options)
+
+
+def test_a_folder_without_checkpoints_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+        import_model(tmp_path)
 
 
 def changed(tmp_path, change):
     """The state dict of a case, changed."""
-    tensors = {name.removeprefix("module."): each for name, each in torch.load(STATE, weights_only=True).items()}
+    tensors = {
+        name.removeprefix("module."): each
+        for name, each in torch.load(DATA / STATE / "snapshot", weights_only=True).items()
+    }
     change(tensors)
     torch.save(tensors, tmp_path / "a.pth")
     return tmp_path / "a.pth"
@@ -80,7 +99,7 @@ def test_another_layout_is_refused_by_the_name_of_a_tensor(tmp_path, change, sen
 
 
 @pytest.mark.parametrize("name", ["front.weight", "dilated.bias", "residual.weight", "skip.bias", "head.1.weight"])
-def test_a_wrong_fold_is_refused_before_anything_is_written(monkeypatch, name):
+def test_a_wrong_fold_is_refused_before_anything_is_written(monkeypatch, at, name):
     build = importing._build
 
     def wrong(config, tensors, source):
@@ -88,18 +107,18 @@ def test_a_wrong_fold_is_refused_before_anything_is_written(monkeypatch, name):
 
     monkeypatch.setattr(importing, "_build", wrong)
     with pytest.raises(CheckpointError, match="differs from the original"):
-        import_model(MODULE, sample_rate=8000)
+        import_model(at(MODULE), sample_rate=8000)
 
 
-def test_the_trial_reaches_over_the_receptive_field():
-    model, report = import_model(MODULE, sample_rate=8000)
+def test_the_trial_reaches_over_the_receptive_field(at):
+    model, report = import_model(at(MODULE), sample_rate=8000)
     assert len(verify.draw_trial(model.config).tokens) > model.config.receptive_field
     assert 0 < report.difference < 1e-6
 
 
-def test_the_verb_writes_a_model_and_its_report(tmp_path, capsys):
+def test_the_verb_writes_a_model_and_its_report(tmp_path, capsys, at):
     out = tmp_path / "model"
-    arguments = ["import", str(MODULE), "-o", str(out), "--sample-rate", "8000"]
+    arguments = ["import", str(at(MODULE)), "-o", str(out), "--sample-rate", "8000"]
     assert main([*arguments[:2], *arguments[4:], "--dry-run"]) == 0
     assert not out.exists()
     assert main(arguments) == 0
@@ -108,15 +127,15 @@ def test_the_verb_writes_a_model_and_its_report(tmp_path, capsys):
         assert word in shown
     report = json.loads((out / "import.json").read_text())
     assert re.fullmatch("[0-9a-f]{64}", report["sha256"]["snapshot"]) and report["from"] == "vh"
-    model, expected = WaveNet.from_pretrained(out), import_model(MODULE, sample_rate=8000)[0]
+    model, expected = WaveNet.from_pretrained(out), import_model(at(MODULE), sample_rate=8000)[0]
     assert all(torch.equal(model.state_dict()[name], each) for name, each in expected.state_dict().items())
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert main(arguments) == 1  # the folder is full now
     assert main([*arguments[:2], "--dry-run", "--json", "--sample-rate", "8000"]) == 0
 
 
-def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):
-    model, report = import_model(MODULE, sample_rate=8000)
+def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch, at):
+    model, report = import_model(at(MODULE), sample_rate=8000)
 
     def fail(*_):
         raise OSError("no space")
@@ -131,9 +150,9 @@ def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):
     "arguments",
     [["--set", "blocks"], ["--hparams", "nowhere.json"], ["--from", "vh", "--sample-rate", "8000"], []],
 )
-def test_a_refusal_is_one_sentence_and_status_1(tmp_path, capsys, arguments):
+def test_a_refusal_is_one_sentence_and_status_1(tmp_path, capsys, at, arguments):
     out = ["-o", str(tmp_path / "model")] if arguments else []
-    assert main(["import", str(STATE), *out, *arguments]) == 1
+    assert main(["import", str(at(STATE)), *out, *arguments]) == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not (tmp_path / "model").exists()
 
@@ -195,13 +214,13 @@ def test_weight_normalisation_is_folded_as_torch_does(parametrised):
     assert torch.allclose(folded, layer.weight, rtol=1e-15)
 
 
-def test_a_speaker_is_asked_for(capsys):
+def test_a_speaker_is_asked_for():
     _, report = import_model(DATA / "ibab-speakers")
     assert report.notes.condition_lines == ["speaker: a number 0..3"]
 
 
-def test_a_folder_that_is_full_is_refused(tmp_path):
-    model, report = import_model(MODULE, sample_rate=8000)
+def test_a_folder_that_is_full_is_refused(tmp_path, at):
+    model, report = import_model(at(MODULE), sample_rate=8000)
     (tmp_path / "a").write_text("")
     with pytest.raises(InputError, match="not empty"):
         importing.save(model, report, tmp_path)

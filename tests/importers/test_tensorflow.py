@@ -44,10 +44,10 @@ def test_what_the_optimiser_keeps_is_named_as_dropped():
     ("name", "change", "sentence"),
     [
         (INDEX, lambda content: content[:-1], "truncated"),
-        (INDEX, lambda content: content[:20] + b"\x00" + content[21:], "checksum"),
+        (INDEX, lambda content: content[:20] + bytes([content[20] ^ 1]) + content[21:], "checksum"),
         (INDEX, lambda content: b"", "truncated"),
         (NUMBERS, lambda content: content[:-4], "truncated"),
-        (NUMBERS, lambda content: b"\x01" + content[1:], "checksum"),
+        (NUMBERS, lambda content: bytes([content[0] ^ 1]) + content[1:], "checksum"),
         (NUMBERS, None, "missing"),
     ],
 )

@@ -33,9 +33,9 @@ def test_tensors_and_plain_values_are_those_that_were_saved(tmp_path, protocol, 
     for name, expected in TENSORS.items():
         actual = value["state_dict"][name].tensor()
         assert actual.dtype == expected.dtype and torch.equal(actual, expected), name
-    if protocol < 4:  # there, a set is an object of a class
-        value["plain"].pop("set")
-    assert value["plain"] == {name: each for name, each in PLAIN.items() if name in value["plain"]}
+    objects = {2: {"set", "bytes"}, 3: {"set"}}.get(protocol, set())  # which a pickle makes by calling something
+    read = {name: each for name, each in value["plain"].items() if name not in objects}
+    assert read == {name: each for name, each in PLAIN.items() if name not in objects}
 
 
 def test_shared_storages_stay_shared(tmp_path):

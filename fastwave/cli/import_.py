@@ -27,7 +27,9 @@ def add(verbs: Verbs) -> None:
         "--from", dest="source", choices=("auto", *MAPPINGS), default="auto", metavar="PROJECT",
         help=f"{', '.join(MAPPINGS)}, where the tensors alone do not tell (default: auto)",
     )  # fmt: skip
-    verb.add_argument("--sample-rate", type=whole_number(1), metavar="N", help="samples a second, where no file says it")
+    verb.add_argument(
+        "--sample-rate", type=whole_number(1), metavar="N", help="samples a second, where no file says it"
+    )
     verb.add_argument("--speakers", type=whole_number(1), metavar="N", help="how many speakers, where no file says it")
     verb.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",

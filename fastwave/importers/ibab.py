@@ -95,14 +95,14 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
 def _take(weights: Weights, prefix: str, count: int, notes: Notes) -> dict[str, Tensor]:
     """Every weight [taps, in, out] and bias by a short name. Biases that are left out are zeros."""
     first = f"{prefix}dilated_stack/layer0/"
-    taps, residual, gate = weights.shape(f"{first}filter")
-    skip = weights.shape(f"{first}skip")[-1]
-    classes = weights.shape(f"{prefix}postprocessing/postprocess2")[-1]
+    taps, residual, gate = weights.shape(f"{first}filter", 3)
+    skip = weights.shape(f"{first}skip", 3)[-1]
+    classes = weights.shape(f"{prefix}postprocessing/postprocess2", 3)[-1]
     front = weights.shape(prefix + _FRONT)
     own = {"front": weights.take(prefix + _FRONT, (None if front[1:2] == (1,) else taps, None, residual))}
     if own["front"].shape[1] not in (1, classes):
         raise CheckpointError(f"{prefix}{_FRONT} reads {own['front'].shape[1]} classes, and the output has {classes}.")
-    channels = weights.shape(f"{first}gc_filter")[1] if weights.has(f"{first}gc_filter") else 0
+    channels = weights.shape(f"{first}gc_filter", 3)[1] if weights.has(f"{first}gc_filter") else 0
     for layer in range(count):
         scope = f"{prefix}dilated_stack/layer{layer}/"
         own[f"filter.{layer}"] = weights.take(f"{scope}filter", (taps, residual, gate))

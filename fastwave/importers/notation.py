@@ -52,10 +52,15 @@ def plain(value: Any, deepest: int = _DEEPEST) -> Any:
     if isinstance(value, Stub):
         value = value.state if isinstance(value.state, dict) else value.items or value.elements
     if isinstance(value, dict):
-        return {str(key)[:200]: plain(inner, deepest - 1) for key, inner in list(value.items())[:2000]}
+        return {shown(key): plain(inner, deepest - 1) for key, inner in list(value.items())[:2000]}
     if isinstance(value, (list, tuple)):
         return [plain(inner, deepest - 1) for inner in value[:2000]]
     return None
+
+
+def shown(key: Any) -> str:
+    """A key of a dictionary in a pickle as a short text. The text of a tuple could be long, and costs time."""
+    return str(key)[:200] if isinstance(key, (str, int, float)) else type(key).__name__
 
 
 def parse_assignments(text: str, name: str) -> dict[str, Any]:

@@ -159,6 +159,7 @@ class _Machine:
         count = self._reader.unsigned(size)
         if count > _LONGEST_INTEGER:
             raise self._reader.refused(f"an integer of {count} bytes")
+        self._charge(count)
         self._integer(count, signed=True)
 
     def _decimal(self) -> None:
@@ -206,7 +207,7 @@ class _Machine:
 
     def _raw_text(self) -> None:
         try:
-            self._push(self._reader.line(_LONGEST_LINE).decode("raw-unicode-escape"))
+            self._push(self._reader.line(_LONGEST_LINE).decode("raw-unicode-escape"), 4 * _LONGEST_LINE)
         except UnicodeDecodeError:
             raise self._reader.refused("text that is not Unicode") from None
 
@@ -253,12 +254,14 @@ class _Machine:
 
     def _global(self) -> None:
         module, name = (self._reader.line(_LONGEST_LINE) for _ in range(2))
-        self._push(Name(self._decode(module), self._decode(name)), 512)
+        self._push(Name(self._decode(module), self._decode(name)), 512 + 4 * len(module + name))
 
     def _stack_global(self) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise self._reader.refused("a name in a pickle is no text")
+        if len(module) + len(name) > _LONGEST_LINE:
+            raise self._reader.refused("a name of thousands of letters")
         self._push(Name(module, name), 512)
 
     def _reduce(self) -> None:
@@ -280,7 +283,7 @@ class _Machine:
         interpretation = self._interpretations.get(str(called)) if isinstance(called, Name) else None
         if interpretation is None:
             name = str(called) if isinstance(called, Name) else called.name
-            self._push(Stub(name, arguments), 512)
+            self._push(Stub(name, arguments), 512 + 4 * len(name))
         else:
             self._push(interpretation(arguments), 512)
 

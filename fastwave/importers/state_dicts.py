@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .notation import plain
+from .notation import plain, shown
 from .notes import Notes
 from .pickles import Stub
 from .torch_files import StoredTensor, walk
@@ -17,7 +17,7 @@ _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
 _OPTIMISER = re.compile(r"optim|sched|adam", flags=re.IGNORECASE)
 _AVERAGED = re.compile(r"(^|[._-])(ema|averaged?|avg|shadow|swa)", flags=re.IGNORECASE)
 _HYPERPARAMETERS = ("hparams", "hyper_parameters", "hyperparameters", "args", "config", "conf", "model_config", "opt")
-_MOST_MODULES, _MOST_TENSORS, _LONGEST_NAME, _DEEPEST = 20_000, 100_000, 200, 32
+_MOST_MODULES, _MOST_TENSORS, _DEEPEST = 20_000, 100_000, 32
 Places = tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]
 
 
@@ -31,7 +31,7 @@ def find(value: Any, name: str, notes: Notes) -> Places:
     keys, stored, module = (averaged or [each for each in candidates if len(each[1]) == most])[0]
     if averaged:
         notes.recognised(f"averaged weights, from {keys!r} in the file")
-    extras = {str(key)[:80]: plain(inner, 1) for key, inner in value.items()} if isinstance(value, dict) else {}
+    extras = {shown(key): plain(inner, 1) for key, inner in value.items()} if isinstance(value, dict) else {}
     values = _hyperparameters(value)
     if module is not None:
         extras["class"] = module.name
@@ -45,7 +45,7 @@ def _candidates(value: Any) -> list[tuple[str, dict[str, StoredTensor], Stub | N
     """(the keys that lead to it, its tensors, the module that it is) of each thing that may be a model."""
     found: list[tuple[str, dict[str, StoredTensor], Stub | None]] = []
     for keys, each in walk(value):
-        path = ".".join(str(key)[:40] for key in keys)
+        path = ".".join(shown(key) for key in keys)
         if _OPTIMISER.search(path):
             continue
         if isinstance(each, dict):
@@ -76,9 +76,7 @@ def _tensors_of(module: Stub) -> dict[str, StoredTensor]:
             for key, inner in owned.items() if isinstance(owned, dict) else ():
                 if isinstance(key, str) and isinstance(inner, StoredTensor):
                     tensors[prefix + key] = inner
-        modules = {
-            str(key)[:_LONGEST_NAME]: inner for key, inner in each.state["_modules"].items() if _is_module(inner)
-        }
+        modules = {shown(key): inner for key, inner in each.state["_modules"].items() if _is_module(inner)}
         waiting += [(f"{prefix}{key}.", inner) for key, inner in reversed(modules.items())]
     return tensors
 

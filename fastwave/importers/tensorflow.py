@@ -38,7 +38,9 @@ def prefix_of(path: Path) -> Path | None:
         if (path.parent / f"{name}.index").is_file():
             return path.parent / name
     if path.name == "checkpoint" and path.is_file():
-        found = re.search(rb'^model_checkpoint_path: "([^"\n]{1,500})"', path.read_bytes()[:4096], flags=re.MULTILINE)
+        with open(path, "rb") as file:
+            start = file.read(4096)
+        found = re.search(rb'^model_checkpoint_path: "([^"\n]{1,500})"', start, flags=re.MULTILINE)
         newest = found[1].decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2] if found else ""
         if newest and (path.parent / f"{newest}.index").is_file():
             return path.parent / newest
@@ -66,10 +68,10 @@ def read(prefix: Path) -> dict[str, Tensor]:
         name = key.decode("utf-8", "replace")
         entry = _entry(_Message(Reader(memoryview(value), str(index))), name, index)
         if entry is not None:
+            tensors[name] = _tensor(entry, name, contents, paths, swapped)
             used += entry.size
             if used > sum(map(len, contents)):
                 raise CheckpointError(f"{index} is damaged: its tensors overlap in the data files.")
-            tensors[name] = _tensor(entry, name, contents, paths, swapped)
     return tensors
 
 

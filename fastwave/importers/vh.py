@@ -93,9 +93,9 @@ def _codec(classes: int) -> dict[str, Any]:
 
 def _take(weights: Weights, count: int) -> dict[str, Tensor]:
     """Every weight and bias by a short name: [out, in, taps] and [out]; a bias that is left out is zero."""
-    residual, classes, _ = weights.shape("start_conv.weight")
-    gate, _, taps = weights.shape("filter_convs.0.weight")
-    skip, head = weights.shape("skip_convs.0.weight")[0], weights.shape("end_conv_1.weight")[0]
+    residual, classes, _ = weights.shape("start_conv.weight", 3)
+    gate, _, taps = weights.shape("filter_convs.0.weight", 3)
+    skip, head = weights.shape("skip_convs.0.weight", 3)[0], weights.shape("end_conv_1.weight", 3)[0]
     shapes = {"start": ("start_conv", (residual, classes, 1))}
     for layer in range(count):
         shapes[f"filter.{layer}"] = (f"filter_convs.{layer}", (gate, residual, taps))

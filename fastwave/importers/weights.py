@@ -25,13 +25,17 @@ class Weights:
         """Whether there is such a tensor."""
         return name in self._tensors
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor that must be there."""
-        return tuple(self._require(name).shape)
+    def shape(self, name: str, dimensions: int | None = None) -> tuple[int, ...]:
+        """The shape of a tensor that must be there, with so many dimensions."""
+        shape = tuple(self._require(name).shape)
+        if dimensions is not None and len(shape) != dimensions:
+            raise CheckpointError(f"{self._name}: {name[:80]} has shape {list(shape)}, not {dimensions} dimensions.")
+        return shape
 
     def indices(self, pattern: str) -> int:
         """How many tensors `pattern` names with 0, 1, 2, ... in place of {}; one behind a gap is refused."""
-        count = next(index for index in range(_MOST_INDICES + 1) if pattern.format(index) not in self._tensors)
+        every = (index for index in range(_MOST_INDICES) if pattern.format(index) not in self._tensors)
+        count = next(every, _MOST_INDICES)
         start, _, end = pattern.partition("{}")
         for name in self._tensors:
             index = name[len(start) : len(name) - len(end)] if name.startswith(start) and name.endswith(end) else ""

@@ -10,7 +10,7 @@ from .reading import Reader
 
 MOST_RECORDS = 100_000
 _END, _END_64, _LOCATOR_64, _CENTRAL, _LOCAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02", b"PK\x03\x04"
-_END_SIZE, _LONGEST_COMMENT = 22, 65_535
+_END_SIZE, _LONGEST_COMMENT, _LONGEST_NAME = 22, 65_535, 1024
 _UNKNOWN_32 = 0xFFFFFFFF  # the number stands among the 64-bit ones of the extra field
 
 
@@ -82,6 +82,8 @@ class Archive:
         flags, method, checksum, packed, size, name_length, extra_length, comment_length, offset = reader.unpack(
             "<4xHH4xIIIHHH8xI"
         )
+        if name_length > _LONGEST_NAME:
+            raise reader.refused(f"a record whose name has {name_length} bytes")
         name = bytes(reader.take(name_length)).decode("utf-8", "replace")
         extra = Reader(reader.take(extra_length), self.name)
         reader.take(comment_length)

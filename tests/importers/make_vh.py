@@ -20,7 +20,14 @@ CASES = {
     "vh-module-legacy": {"whole": True, "legacy": True, "network": {"kernel_size": 2, "bias": False}},
     "vh-state": {"whole": False, "legacy": True, "network": {"kernel_size": 3, "bias": True}},
 }
-SHAPE = {"layers": 3, "blocks": 2, "dilation_channels": 6, "residual_channels": 5, "skip_channels": 7, "end_channels": 9}
+SHAPE = {
+    "layers": 3,
+    "blocks": 2,
+    "dilation_channels": 6,
+    "residual_channels": 5,
+    "skip_channels": 7,
+    "end_channels": 9,
+}
 
 
 def main():

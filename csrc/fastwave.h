@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 8 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
+#define FW_ABI_VERSION 9 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -114,6 +114,7 @@ typedef struct {
   int32_t reserved;
   const int64_t* dilations;     /* [L] */
   const float* front;           /* [K0, A or 1, R] */
+  const float* front_bias;      /* [R], or null: zeros */
   const float* dilated;         /* [L, K, R, 2G] */
   const float* dilated_bias;    /* [L, 2G] */
   const float* residual_weight; /* [L-1, G, R] */

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same 
     from .generation.generate import generate, stream
     from .generation.result import Result
     from .generation.score import score
+    from .importers.importing import import_model
     from .model import WaveNet
     from .philox import noise
     from .runtime.dispatch import backends
@@ -55,6 +56,7 @@ __all__ = [
     "codec",
     "dilation_cycle",
     "generate",
+    "import_model",
     "noise",
     "score",
     "speak",
@@ -75,6 +77,7 @@ _HOMES = {
     "codec": "codec",
     "dilation_cycle": "config",
     "generate": "generation.generate",
+    "import_model": "importers.importing",
     "noise": "philox",
     "score": "generation.score",
     "speak": "speech.voice",

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .blocks import along_time, class_tensor, in_blocks, waveform
 from .errors import ConfigError, InputError
 
 NAMES = ("mu-law", "linear", "bytes", "pcm")
 ROUNDINGS = ("round", "floor")
 MOST_CLASSES = 65536  # 16 bits; also the most for which the exact round trip of every class is proved
 MOST_EMPHASIS = 0.99  # the decoder then amplifies the lowest frequencies, and any constant error, by 100
-_BLOCK = 1 << 20  # samples converted at a time: an hour of audio never has whole float64 copies of itself
 
 
 class Codec(Protocol):
@@ -49,19 +49,19 @@ def by_name(name: str, classes: int, parameters: Mapping[str, Any] | None = None
     """The codec that a config or a checkpoint names, with its parameters; anything unknown is refused."""
     if not isinstance(name, str) or name not in NAMES:
         raise ConfigError(f"unknown codec {name!r}: choose one of {', '.join(NAMES)}")
+    known = PARAMETERS.get(name, ())
+    unknown = sorted(str(key) for key in parameters or {} if key not in known)
+    if known and unknown:
+        raise ConfigError(
+            f"codec {name!r} has no parameter {', '.join(map(repr, unknown))[:200]}; known are {', '.join(known)}"
+        )
     if name == "mu-law":
-        unknown = sorted(str(key) for key in parameters or {} if key not in MU_LAW_PARAMETERS)
-        if unknown:
-            raise ConfigError(
-                f"codec 'mu-law' has no parameter {', '.join(map(repr, unknown))[:200]}; known are "
-                f"{', '.join(MU_LAW_PARAMETERS)}"
-            )
         return MuLaw(classes, **(parameters or {}))
-    if parameters:
+    if parameters and not known:
         raise ConfigError(f"codec {name!r} takes no parameters, got {', '.join(map(repr, parameters))[:200]}")
     if name == "linear":
         return Linear(classes)
-    codec = Bytes() if name == "bytes" else Pcm()
+    codec = Bytes() if name == "bytes" else Pcm(**(parameters or {}))
     if isinstance(classes, bool) or not isinstance(classes, int) or classes != codec.classes:
         reason = "one class a byte" if name == "bytes" else "samples are numbers, not classes"
         raise ConfigError(f"codec {name!r} has exactly {codec.classes} classes ({reason}), got {classes!r}")
@@ -80,8 +80,9 @@ class MuLaw:
     Every class comes back exactly from encode(decode(q)) with the defaults. A dialect that decodes to the lower edge of
     a bin, or with other bins than it encodes with, may give back the class below: `DIALECTS` says which.
 
-    With `pre_emphasis` p, encode(x) encodes x[t] - p * x[t-1], and decode gives x[t] = y[t] + p * x[t-1], clipped to
-    [-1, 1] after the recursion, where y is decoded as above: quantisation noise loses its treble, which is the hiss.
+    With `pre_emphasis` p and `gain` g, encode(x) encodes g * (x[t] - p * x[t-1]), and decode gives x[t] = y[t] / g +
+    p * x[t-1], clipped to [-1, 1] after the recursion, where y is decoded as above: quantisation noise loses its
+    treble, which is the hiss. A gain below 1 keeps emphasised sound inside [-1, 1].
     Both filter along the last dimension. What stands before it is an argument: 0 at the start of a sound, else the
     sample before for `encode`, and what `decode_part` returned for `decode_part`.
     """
@@ -95,6 +96,7 @@ class MuLaw:
     silence_class: int | None = None  # what stands before the first sample; None: the class of 0.0
     zero_class: int | None = None  # decodes to exactly 0, whatever the formula says; None: no such class
     pre_emphasis: float = 0.0  # p: how much of the sample before is taken away before companding
+    gain: float = 1.0  # g: of what is left, before companding
     name: ClassVar[str] = "mu-law"
     is_audio: ClassVar[bool] = True
     scalar: ClassVar[bool] = False
@@ -106,7 +108,7 @@ class MuLaw:
         if self.mu is not None:
             _check_number("mu", self.mu, 1e-3, MOST_CLASSES)
         _check_number("decode_shift", self.decode_shift, -1, 1)
-        _check_number("pre_emphasis", self.pre_emphasis, 0, MOST_EMPHASIS)
+        _check_filter(self)
         for parameter in ("encode_bins", "decode_bins"):
             if getattr(self, parameter) is not None:
                 _check_integer(parameter, getattr(self, parameter), 1, 2 * MOST_CLASSES)
@@ -137,15 +139,7 @@ class MuLaw:
 
         With pre-emphasis, `past` [...] is the sample before the first; None: 0.
         """
-        waveform = _waveform(wave)
-        if not self.pre_emphasis:
-            return _in_blocks(waveform, torch.int64, self._compress)
-
-        def emphasise(block: Tensor, last: float) -> tuple[Tensor, float]:
-            before = torch.cat([block.new_tensor([last]), block[:-1]])
-            return self._compress(block - self.pre_emphasis * before), float(block[-1])
-
-        return _along_time(waveform, torch.int64, past, emphasise)[0]
+        return _emphasised(self, waveform(wave), torch.int64, past, self._compress)
 
     def decode(self, classes: Any) -> Tensor:
         """[...] integer classes -> [...] float32 samples in [-1, 1]; with pre-emphasis, those of a whole sound."""
@@ -156,16 +150,7 @@ class MuLaw:
 
         Parts that are decoded so are the whole, bit for bit. Without pre-emphasis there is no memory: None.
         """
-        tokens = _class_tensor(classes, self.classes)
-        if not self.pre_emphasis:
-            return _in_blocks(tokens, torch.float32, self._expand), None
-
-        def undo(block: Tensor, last: float) -> tuple[Tensor, float]:
-            steps, p = self._expand(block).tolist(), self.pre_emphasis
-            wave = np.fromiter(accumulate(steps, lambda before, step: step + p * before, initial=last), np.float64)
-            return torch.from_numpy(wave[1:]).clamp(-1, 1), float(wave[-1])
-
-        return _along_time(tokens, torch.float32, past, undo)
+        return _deemphasised(self, class_tensor(classes, self.classes), past, self._expand)
 
     def _compress(self, block: Tensor) -> Tensor:
         """float64 samples, changed in place -> classes."""
@@ -235,13 +220,13 @@ class Linear:
         def quantise(block: Tensor) -> Tensor:
             return block.clamp_(-1, 1).add_(1).div_(2).mul_(steps).add_(0.5).floor_()
 
-        return _in_blocks(_waveform(wave), torch.int64, quantise)
+        return in_blocks(waveform(wave), torch.int64, quantise)
 
     def decode(self, classes: Any) -> Tensor:
         """[...] integer classes -> [...] float32 samples in [-1, 1]."""
         steps = self.classes - 1
-        return _in_blocks(
-            _class_tensor(classes, self.classes), torch.float32, lambda block: block.mul_(2).div_(steps).sub_(1)
+        return in_blocks(
+            class_tensor(classes, self.classes), torch.float32, lambda block: block.mul_(2).div_(steps).sub_(1)
         )
 
 
@@ -268,7 +253,7 @@ class Bytes:
 
     def decode(self, classes: Any) -> str:
         """[time] integer classes -> text. Bytes that are not UTF-8 (a model may emit any) become U+FFFD."""
-        tokens = _class_tensor(classes, self.classes)
+        tokens = class_tensor(classes, self.classes)
         if tokens.ndim != 1:
             raise InputError(f"the bytes codec decodes one text, [time], at a time; got shape {list(tokens.shape)}")
         return tokens.to("cpu", torch.uint8).numpy().tobytes().decode("utf-8", errors="replace")
@@ -276,26 +261,109 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Pcm:
-    """No classes: the scalar waveform in [-1, 1] is both the input and the target."""
+    """No classes: the scalar waveform in [-1, 1] is both the input and the target.
 
+    `pre_emphasis` and `gain` are those of `MuLaw`. With `mu`, numbers are companded as there, without rounding.
+    """
+
+    pre_emphasis: float = 0.0
+    gain: float = 1.0
+    mu: float | None = None  # None: not companded
     name: ClassVar[str] = "pcm"
     classes: ClassVar[int] = 0
     is_audio: ClassVar[bool] = True
     scalar: ClassVar[bool] = True
     silence: ClassVar[float] = 0.0
 
-    def encode(self, wave: Any) -> Tensor:
-        """[...] floats (tensor, array or nested list) -> [...] float32, clamped to [-1, 1]."""
-        return _in_blocks(_waveform(wave), torch.float32, lambda block: block.clamp_(-1, 1))
+    def __post_init__(self) -> None:
+        _check_filter(self)
+        if self.mu is not None:
+            _check_number("mu", self.mu, 1e-3, MOST_CLASSES)
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that differ from their defaults: what a config holds."""
+        usual = Pcm()
+        names = PARAMETERS[self.name]
+        return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(usual, name)}
+
+    def encode(self, wave: Any, past: Any = None) -> Tensor:
+        """[...] floats (tensor, array or nested list) -> [...] float32, clamped to [-1, 1]; `past` is that of MuLaw."""
+        return _emphasised(self, waveform(wave), torch.float32, past, self._compress)
 
     def decode(self, samples: Any) -> Tensor:
-        """[...] floats -> the same as float32."""
-        return _waveform(samples).to(torch.float32)
+        """[...] floats -> [...] float32, the same where the codec has no parameters."""
+        return self.decode_part(samples)[0]
+
+    def decode_part(self, samples: Any, past: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """As `MuLaw.decode_part`."""
+        if self == Pcm():
+            return waveform(samples).to(torch.float32), None
+        return _deemphasised(self, waveform(samples), past, self._expand)
+
+    def _compress(self, block: Tensor) -> Tensor:
+        """float64 samples, changed in place -> numbers."""
+        block.clamp_(-1, 1)
+        return block if self.mu is None else block.sign() * (block.abs() * self.mu).log1p() / math.log1p(self.mu)
+
+    def _expand(self, block: Tensor) -> Tensor:
+        """float64 numbers -> samples."""
+        return block if self.mu is None else block.sign() * (block.abs() * math.log1p(self.mu)).expm1() / self.mu
 
 
-def remembers(codec: Codec) -> TypeGuard[MuLaw]:
-    """Whether a sample depends on more than its own token, so that parts of a sound need `MuLaw.decode_part`."""
-    return isinstance(codec, MuLaw) and codec.pre_emphasis > 0
+# The parameters that a config may give each codec
+PARAMETERS = {"mu-law": MU_LAW_PARAMETERS, "pcm": tuple(field.name for field in fields(Pcm))}
+
+
+def parameters_of(codec: Codec) -> dict[str, Any]:
+    """The parameters of a codec that differ from their defaults."""
+    return codec.parameters() if isinstance(codec, (MuLaw, Pcm)) else {}
+
+
+def remembers(codec: Codec) -> TypeGuard[MuLaw | Pcm]:
+    """Whether a sample depends on more than its own token, so that parts of a sound need `decode_part`."""
+    return isinstance(codec, (MuLaw, Pcm)) and codec.pre_emphasis > 0
+
+
+def _check_filter(codec: MuLaw | Pcm) -> None:
+    _check_number("pre_emphasis", codec.pre_emphasis, 0, MOST_EMPHASIS)
+    _check_number("gain", codec.gain, 1e-3, 1e3)
+
+
+def _emphasised(
+    codec: MuLaw | Pcm, wave: Tensor, dtype: torch.dtype, past: Any, compress: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """A waveform [..., T] -> tokens: emphasis and gain, then `compress`, both in float64."""
+    if not codec.pre_emphasis:
+        if codec.gain == 1:
+            return in_blocks(wave, dtype, compress)
+        return in_blocks(wave, dtype, lambda block: compress(block.mul_(codec.gain)))
+
+    def emphasise(block: Tensor, last: float) -> tuple[Tensor, float]:
+        before = torch.cat([block.new_tensor([last]), block[:-1]])
+        newest = float(block[-1])
+        emphasised = block - codec.pre_emphasis * before
+        return compress(emphasised if codec.gain == 1 else emphasised * codec.gain), newest
+
+    return along_time(wave, dtype, past, emphasise)[0]
+
+
+def _deemphasised(
+    codec: MuLaw | Pcm, tokens: Tensor, past: Tensor | None, expand: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor | None]:
+    """Tokens [..., T] -> (samples, what the part after them needs as `past`): the inverse of `_emphasised`."""
+    p, gain = codec.pre_emphasis, codec.gain
+    if not p:
+        if gain == 1:
+            return in_blocks(tokens, torch.float32, expand), None
+        return in_blocks(tokens, torch.float32, lambda block: expand(block).div_(gain).clamp_(-1, 1)), None
+
+    def undo(block: Tensor, last: float) -> tuple[Tensor, float]:
+        expanded = expand(block)
+        steps = (expanded if gain == 1 else expanded / gain).tolist()
+        wave = np.fromiter(accumulate(steps, lambda before, step: step + p * before, initial=last), np.float64)
+        return torch.from_numpy(wave[1:]).clamp(-1, 1), float(wave[-1])
+
+    return along_time(tokens, torch.float32, past, undo)
 
 
 def _check_audio_classes(name: str, classes: Any) -> None:
@@ -310,85 +378,4 @@ def _check_integer(parameter: str, value: Any, low: int, high: int) -> None:
 
 def _check_number(parameter: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ConfigError(f"mu-law {parameter} must be a number {low:g}..{high:g}, got {str(value)[:80]!r}")
-
-
-def _waveform(wave: Any) -> Tensor:
-    """A float tensor [...] without gradient, wherever it lives."""
-    tensor = _tensor(wave, "a waveform")
-    if not tensor.is_floating_point():
-        raise InputError(
-            f"a waveform is made of floats in [-1, 1], got {tensor.dtype}: "
-            "divide integer samples by their full scale first (32768 for 16 bits)"
-        )
-    return tensor
-
-
-def _class_tensor(classes: Any, count: int) -> Tensor:
-    """An int64 tensor [...] whose every element is in [0, count)."""
-    tensor = _tensor(classes, "classes")
-    if not tensor.numel():  # an empty list has no type, and decodes to nothing
-        return tensor.to(torch.int64)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise InputError(f"classes are integers, got {tensor.dtype}")
-    tensor = tensor.to(torch.int64)
-    low, high = (int(bound) for bound in torch.aminmax(tensor))
-    if low < 0 or high >= count:
-        raise InputError(f"classes must lie in 0..{count - 1}, got {low}..{high}: were they made by another codec?")
-    return tensor
-
-
-def _tensor(values: Any, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach()
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"it holds {array.dtype}")
-        if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-            array = array.astype(np.float64)  # torch has no long double
-        native = array.astype(array.dtype.newbyteorder("="), copy=False)
-        return torch.from_numpy(np.require(native, requirements=["C", "W"]))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{name} must be a tensor, an array or a nested list of numbers: {error}") from error
-
-
-def _in_blocks(source: Tensor, dtype: torch.dtype, convert: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply `convert` (float64 block in, may be overwritten) to a block at a time -> `dtype`, same shape and device."""
-    flat = source.reshape(-1)
-    result = torch.empty(flat.shape, dtype=dtype, device=flat.device)
-    # Apple's GPUs have no float64, in which all backends agree on the class of a sample near a bin's edge
-    work = torch.device("cpu") if flat.device.type == "mps" else flat.device
-    for first in range(0, flat.numel(), _BLOCK):
-        block = torch.empty_like(flat[first : first + _BLOCK], dtype=torch.float64, device=work)
-        block.copy_(flat[first : first + _BLOCK])
-        if not bool(torch.isfinite(block).all()):
-            at = first + int(torch.isfinite(block).logical_not_().nonzero()[0])
-            raise InputError(f"the waveform holds NaN or infinity, first at element {at}")
-        result[first : first + _BLOCK] = convert(block)
-    return result.reshape(source.shape)
-
-
-def _along_time(
-    source: Tensor, dtype: torch.dtype, past: Any, convert: Callable[[Tensor, float], tuple[Tensor, float]]
-) -> tuple[Tensor, Tensor]:
-    """`_in_blocks` for what filters along the last dimension: `convert` also takes and returns the memory of a row.
-
-    source [..., T], past [...] or None for zeros -> (result [..., T], the memory after it: [...] float64)
-    """
-    if not source.dim():
-        raise InputError("pre-emphasis filters along time: give [time] or [batch, time], not a single number.")
-    shape = source.shape[:-1]
-    rows = source.reshape(shape.numel(), source.shape[-1])
-    memory = torch.zeros(shape, dtype=torch.float64).reshape(-1)
-    if past is not None:
-        memory[:] = torch.as_tensor(past, dtype=torch.float64).expand(shape).reshape(-1)
-    result = torch.empty(rows.shape, dtype=dtype, device=rows.device)
-    for row in range(len(rows)):
-
-        def filtered(block: Tensor, row: int = row) -> Tensor:
-            converted, memory[row] = convert(block, float(memory[row]))
-            return converted
-
-        result[row] = _in_blocks(rows[row], dtype, filtered)
-    return result.reshape(source.shape), memory.reshape(shape)
+        raise ConfigError(f"the codec's {parameter} must be a number {low:g}..{high:g}, got {str(value)[:80]!r}")

@@ -21,6 +21,7 @@ from torch import Tensor
 from .config import WaveNetConfig
 from .errors import InputError, did_you_mean
 from .sound import features
+from .upsampling import StageWeights, run_stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,10 +150,21 @@ def vectors(
     condition = condition.to(parameters["front.weight"])
     local = None
     if condition.frames is not None:
-        stages = range(len(config.upsample_scales))
-        weights = [(parameters[f"upsample.{i}.weight"], parameters[f"upsample.{i}.bias"]) for i in stages]
-        local = upsample(condition.frames, first, count, config.hop, config.upsampling, config.upsample_scales, weights)
+        local = _upsampled(config, parameters, condition.frames, first, count)
     return _with_speaker(config, parameters, condition, local, count)
+
+
+def _upsampled(
+    config: WaveNetConfig, parameters: Mapping[str, Tensor], frames: Tensor, first: int, count: int
+) -> Tensor:
+    """Local features at samples first .. first+count-1: frames [B, F, C] -> [B, count, C]"""
+    if config.upsampling == "stages":
+        pairs = [(f"upsample.{i}.weight", f"upsample.{i}.bias") for i in range(len(config.upsample_stages))]
+        of_stages = [StageWeights(parameters[weight], parameters.get(bias)) for weight, bias in pairs]
+        return run_stages(frames, first, count, config.upsample_stages, of_stages)
+    stages = range(len(config.upsample_scales))
+    weights = [(parameters[f"upsample.{i}.weight"], parameters[f"upsample.{i}.bias"]) for i in stages]
+    return upsample(frames, first, count, config.hop, config.upsampling, config.upsample_scales, weights)
 
 
 def rows_of(

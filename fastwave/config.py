@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 from . import codec as codecs
 from .errors import ConfigError, did_you_mean
+from .parameters import Parameters
 from .sound import features as kinds
 from .sound import loudness
+from .upsampling import UpsampleStage, hop_of, stages_of
 
 Output = Literal["categorical", "mixture-of-logistics", "gaussian"]
-Upsampling = Literal["repeat", "linear", "learned"]
+Upsampling = Literal["repeat", "linear", "learned", "stages"]
 
 # Bounds that no real model meets and a damaged file soon does: they keep every product of sizes inside int64
 # and refuse a config before anything is allocated for it.
@@ -31,30 +33,6 @@ def dilation_cycle(depth: int = 10, stacks: int = 2) -> tuple[int, ...]:
     if not (1 <= depth <= 24 and 1 <= stacks <= MAX_LAYERS):
         raise ConfigError(f"dilation_cycle(depth={depth}, stacks={stacks}): depth is 1..24, stacks 1..{MAX_LAYERS}.")
     return tuple(2**layer for layer in range(depth)) * stacks
-
-
-class Parameters(Mapping[str, Any]):
-    """A mapping that cannot be changed and can be hashed, as a frozen config needs."""
-
-    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
-        if values is not None and not isinstance(values, Mapping):
-            raise ConfigError(f"parameters are an object of names and values, got {type(values).__name__}.")
-        self._values = dict(sorted((values or {}).items()))
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self._values.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,13 +57,15 @@ class WaveNetConfig:
     hop: int = 1  # samples a frame of local features
     upsampling: Upsampling = "repeat"
     upsample_scales: tuple[int, ...] = ()  # learned only; their product is the hop
-    codec_parameters: Mapping[str, Any] = Parameters()  # of mu-law, where they are not the defaults: see codec.MuLaw
+    codec_parameters: Mapping[str, Any] = Parameters()  # that are not the defaults: see codec.MuLaw and Pcm
     # How local features are made from a file; a mapping with a kind and its parameters becomes one of sound/features.
     # None where there are none, or where it is not known: a model saved by an early fastwave does not say.
     features: kinds.Features | None = None
     normalize: loudness.Normalize = "off"  # the level that every file of the training data was brought to
     speaker_names: tuple[str, ...] = ()  # of the speakers, in the order of their ids; empty where they have none
     excitation_channels: int = 0  # E: values of each sample that enter the first layer alone
+    front_bias: bool = False  # scalar input only: with classes it would be part of every embedding
+    upsample_stages: tuple[UpsampleStage, ...] = ()  # stages only; the product of their strides is the hop
 
     def __post_init__(self) -> None:
         for name in ("dilations", "upsample_scales"):
@@ -151,6 +131,8 @@ class WaveNetConfig:
         r, g, s, h = self.residual_channels, self.gate_channels, self.skip_channels, self.head_channels
         layers, taps, c = self.layers, self.kernel_size, self.condition_channels
         shapes: dict[str, tuple[int, ...]] = {"front.weight": (self.front_kernel, self.classes or 1, r)}
+        if self.front_bias:
+            shapes["front.bias"] = (r,)
         if self.excitation_channels:
             shapes["excitation.weight"] = (self.excitation_channels, r)
         if self.speakers:
@@ -159,6 +141,9 @@ class WaveNetConfig:
             for stage, scale in enumerate(self.upsample_scales):
                 shapes[f"upsample.{stage}.weight"] = (2 * scale, self.local_channels, self.local_channels)
                 shapes[f"upsample.{stage}.bias"] = (self.local_channels,)
+        for number, upsample_stage in enumerate(self.upsample_stages):
+            for leaf, shape in upsample_stage.parameter_shapes(self.local_channels).items():
+                shapes[f"upsample.{number}.{leaf}"] = shape
         shapes["dilated.weight"] = (layers, taps, r, 2 * g)
         shapes["dilated.bias"] = (layers, 2 * g)
         if c:
@@ -201,15 +186,17 @@ class WaveNetConfig:
         return cls.from_dict({**PRESETS[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. `codec_parameters`, `features` and `speaker_names` are left out where they are empty,
-        `normalize` where it is off, and `excitation_channels` where it is 0: files, saved states and runs of models
-        without them stay what they were before these fields existed.
+        """Plain JSON values. `codec_parameters`, `features`, `speaker_names` and `upsample_stages` are left out where
+        they are empty, `normalize` where it is off, `excitation_channels` where it is 0 and `front_bias` where it is
+        false: files, saved states and runs of models without them stay what they were before these fields existed.
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, kinds.Features):
                 values[field.name] = value.to_dict()
+            elif field.name == "upsample_stages":
+                values |= {field.name: [stage.to_dict() for stage in value]} if value else {}
             elif isinstance(value, Parameters):
                 values |= {field.name: dict(value)} if value else {}
             elif value is not None and (field.name, value) not in _LEFT_OUT:
@@ -242,8 +229,7 @@ class WaveNetConfig:
         loudness.check(self.normalize)
         if self.normalize != "off" and not codec.is_audio:
             raise ConfigError(f"codec {self.codec!r} is text, which has no loudness: normalize must be off.")
-        parameters = codec.parameters() if isinstance(codec, codecs.MuLaw) else {}
-        object.__setattr__(self, "codec_parameters", Parameters(parameters))
+        object.__setattr__(self, "codec_parameters", Parameters(codecs.parameters_of(codec)))
 
     def _check_stack(self) -> None:
         for field in ("residual_channels", "gate_channels", "skip_channels", "head_channels"):
@@ -263,6 +249,11 @@ class WaveNetConfig:
             raise ConfigError(f"codec {self.codec!r} is text and has no sample_rate: give 0, not {self.sample_rate}.")
         if self.output not in get_args(Output):
             raise ConfigError(f"output {self.output!r} is not known; choose one of {', '.join(get_args(Output))}.")
+        if not isinstance(self.front_bias, bool) or (self.front_bias and not codec.scalar):
+            raise ConfigError(
+                f"front_bias is true or false, and true for the pcm codec only, got {str(self.front_bias)[:40]!r}: "
+                "with classes, add it to the last tap of front.weight."
+            )
         if codec.scalar == (self.output == "categorical"):
             raise ConfigError(
                 f"codec {self.codec!r} with output {self.output!r}: pcm has no classes and needs "
@@ -300,6 +291,19 @@ class WaveNetConfig:
                 )
         elif self.upsample_scales:
             raise ConfigError(f"upsample_scales has no meaning for upsampling {self.upsampling!r}: leave it empty.")
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        stages = stages_of(self.upsample_stages)
+        object.__setattr__(self, "upsample_stages", stages)
+        if self.upsampling != "stages":
+            if stages:
+                raise ConfigError(f"upsample_stages has no meaning for upsampling {self.upsampling!r}: leave it empty.")
+            return
+        if not stages or not self.local_channels:
+            raise ConfigError("upsampling 'stages' needs local features (condition_channels) and upsample_stages.")
+        if hop_of(stages) != self.hop:
+            raise ConfigError(f"the strides of upsample_stages multiply to {hop_of(stages)}, not to hop={self.hop}.")
 
     def _check_speaker_names(self) -> None:
         names = self.speaker_names
@@ -326,7 +330,12 @@ class WaveNetConfig:
 
 
 _SAVED_LATER = ("features", "speaker_names")
-_LEFT_OUT: tuple[tuple[str, Any], ...] = (("normalize", "off"), ("speaker_names", ()), ("excitation_channels", 0))
+_LEFT_OUT: tuple[tuple[str, Any], ...] = (
+    ("normalize", "off"),
+    ("speaker_names", ()),
+    ("excitation_channels", 0),
+    ("front_bias", False),
+)
 
 
 def differences(now: Mapping[str, Any], saved: object) -> list[str]:
@@ -338,7 +347,7 @@ def differences(now: Mapping[str, Any], saved: object) -> list[str]:
         return [f"the config was {type(saved).__name__}, now an object"]
     values = json.loads(json.dumps(now))  # tuples become lists
     names = [*values, *sorted(str(name) for name in saved if name not in values)]
-    usual = {"normalize": "off", "excitation_channels": 0}  # left out where they are
+    usual = {"normalize": "off", "excitation_channels": 0, "front_bias": False}  # left out where they are
     return [
         f"{name} was {saved.get(name, usual.get(name))}, now {values.get(name, usual.get(name))}"
         for name in names

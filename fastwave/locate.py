@@ -25,7 +25,8 @@ _FOREIGN = {
 }  # fmt: skip
 _CURE = (
     f"fastwave reads its own folders, which hold {CONFIG_FILE} and {WEIGHTS_FILE}: train one with `fastwave train "
-    "FOLDER --out RUN`, or copy the weights into a fastwave.WaveNet (docs/spec.md names every parameter) and call "
+    "FOLDER --out RUN`, make one of another WaveNet's checkpoint with `fastwave import`, or copy the weights into a "
+    "fastwave.WaveNet (docs/spec.md names every parameter) and call "
     "save_pretrained."
 )
 

@@ -8,7 +8,7 @@ import os
 import torch
 from torch import Tensor, nn
 
-from . import checkpoint, conditioning, reference
+from . import checkpoint, conditioning, reference, upsampling
 from .config import WaveNetConfig
 from .errors import InputError
 from .runtime.dispatch import choose
@@ -68,16 +68,20 @@ class WaveNet(nn.Module):
         for name, parameter in self.named_parameters():
             role, leaf = name.rsplit(".", 1)
             if role.startswith("upsample"):
-                self._start_as_interpolation(parameter, leaf)
+                self._start_upsampling(parameter, role, leaf)
             elif leaf == "bias":
                 parameter.zero_()
             else:
                 parameter.normal_(0.0, scales[role])
         self._spread_output_bias()
 
-    def _start_as_interpolation(self, parameter: Tensor, leaf: str) -> None:
+    def _start_upsampling(self, parameter: Tensor, role: str, leaf: str) -> None:
+        """`learned` starts as linear interpolation."""
         if leaf == "bias":
             parameter.zero_()
+        elif self.config.upsampling == "stages":
+            stage = self.config.upsample_stages[int(role.removeprefix("upsample."))]
+            parameter.copy_(upsampling.starting_weight(stage, self.config.local_channels))
         else:
             parameter.copy_(conditioning.linear_interpolation_weight(parameter.shape[0] // 2, parameter.shape[1]))
 
@@ -145,7 +149,7 @@ class WaveNet(nn.Module):
         c = conditioning.vectors(self.config, parameters, prepared, first, steps)
         weight = parameters["front.weight"]
         e = conditioning.excitation(prepared, weight, first, steps)
-        x = reference.front(tokens, weight, None, e, parameters.get("excitation.weight"))
+        x = reference.front(tokens, weight, None, e, parameters.get("excitation.weight"), parameters.get("front.bias"))
         weights, dilations, backend = reference.stack_weights(parameters), self.config.dilations, self._backend_for(x)
         if backend == "reference":
             return reference.residual_stack(x, weights, dilations, c)[0]

@@ -46,7 +46,7 @@ def wavenet(
     -> out [B, T, O], and the history that the next call continues from
     """
     p = parameters
-    x = front(tokens, p["front.weight"], last_tokens, excitation, p.get("excitation.weight"))
+    x = front(tokens, p["front.weight"], last_tokens, excitation, p.get("excitation.weight"), p.get("front.bias"))
     skip_sum, history = (stack or residual_stack)(x, stack_weights(p), dilations, condition, history)
     return head(skip_sum, p["head.0.weight"], p["head.0.bias"], p["head.1.weight"], p["head.1.bias"]), history
 
@@ -71,18 +71,22 @@ def front(
     history: Tensor | None = None,
     excitation: Tensor | None = None,
     excitation_weight: Tensor | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """The first causal layer: the sum of one embedding per tap, and of the excitation of the sample. Tokens before the
-    start contribute nothing.
+    """The first causal layer: the sum of the bias, of one embedding per tap, and of the excitation of the sample.
+    Tokens before the start contribute nothing.
 
     tokens [B, T] int64 classes, or float for scalar input; weight [K0, A, R], or [K0, 1, R] for scalar input;
-    history [B, K0-1], oldest first, or None; excitation [B, T, E], or None; excitation_weight [E, R] -> [B, T, R]
+    history [B, K0-1], oldest first, or None; excitation [B, T, E], or None; excitation_weight [E, R]; bias [R],
+    or None -> [B, T, R]
     """
     taps = weight.shape[0]
     known = tokens if history is None else torch.cat([history, tokens], dim=1)
     absent = taps - 1 if history is None else 0
     steps = tokens.shape[1]
     total = weight.new_zeros(*tokens.shape, weight.shape[2])
+    if bias is not None:
+        total = total + bias
     for tap in range(taps):  # output t reads token t - (K0-1-tap), which stands at `tap + t - absent` in `known`
         rows = known[:, max(tap - absent, 0) : max(tap - absent + steps, 0)]
         embedded = rows[..., None].to(weight.dtype) * weight[tap] if weight.shape[1] == 1 else weight[tap][rows]

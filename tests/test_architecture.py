@@ -27,8 +27,8 @@ FLOORS = [
     ["model"],
     ["stack", "conditioning", "checkpoint"],
     ["runtime", "config", "kernels"],
-    ["reference", "codec", "sound"],
-    ["distributions", "philox", "files", "locate"],
+    ["reference", "codec", "sound", "upsampling"],
+    ["distributions", "philox", "files", "locate", "blocks", "parameters"],
     ["errors"],
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastwave import codec
+from fastwave import blocks, codec
 from fastwave.errors import ConfigError, InputError
 
 CLASS_COUNTS = [2, 3, 16, 255, 256, 1024, 65536]
@@ -161,7 +161,7 @@ def test_long_audio_converts_as_its_pieces_do(monkeypatch):
     for chosen in (codec.MuLaw(), codec.Linear(), codec.Pcm()):
         whole = chosen.encode(wave)
         with monkeypatch.context() as patch:
-            patch.setattr(codec, "_BLOCK", 7)
+            patch.setattr(blocks, "BLOCK", 7)
             assert torch.equal(chosen.encode(wave), whole)
             assert torch.equal(chosen.decode(whole), torch.cat([chosen.decode(part) for part in whole.split(13)]))
 
@@ -217,7 +217,7 @@ def test_parts_with_their_memory_are_the_whole_bit_for_bit(shape, monkeypatch):
         assert torch.equal(torch.cat(decoded, dim=-1), whole)
         assert torch.equal(past, memory) and past.shape == shape[:-1] and past.dtype == torch.float64
     with monkeypatch.context() as patch:
-        patch.setattr(codec, "_BLOCK", 7)
+        patch.setattr(blocks, "BLOCK", 7)
         assert torch.equal(chosen.encode(wave), torch.cat(encoded, dim=-1))
         assert torch.equal(chosen.decode(chosen.encode(wave)), whole)
 
@@ -275,7 +275,7 @@ def test_pcm_gives_the_samples_themselves():
 @pytest.mark.parametrize("chosen", [codec.MuLaw(), codec.Linear(), codec.Pcm()])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_poisoned_waveform_is_refused_with_its_place(chosen, bad, monkeypatch):
-    monkeypatch.setattr(codec, "_BLOCK", 4)
+    monkeypatch.setattr(blocks, "BLOCK", 4)
     wave = torch.zeros(10)
     wave[6] = bad
     with pytest.raises(InputError, match="NaN or infinity, first at element 6"):
@@ -365,6 +365,56 @@ def test_a_class_count_that_the_codec_cannot_have_is_refused(name, classes):
 def test_a_codec_cannot_be_changed():
     with pytest.raises(AttributeError):
         codec.MuLaw().classes = 3
+
+
+# Gain, and the filters of pcm
+
+
+@pytest.mark.parametrize("kind", [codec.MuLaw, codec.Pcm])
+@pytest.mark.parametrize("p", [0, 0.85])
+def test_gain_is_applied_before_encoding_and_undone_after_decoding(kind, p):
+    chosen, plain = kind(pre_emphasis=p, gain=0.5), kind()
+    wave = 0.4 * torch.sin(torch.arange(300, dtype=torch.float64) * 0.3)
+    before = torch.cat([torch.zeros(1, dtype=torch.float64), wave[:-1]])
+    tokens = chosen.encode(wave)
+    assert torch.equal(tokens, plain.encode(0.5 * (wave - p * before)))
+    levels, expected, last = plain.decode(tokens).double() / 0.5, [], 0.0
+    for level in levels.tolist():
+        last = level + p * last
+        expected.append(last)
+    assert chosen.decode(tokens).tolist() == pytest.approx(expected, abs=1e-6)
+    first, memory = chosen.decode_part(tokens[:100])
+    assert torch.equal(torch.cat([first, chosen.decode_part(tokens[100:], memory)[0]]), chosen.decode(tokens))
+
+
+def test_pcm_may_be_companded():
+    wave = torch.tensor([-1.0, -15 / 255, 0.0, 1 / 255, 1.0], dtype=torch.float64)
+    chosen = codec.Pcm(mu=255)
+    assert chosen.encode(wave).tolist() == pytest.approx([-1, -0.5, 0, 0.125, 1], abs=1e-7)
+    assert chosen.decode(chosen.encode(wave)).tolist() == pytest.approx(wave.tolist(), abs=1e-7)
+
+
+def test_pcm_holds_only_parameters_that_are_not_usual():
+    assert codec.Pcm(gain=1).parameters() == {}
+    assert codec.by_name("pcm", 0, {"gain": 0.5, "pre_emphasis": 0.9}).parameters() == {
+        "pre_emphasis": 0.9,
+        "gain": 0.5,
+    }
+    assert codec.remembers(codec.Pcm(pre_emphasis=0.5)) and not codec.remembers(codec.Pcm(gain=0.5))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"gain": 0}, "gain must be a number 0.001..1000"),
+        ({"pre_emphasis": 1}, "pre_emphasis must be a number 0..0.99"),
+        ({"mu": -1}, "mu must be a number"),
+        ({"rounding": "floor"}, "has no parameter 'rounding'; known are pre_emphasis, gain, mu"),
+    ],
+)
+def test_parameters_that_pcm_cannot_have_are_refused(parameters, message):
+    with pytest.raises(ConfigError, match=message):
+        codec.by_name("pcm", 0, parameters)
 
 
 # Dialects of mu-law

@@ -113,11 +113,12 @@ MEL = {"condition_channels": 8, "hop": 64, "features": {"kind": "mel", "bands": 
 def test_json_of_a_model_without_parameters_is_what_it_was_before_there_were_any():
     """Saved states hash these bytes, and weights files and runs hold them."""
     names = [field.name for field in dataclasses.fields(WaveNetConfig)]
-    assert names[-5:] == ["codec_parameters", "features", "normalize", "speaker_names", "excitation_channels"]
-    assert list(WaveNetConfig().to_dict()) == names[:-5]
+    later = ["codec_parameters", "features", "normalize", "speaker_names", "excitation_channels"]
+    assert names[-7:] == [*later, "front_bias", "upsample_stages"]
+    assert list(WaveNetConfig().to_dict()) == names[:-7]
     for name in PRESETS:
         config = WaveNetConfig.preset(name, codec_parameters={})
-        assert list(json.loads(config.to_json())) == names[:-5]
+        assert list(json.loads(config.to_json())) == names[:-7]
     digest = hashlib.sha256(WaveNetConfig.preset("ref").to_json().encode()).hexdigest()
     assert digest[:16] == "9614c55834a311dd"
 
@@ -204,3 +205,15 @@ def test_excitation_channels_come_back_from_json_and_differ_from_a_config_withou
     assert differences(old.to_dict(), config.to_dict()) == ["excitation_channels was 3, now 0"]
     assert config.parameter_shapes()["excitation.weight"] == (3, 32)
     assert config.weights_read_per_sample == old.weights_read_per_sample + 3 * 32
+
+
+def test_a_front_bias_comes_back_from_json_differs_from_a_config_without_and_needs_numbers():
+    config = WaveNetConfig.preset("vocoder", front_bias=True)
+    assert WaveNetConfig.from_dict(json.loads(config.to_json())) == config
+    assert config.parameter_shapes()["front.bias"] == (128,)
+    assert differences(config.to_dict(), WaveNetConfig.preset("vocoder").to_dict()) == [
+        "front_bias was False, now True"
+    ]
+    for fields in ({"front_bias": True}, {"front_bias": 1}):
+        with pytest.raises(ConfigError, match="front_bias is true or false, and true for the pcm codec only"):
+            WaveNetConfig(**fields)

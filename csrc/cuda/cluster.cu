@@ -83,7 +83,7 @@ Weights skip_weights(const ClusterNetwork& n, int32_t tiles) {
 }
 
 int64_t front_floats(const ClusterNetwork& n) {
-  return int64_t{n.front_taps} * std::max(n.classes, 1) * n.residual;
+  return (1 + int64_t{n.front_taps} * std::max(n.classes, 1)) * n.residual;
 }
 
 Weights head_weights(const ClusterNetwork& n) {
@@ -284,10 +284,14 @@ void pack_head(const Padded& from, TileWriter& to) {
   to.matrix(static_cast<int32_t>(width), n.head, PaddedMatrix{m.head1, m.head, n.head, m.outputs, width, m.outputs});
   to.floats(n.head, [&](int64_t j) { return j < m.head ? m.head0_bias[j] : 0.0f; });
   to.floats(width, [&](int64_t j) { return j < m.outputs ? m.head1_bias[j] : 0.0f; });
-  const int64_t rows = m.front_taps * std::max<int64_t>(m.classes, 1);
+  const auto front = [&m](int64_t row, int64_t channel) {  // the bias, then the tables
+    if (row == 0) return m.front_bias == nullptr ? 0.0f : m.front_bias[channel];
+    return m.front[(row - 1) * m.residual + channel];
+  };
+  const int64_t rows = 1 + m.front_taps * std::max<int64_t>(m.classes, 1);
   to.floats(rows * n.residual, [&](int64_t k) {
     const int64_t channel = k % n.residual;
-    return channel < m.residual ? m.front[k / n.residual * m.residual + channel] : 0.0f;
+    return channel < m.residual ? front(k / n.residual, channel) : 0.0f;
   });
 }
 

@@ -127,9 +127,11 @@ Network pack(const fw_model_t& m, int32_t type, Image& image, Layer** place) {
   n.head1 = packer.shape(n.head, outputs);
   packer.fill(n.head1, PaddedMatrix{m.head1, m.head, n.head, m.outputs, outputs, m.outputs});
   pad_groups(image.here(n.head1.bias), m.head1_bias, m.outputs, outputs, outputs);
-  const int64_t rows = m.front_taps * std::max<int64_t>(m.classes, 1);
+  const int64_t rows = 1 + m.front_taps * std::max<int64_t>(m.classes, 1);
   const float* const front = image.take<float>(rows * n.residual);
-  for (int64_t row = 0; row < rows; ++row) std::copy_n(m.front + row * r, r, image.here(front) + row * n.residual);
+  if (m.front_bias != nullptr) std::copy_n(m.front_bias, r, image.here(front));
+  for (int64_t row = 1; row < rows; ++row)
+    std::copy_n(m.front + (row - 1) * r, r, image.here(front) + row * n.residual);
   n.front = front;
   lay_out(n, layers);
   *place = image.take<Layer>(m.layers);

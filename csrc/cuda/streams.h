@@ -99,10 +99,10 @@ struct Streams {
   // Channel j of a stream's input of the first layer, in sample i of the run.
   __device__ float embedded(const float* front, int s, int j, int64_t i) const {
     const int64_t rows = n.classes ? n.classes : 1;
-    float sum = 0;
+    float sum = front[j];
     for (int tap = 0; tap < n.front_taps; ++tap) {
       const int token = s * n.front_taps + tap;
-      const int64_t row = tap * rows + (n.classes ? classes()[token] : 0);
+      const int64_t row = 1 + tap * rows + (n.classes ? classes()[token] : 0);
       const float weight = front[row * n.residual + j];
       sum = n.classes ? sum + weight : fmaf(weight, values()[token], sum);
     }

@@ -23,6 +23,7 @@ from . import (
     copy,
     doctor,
     generate,
+    import_,
     info,
     instrument,
     judge,
@@ -39,7 +40,7 @@ from .parser import Parser
 
 GROUPS = {
     "make sound": (generate, copy),
-    "train": (train, prepare),
+    "train": (train, prepare, import_),
     "say a text": (speak, voice),
     "play notes": (music, instrument),
     "look and measure": (judge, info, score, doctor, bench, models, presets),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import codec as codecs
-from ..config import Parameters
 from ..errors import InputError
+from ..parameters import Parameters
 from ..sound import features as kinds
 from ..sound import loudness
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..config import WaveNetConfig
 from ..errors import InputError
+from ..upsampling import frames_ahead
 from .shards import Data
 
 Array = npt.NDArray[Any]
@@ -111,7 +112,7 @@ class Windows:
             tokens[row, at : at + len(stored)] = stored / np.float32(32768) if config.scalar_input else stored
             counted[row, : place.last - place.first] = 1
             if config.local_channels:  # and a frame more for each stage that interpolates
-                more = 2 + len(config.upsample_scales)
+                more = 2 + len(config.upsample_scales) + max(0, frames_ahead(config.upsample_stages))
                 numbers = np.arange(start // config.hop, start // config.hop + length // config.hop + more)
                 frames.append(self.data.frames(place.file, numbers))
         speakers = [self.data.files[place.file]["speaker"] for place in places]

@@ -287,7 +287,7 @@ class Engine:
         """Which states belong to this engine: those of the same weights, config, backend and dtype."""
         digest = hashlib.blake2b(f"{self.backend} {self.dtype} {self.config.to_json()}".encode(), digest_size=16)
         for tensor in self._parameters.values():
-            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+            digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def _tokens(self, tokens: Tensor, batch: int) -> Tensor:

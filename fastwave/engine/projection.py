@@ -50,7 +50,7 @@ class Projector:
     def __init__(self, reference: ReferenceEngine, padded_gate: int) -> None:
         self.config: WaveNetConfig = reference.config
         self._reference = reference
-        self._learned = self.config.upsampling == "learned"
+        self._learned = self.config.upsampling in ("learned", "stages")  # computed at sample rate
         self._grid = GRID if self._learned else FRAME_GRID
         self._hop = 1 if self._learned else self.config.hop if self.config.local_channels else ALWAYS
         self._weight_and_bias = self._pad(padded_gate) if self.config.condition_channels else None

@@ -13,7 +13,7 @@ from typing import Literal
 Library = Literal["cpu", "cuda"]
 Fields = tuple[tuple[str, str], ...]  # (name, type)
 
-ABI_VERSION = 8
+ABI_VERSION = 9
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, ascending
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
@@ -45,6 +45,7 @@ FLAGS = (
 # Weights of a model by the field of fw_model_t that points to them
 WEIGHTS = {
     "front": "front.weight",
+    "front_bias": "front.bias",
     "dilated": "dilated.weight",
     "dilated_bias": "dilated.bias",
     "residual_weight": "residual.weight",

@@ -315,7 +315,7 @@ def _int64s(numbers: Sequence[int]) -> Any:
 def _model(sizes: Mapping[str, int], dilations: Sequence[int], pointers: Mapping[str, int]) -> tuple[Any, Any]:
     """A fw_model_t, and its dilations, which must live as long as it is in use."""
     array = _int64s(dilations)
-    weights = {field: pointers[name] for field, name in WEIGHTS.items()}
+    weights = {field: pointers[name] for field, name in WEIGHTS.items() if name in pointers}  # others are null
     return _STRUCTURES["Model"](**sizes, **weights, dilations=ctypes.addressof(array)), array
 
 

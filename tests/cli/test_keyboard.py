@@ -21,7 +21,7 @@ from fastwave.config import PRESETS
 from fastwave.runtime.dispatch import CANDIDATES, DTYPES
 from shapes import make_model
 
-VERBS = [module.__name__.rpartition(".")[2] for modules in GROUPS.values() for module in modules]
+VERBS = [module.__name__.rpartition(".")[2].rstrip("_") for modules in GROUPS.values() for module in modules]
 QUICK = ["--help", "genrate", "generate --secnds 3", "generate nowhere -o x.wav", "train nowhere --out r", "models"]
 
 

@@ -35,6 +35,16 @@ CONFIGS = {
         **PCM, "output": "gaussian", "condition_channels": 4, "hop": 6, "upsampling": "linear",
         "excitation_channels": 1,
     },
+    "gaussian-biased": {**PCM, "output": "gaussian", "front_bias": True, "front_kernel": 2},
+    "mixture-stages": {
+        **PCM, "output": "mixture-of-logistics", "mixtures": 2, "front_bias": True,
+        "condition_channels": 4, "hop": 6, "upsampling": "stages",
+        "upsample_stages": (
+            {"stride": 1, "taps": 3, "trim": 1, "edges": "repeat"},
+            {"stride": 2, "taps": 6, "trim": 2, "weights": "shared", "bands": 3, "slope": 0.4},
+            {"stride": 3, "taps": 4, "weights": "shared", "bias": True},
+        ),
+    },
 }  # fmt: skip
 
 
@@ -85,6 +95,10 @@ def heard(model: WaveNet, tokens: torch.Tensor, conditioning: dict[str, torch.Te
     dtype = model.get_parameter("front.weight").dtype
     silence = torch.full((tokens.shape[0], field), config.codec_object.silence, dtype=tokens.dtype)
     conditioning = dict(conditioning)
+    if config.upsampling == "stages":  # whose edges are not those of frames that repeat
+        past = torch.cat([silence, tokens], dim=1).to(dtype if config.scalar_input else torch.int64)
+        conditioning["condition"] = conditioning["condition"].to(dtype)
+        return model(past, **conditioning, first=-field)[:, field - 1 : -1]
     if "condition" in conditioning:
         # The first frame repeats before the start; a whole number of frames keeps the phase.
         frames = -(-field // config.hop)

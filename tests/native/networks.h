@@ -33,6 +33,7 @@ struct Network {
     const int64_t r = m.residual, g = m.gate, l = m.layers;
     model.dilations = dilations.data();
     model.front = add(m.front_taps * std::max<int64_t>(m.classes, 1) * r, m.front_taps);
+    model.front_bias = m.classes ? nullptr : add(r, 9);
     model.dilated = add(l * m.taps * r * 2 * g, m.taps * r);
     model.dilated_bias = add(l * 2 * g, 9);
     model.residual_weight = l > 1 ? add((l - 1) * g * r, g) : nullptr;

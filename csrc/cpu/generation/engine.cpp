@@ -112,7 +112,7 @@ void shape(const fw_model_t& m, int32_t type, fw_engine& e) {
 void pack_all(const fw_model_t& m, fw_engine& e) {
   Network& n = e.network;
   const std::vector<Plan> plans = plan(m, e);
-  const int64_t rows = m.front_taps * std::max<int64_t>(m.classes, 1);
+  const int64_t rows = 1 + m.front_taps * std::max<int64_t>(m.classes, 1);
   size_t bytes = Arena::size_of<float>(rows * n.residual);
   for (const Plan& each : plans) {
     const int64_t in = each.matrix->in, out = each.matrix->out;
@@ -134,8 +134,9 @@ void pack_all(const fw_model_t& m, fw_engine& e) {
     pack(matrix, n.type, e.kernels->lanes, each.source, const_cast<void*>(matrix.weights), scale, offset);
   }
   float* const front = e.weights->take<float>(rows * n.residual);
-  for (int64_t row = 0; row < rows; ++row)
-    std::copy_n(m.front + row * m.residual, m.residual, front + row * n.residual);
+  if (m.front_bias != nullptr) std::copy_n(m.front_bias, m.residual, front);
+  for (int64_t row = 1; row < rows; ++row)
+    std::copy_n(m.front + (row - 1) * m.residual, m.residual, front + row * n.residual);
   n.front = front;
   n.skip_bias = n.layer[0].skip.bias;
 }

@@ -39,7 +39,7 @@ struct Network {
   const Layer* layer;
   const float* skip_bias;  // [padded S]
   Matrix head0, head1;
-  const float* front;  // [K0, A or 1, padded R]
+  const float* front;  // [1 + K0 * (A or 1), padded R]: the bias, then the tables
 };
 
 // Scratch memory of one thread, in floats; each buffer begins on 64 bytes.

@@ -22,13 +22,13 @@ struct Row {
   const float* excitation;  // [padded R], or null
 };
 
-// x of the first layer: the sum of one embedding per front tap, and of the excitation
+// x of the first layer: the sum of the bias, of one embedding per front tap, and of the excitation
 void embed(const Network& n, const Row& input, float* x) {
   const int64_t rows = n.classes ? n.classes : 1;
   for (int64_t j = 0; j < n.residual; j += kLanes) {
-    Vec sum = {};
+    Vec sum = load(n.front + j);
     for (int64_t tap = input.first_tap; tap < n.front_taps; ++tap) {
-      const int64_t row = tap * rows + (n.classes ? input.classes[tap] : 0);
+      const int64_t row = 1 + tap * rows + (n.classes ? input.classes[tap] : 0);
       const Vec weights = load(n.front + row * n.residual + j);
       sum = n.classes ? sum + weights : multiply_add(weights, fill(input.values[tap]), sum);
     }

@@ -77,7 +77,7 @@ def test_help_shows_verbs_in_groups_examples_presets_and_models(capsys):
         main(["--help"])
     shown = capsys.readouterr().out
     assert stop.value.code == 0
-    for heading in ("make sound:", "train:", "say a text:", "look and measure:", "examples:"):
+    for heading in ("make sound:", "train:", "say a text:", "play notes:", "look and measure:", "examples:"):
         assert f"\n{heading}\n" in shown
     assert len(re.findall(r"^  fastwave \w+ ", shown, flags=re.MULTILINE)) == 4
     assert all(re.search(rf"^  {verb} ", shown, flags=re.MULTILINE) for verb in VERBS)

@@ -137,7 +137,7 @@ def test_the_verb_writes_a_model_and_its_report(tmp_path, capsys, at):
 def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch, at):
     model, report = import_model(at(MODULE), sample_rate=8000)
 
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError("no space")
 
     monkeypatch.setattr(importing.json, "dumps", fail)

@@ -170,5 +170,5 @@ def test_every_record_of_an_archive_has_bytes_of_its_own(tmp_path):
     directory = content.rfind(b"PK\x01\x02")
     content[directory + 42 : directory + 46] = bytes(4)  # the second record begins where the first does
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"overlap|damaged"):
+    with pytest.raises(CheckpointError, match="overlap"):
         torch_files.read(tmp_path / "a.pth")

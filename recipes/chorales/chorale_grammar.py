@@ -51,7 +51,7 @@ def plan(rng: np.random.Generator, home: Key, count: int) -> list[tuple[Key, str
         for number, (interval, minor, cadence, _) in enumerate(goals):
             place = (((home[0] + interval) % 12, minor), cadence)
             at_home = interval == 0
-            weights[number] *= (5.0 if at_home else 0.5) if index == 0 else 1.0
+            weights[number] *= (5.0 if at_home else 0.3) if index == 0 else 1.0
             weights[number] *= 0.1 if chosen and chosen[-1] == place else 1.0
             weights[number] *= 0.3 if index == count - 2 and at_home and cadence == "perfect" else 1.0
         interval, minor, cadence, _ = goals[rng.choice(len(goals), p=weights / weights.sum())]
@@ -99,12 +99,12 @@ class _Writer:
         self, old: Key, goal: Key, cadence: str, first: bool, last: bool
     ) -> tuple[list[Chord], np.ndarray, list[int]]:
         rng = self.rng
-        for _ in range(30):
+        for _ in range(40):
             lengths = self._rhythm(last)
             strong = self._strong(lengths)
             begin = ("V" if self.pickup and rng.random() < 0.15 else "I") if first else None
             try:
-                chords = phrase(rng, old if rng.random() < 0.6 else goal, goal, cadence, len(lengths), begin)
+                chords = phrase(rng, old if first or rng.random() < 0.6 else goal, goal, cadence, len(lengths), begin)
             except ValueError:
                 continue
             if any(each.symbol == "I64" and not good for each, good in zip(chords, strong, strict=True)):

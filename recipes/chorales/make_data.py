@@ -1,4 +1,4 @@
-"""Make chorales of our own grammar as text, each in three neighbouring keys, and some that are held out."""
+"""Make chorales of our own grammar as text, in all keys, and some that are held out."""
 
 from __future__ import annotations
 
@@ -17,30 +17,26 @@ from fastwave.errors import InputError
 from fastwave.music.composer import text
 from fastwave.music.composer.chorale import Chorale
 
-FILE_CHORALES = 100
+FILE_CHORALES = 50
 TONICS = (0, 3, 6, 9)  # with the semitone above and below: every key
 SHIFTS = (-1, 0, 1)
 
 
 def make(rng: np.random.Generator, count: int) -> list[Chorale]:
-    """Chorales of the grammar, in keys that SHIFTS completes to all; those of one key after the other."""
+    """Chorales of the grammar in all keys, in no order."""
     keys = [(tonic, minor) for tonic in TONICS for minor in (False, True)]
     made = []
     for index, key in enumerate(keys):  # one key at a time: its voice leading is computed once
-        made += [chorale_grammar.chorale(rng, key=key) for _ in range(count * index // 8, count * (index + 1) // 8)]
+        for _ in range(count * index // len(keys), count * (index + 1) // len(keys)):
+            chorale = chorale_grammar.chorale(rng, key=key)
+            made.append(chorale.transposed(int(rng.choice(SHIFTS))) or chorale)
     return [made[index] for index in rng.permutation(len(made))]
-
-
-def transposed(chorales: list[Chorale]) -> list[Chorale]:
-    """Each chorale in all keys of SHIFTS, those of one chorale in one file: a file that is held out is held out whole."""
-    everything = (chorale.transposed(shift) for chorale in chorales for shift in SHIFTS)
-    return [chorale for chorale in everything if chorale is not None]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", help="new or empty folder: train/ and held-out/ will lie in it")
-    parser.add_argument("--chorales", type=int, default=3000, help="so many before transposition (3000)")
+    parser.add_argument("--chorales", type=int, default=3000, help="so many to train on (3000)")
     parser.add_argument("--held-out", type=int, default=200, help="so many that are not in train/ (200)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same files (0)")
     options = parser.parse_args()
@@ -57,8 +53,6 @@ def main() -> None:
         chorales = make(rng, count)
         for first in range(0, len(chorales), FILE_CHORALES):
             part = chorales[first : first + FILE_CHORALES]
-            part = part if name == "held-out" else transposed(part)
-            part = [part[index] for index in rng.permutation(len(part))]
             content = "".join(map(text.write, part))
             tools.write_text(folder / name / f"chorales-{first // FILE_CHORALES:05d}.txt", content)
             characters, steps = characters + len(content), steps + sum(len(each.steps) for each in part)

@@ -62,6 +62,11 @@ def transition(before: Chord, after: Chord, between_phrases: bool = False) -> np
 
 
 @functools.lru_cache(maxsize=6_000)
+def _weights(before: Chord, after: Chord) -> np.ndarray:
+    return np.exp(-_transition.__wrapped__(before, after, False) / TEMPERATURE)
+
+
+@functools.lru_cache(maxsize=1_000)
 def _transition(before: Chord, after: Chord, between_phrases: bool) -> np.ndarray:
     v, w = voicings(before)[0][:, None, :].astype(np.int16), voicings(after)[0][None, :, :].astype(np.int16)
     moves = w - v  # [N, M, 4]
@@ -120,7 +125,7 @@ def lead(
     costs = []
     for index, chord in enumerate(chords):
         rows, own = voicings(chord)
-        own = own + 0.14 * np.abs(rows[:, 0] - contour[index]) ** 1.3
+        own = own + 0.2 * np.abs(rows[:, 0] - contour[index])
         if melody is not None:
             own = own + FORBIDDEN * (rows[:, 0] != melody[index])
         if index == len(chords) - 1:
@@ -130,7 +135,7 @@ def lead(
         rows, _ = voicings(before[0])
         at = int(np.flatnonzero((rows == before[1]).all(1))[0])
         costs[0] = costs[0] + transition(before[0], chords[0], True)[at]
-    steps = [np.exp(-transition(a, b) / TEMPERATURE) for a, b in zip(chords, chords[1:], strict=False)]
+    steps = [_weights(a, b) for a, b in zip(chords, chords[1:], strict=False)]
     ahead = [np.exp(-costs[-1] / TEMPERATURE)]  # the weight of all ways from here to the end
     for own, step in zip(costs[-2::-1], steps[::-1], strict=True):
         ahead.append(np.exp(-own / TEMPERATURE) * (step @ ahead[-1]))

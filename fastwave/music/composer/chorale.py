@@ -7,7 +7,7 @@ import dataclasses
 from ...errors import InputError
 
 VOICES = ("soprano", "alto", "tenor", "bass")
-LOWEST, HIGHEST = 36, 83  # MIDI keys: C2 to B5
+LOWEST, HIGHEST = 36, 81  # MIDI keys: C2 to A5
 HELD, REST = -1, -2  # in place of a key: the note before goes on, or silence
 MAX_STEPS, MAX_PHRASES = 8192, 99
 GRIDS = {"eighths": 2, "sixteenths": 4}  # steps a quarter note

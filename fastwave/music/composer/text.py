@@ -1,12 +1,13 @@
 """Chorales as text: a line a step. docs/composer.md describes the format.
 
     G major, 4/4, eighths, 2 phrases
-    HDvh
-    ..t.
-    |MHDk
+    MHEA
+    ..F.
+    |THDk
     ...
 
-A letter is a semitone: a to x are C2 to B3, A to X are C4 to B5.
+A letter is a semitone above the tonic nearest to middle C, which is A. So the same music has the same letters in
+every key; the header says in which it sounds.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ...errors import InputError
-from .chorale import GRIDS, HELD, HIGHEST, LOWEST, MAX_PHRASES, MAX_STEPS, METRES, REST, TONICS, Chorale, Form, Step
+from .chorale import GRIDS, HELD, HIGHEST, LOWEST, MAX_STEPS, METRES, REST, TONICS, Chorale, Form, Step
 
-LETTERS = "abcdefghijklmnopqrstuvwxABCDEFGHIJKLMNOPQRSTUVWX"  # LOWEST to HIGHEST
-SIGNS = {**{letter: LOWEST + index for index, letter in enumerate(LETTERS)}, ".": HELD, "_": REST}
-_SIGN_OF = {key: sign for sign, key in SIGNS.items()}
+LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LOWEST_LETTER = 24  # the MIDI key of the first letter in C; A is 60
+OTHER_SIGNS = {HELD: ".", REST: "_"}
+FIRST_OF_STEP = frozenset("|._" + LETTERS)
 LONGEST_LINE = 48  # characters; a header has at most 42
 
 _HEADER = re.compile(
@@ -28,8 +30,25 @@ _HEADER = re.compile(
     rf"(?:(?P<metre>{'|'.join(METRES)})|free), (?P<grid>{'|'.join(GRIDS)})"
     r"(?:, (?P<phrases>[1-9][0-9]?) phrases?)?"
 )
-_STEP = re.compile(r"(\|?)([a-xA-X._])([a-xA-X._])([a-xA-X._])([a-xA-X._])")
+_STEP = re.compile(r"(\|?)([0-9a-zA-Z._])([0-9a-zA-Z._])([0-9a-zA-Z._])([0-9a-zA-Z._])")
 _PHRASE = re.compile(r"=(0|[1-9][0-9]?)")
+
+
+def sign_of(key: int, tonic: int | None) -> str:
+    """The letter of a MIDI key where the tonic is this pitch class, or the sign of HELD or REST."""
+    return OTHER_SIGNS.get(key) or LETTERS[key - LOWEST_LETTER - _shift(tonic)]
+
+
+def key_of(sign: str, tonic: int | None) -> int:
+    """What a sign means: a MIDI key, HELD or REST."""
+    if sign in "._":
+        return HELD if sign == "." else REST
+    return LOWEST_LETTER + LETTERS.index(sign) + _shift(tonic)
+
+
+def _shift(tonic: int | None) -> int:
+    """Semitones from middle C to the tonic that is written A: from A flat below to G above."""
+    return 0 if tonic is None else (tonic + 4) % 12 - 4
 
 
 def header(form: Form) -> str:
@@ -46,7 +65,7 @@ def write(chorale: Chorale) -> str:
     lines, left, bar = [header(form)], form.phrases or 0, form.steps_a_bar
     for index, step in enumerate(chorale.steps):
         begins = bar is not None and index >= chorale.pickup and (index - chorale.pickup) % bar == 0
-        lines.append(("|" if begins else "") + "".join(_SIGN_OF[sign] for sign in step))
+        lines.append(("|" if begins else "") + "".join(sign_of(key, form.tonic) for key in step))
         if index + 1 in ends and form.phrases is not None:
             left -= 1
             lines.append(f"={left}")
@@ -97,7 +116,7 @@ class Reader:
         else:
             if line[0] == "|" and self.pickup is None:
                 self.pickup = len(self.steps)
-            a, b, c, d = (SIGNS[sign] for sign in line[-4:])
+            a, b, c, d = (key_of(sign, self.form.tonic) for sign in line[-4:])
             self.steps.append((a, b, c, d))
         return None
 
@@ -127,6 +146,9 @@ class Reader:
         for voice, sign in enumerate(match.groups()[1:]):
             if sign == "." and (not self.steps or self._silent(voice)):
                 return "a voice cannot hold a note that it has not begun"
+            key = key_of(sign, self.form.tonic)
+            if key >= 0 and not LOWEST <= key <= HIGHEST:
+                return f"in {self.form.key} the letter {sign} lies outside C2 to A5"
         return ""
 
     def _silent(self, voice: int) -> bool:
@@ -179,6 +201,3 @@ def _form(line: str) -> Form:
     tonic = None if match["tonic"] is None else TONICS.index(match["tonic"])
     phrases = None if match["phrases"] is None else int(match["phrases"])
     return Form(tonic, match["mode"] == "minor", match["metre"], match["grid"], phrases)
-
-
-assert len(LETTERS) == HIGHEST - LOWEST + 1 and MAX_PHRASES == 99

@@ -66,7 +66,7 @@ class _Writer:
         self.rng, self.home, self.metre, self.count = rng, home, metre, count
         self.beats = 4 if metre == "4/4" else 3
         self.pickup = bool(rng.random() < 0.6)
-        self.density = float(rng.uniform(0.45, 1.0))
+        self.density = float(rng.uniform(0.55, 1.2))
         self.halves = float(rng.choice([0.0, 0.08, 0.25]))  # how many pairs of beats share a chord
         self.before: tuple[Chord, np.ndarray] | None = None
 

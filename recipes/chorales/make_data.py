@@ -18,8 +18,8 @@ from fastwave.music.composer import text
 from fastwave.music.composer.chorale import Chorale
 
 FILE_CHORALES = 50
-TONICS = (0, 3, 6, 9)  # with the semitone above and below: every key
-SHIFTS = (-1, 0, 1)
+TONICS = (0, 6)  # with SHIFTS: every key
+SHIFTS = range(-3, 3)
 
 
 def make(rng: np.random.Generator, count: int) -> list[Chorale]:

@@ -54,6 +54,9 @@ def decorate(
     for index in range(len(chords) - 1):
         off, next_start = starts[index + 1] - 1, starts[index + 1]
         after_next = starts[index + 2] if index + 2 < len(starts) else len(score.keys)
+        for beat in range(starts[index] + BEAT, next_start, BEAT):
+            if rng.random() < 0.7 * density:
+                _rearrange(rng, score, int(rng.integers(4)), chords[index], beat, next_start)
         moving: list[int] = []
         for voice in rng.permutation(4).tolist():
             if strong[index + 1] and rng.random() < 0.5:
@@ -63,6 +66,24 @@ def decorate(
                 key = _between(rng, score, voice, chords[index], chords[index + 1], off, density)
                 if key is not None and _place(score, voice, off, key, moving):
                     moving.append(voice)
+
+
+def _rearrange(rng: np.random.Generator, score: Score, voice: int, chord: Chord, beat: int, end: int) -> None:
+    """In a long chord, let a voice go to another of its notes, from which the next chord is near."""
+    here, there = score.keys[beat][voice], score.keys[end][voice]
+    low, high = RANGES[voice]
+    tones = [here + size for size in (-5, -4, -3, 3, 4, 5) if (here + size) % 12 in _free(chord)]
+    choices = [key for key in tones if abs(there - key) <= 4 and low <= key <= high]
+    if not choices or here % 12 in (chord.leading, chord.seventh):
+        return
+    key = int(rng.choice(choices))
+    for step in range(beat, end):
+        score.keys[step][voice] = key
+    if score.faultless(beat - 1, end):
+        score.struck[beat][voice] = True
+        return
+    for step in range(beat, end):
+        score.keys[step][voice] = here
 
 
 def _suspend(score: Score, voice: int, chord: Chord, start: int, end: int) -> bool:

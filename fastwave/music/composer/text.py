@@ -1,9 +1,9 @@
 """Chorales as text: a line a step. docs/composer.md describes the format.
 
     G major, 4/4, eighths, 2 phrases
-    MHEA
-    ..F.
-    |THDk
+    MHEo
+    ..C.
+    |OHzv
     ...
 
 A letter is a semitone above the tonic nearest to middle C, which is A. So the same music has the same letters in
@@ -176,15 +176,14 @@ def read_tolerantly(text: str) -> tuple[list[Chorale], int, int]:
     for line in _lines(text):
         lines += 1
         if _HEADER.fullmatch(line) and reader.form is not None:
-            reader = Reader()  # what came before has no end; the header itself is good
-            good -= 1
+            reader = Reader()  # what came before has no end, and is left out
         if reader.fault(line):
             continue
         good += 1
         chorale = reader.take(line)
         if chorale:
             chorales.append(chorale)
-    return chorales, max(good, 0), lines
+    return chorales, good, lines
 
 
 def _lines(text: str) -> Iterator[str]:

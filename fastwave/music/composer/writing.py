@@ -136,5 +136,8 @@ class Writer:
         before = trial.column
         after = tuple(new if new != HELD or before is None else before[voice] for voice, new in enumerate(step))
         trial.column = after
-        trial.still = trial.still + 1 if all(new == HELD for new in step) else 0
-        return not rules.fault(before, after) and trial.still < self._longest_chord(trial)
+        if all(new == HELD for new in step):
+            trial.still += 1
+            return trial.still < self._longest_chord(trial)
+        trial.still = 0
+        return not rules.fault(before, after)

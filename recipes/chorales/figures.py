@@ -1,4 +1,4 @@
-"""What can be counted in chorales: chords, ranges, parallels, crossings, endings, and runs copied from other chorales."""
+"""What can be counted in chorales: chords, ranges, parallels, crossings, endings, and runs copied from others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from fastwave.music.composer import rules
 from fastwave.music.composer.chorale import GRIDS, HELD, REST, Chorale
 
 TRIADS = {"major": (0, 4, 7), "minor": (0, 3, 7), "diminished": (0, 3, 6), "augmented": (0, 4, 8)}
-SEVENTHS = ((0, 4, 7, 10), (0, 3, 7, 10), (0, 3, 6, 10), (0, 3, 6, 9), (0, 4, 7, 11), (0, 4, 10), (0, 3, 10), (0, 4, 11))
+FULL_SEVENTHS = ((0, 4, 7, 10), (0, 3, 7, 10), (0, 3, 6, 10), (0, 3, 6, 9), (0, 4, 7, 11))
+SEVENTHS = (*FULL_SEVENTHS, (0, 4, 10), (0, 3, 10), (0, 4, 11))
 
 
 def _sets(shapes: tuple[tuple[int, ...], ...]) -> set[frozenset[int]]:

@@ -18,7 +18,7 @@ import tools
 import fastwave
 from fastwave.errors import InputError
 from fastwave.music.composer import text
-from fastwave.music.composer.chorale import HELD, HIGHEST, LOWEST, MAX_STEPS, REST, Chorale, Form, Step
+from fastwave.music.composer.chorale import HELD, HIGHEST, LOWEST, MAX_STEPS, REST, Chorale, Form
 
 PARTS = ("train", "valid", "test")
 LARGEST = 1 << 26  # bytes of the file
@@ -40,8 +40,7 @@ def read(path: Path) -> dict[str, list[Chorale]]:
     if sum(len(content[part]) for part in PARTS) > MOST_PIECES:
         raise InputError(f"{path}: it has more than {MOST_PIECES} pieces")
     return {
-        part: [_piece(piece, f"{path}: {part}[{index}]") for index, piece in enumerate(content[part])]
-        for part in PARTS
+        part: [_piece(piece, f"{path}: {part}[{index}]") for index, piece in enumerate(content[part])] for part in PARTS
     }
 
 

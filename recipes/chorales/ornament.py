@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 from harmony import Chord
@@ -24,10 +25,10 @@ class Score:
         """No crossing, no clash of a semitone, and no parallel fifths or octaves in the steps first..last."""
         rows = self.keys[max(first, 0) : last + 1]
         for row in rows:
-            for upper, lower in zip(row, row[1:], strict=False):
+            for upper, lower in itertools.pairwise(row):
                 if upper < lower or upper - lower in (1, 13):
                     return False
-        for before, after in zip(rows, rows[1:], strict=False):
+        for before, after in itertools.pairwise(rows):
             moved = [voice for voice in range(4) if before[voice] != after[voice]]
             for index, upper in enumerate(moved):
                 for lower in moved[index + 1 :]:
@@ -59,9 +60,9 @@ def decorate(
                 _rearrange(rng, score, int(rng.integers(4)), chords[index], beat, next_start)
         moving: list[int] = []
         for voice in rng.permutation(4).tolist():
-            if strong[index + 1] and rng.random() < 0.5:
-                if _suspend(score, voice, chords[index + 1], next_start, after_next):
-                    continue
+            suspends = strong[index + 1] and rng.random() < 0.5
+            if suspends and _suspend(score, voice, chords[index + 1], next_start, after_next):
+                continue
             if len(moving) < 2:
                 key = _between(rng, score, voice, chords[index], chords[index + 1], off, density)
                 if key is not None and _place(score, voice, off, key, moving):

@@ -1,6 +1,6 @@
 """Read Bach's chorales as text from the MusicXML files of the music21 package: for yourself, not for models to share.
 
-    pip download music21 --no-deps && python recipes/chorales/read_bach.py music21-*.whl data/bach
+pip download music21 --no-deps && python recipes/chorales/read_bach.py music21-*.whl data/bach
 """
 
 from __future__ import annotations
@@ -98,7 +98,11 @@ def documents(path: Path) -> dict[str, bytes]:
     found = {}
     for name, content in packed.items():
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            scores = [info for info in archive.infolist() if info.filename.endswith(".xml") and "META-INF" not in info.filename]
+            scores = [
+                info
+                for info in archive.infolist()
+                if info.filename.endswith(".xml") and "META-INF" not in info.filename
+            ]
             if scores and scores[0].file_size <= LARGEST:
                 found[name] = archive.read(scores[0])
     return found

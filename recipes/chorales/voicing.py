@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 from harmony import Chord
@@ -43,9 +44,10 @@ def _cost(chord: Chord, voices: tuple[int, int, int, int]) -> float:
     if chord.seventh is not None and sum(voice % 12 == chord.seventh for voice in voices) != 1:
         return FORBIDDEN
     inverted, sixth_four = chord.bass != chord.pitches[0], chord.bass == chord.pitches[2] and len(counts) == 3
-    if not counts[0] or not counts[1] or (not counts[2] and (inverted or counts[0] < 2)) or max(counts) > 2 + (not counts[2]):
+    no_fifth = not counts[2]
+    if not counts[0] or not counts[1] or max(counts) > 2 + no_fifth or (no_fifth and (inverted or counts[0] < 2)):
         return FORBIDDEN
-    cost = 0.0 if counts[2] else 1.2
+    cost = 1.2 * no_fifth
     if len(counts) == 3:
         diminished = (chord.pitches[2] - chord.pitches[0]) % 12 == 6
         cost += 2.5 * (counts[0] > 1) if diminished else 1.2 * (counts[1] > 1) if not inverted else 0.0
@@ -135,7 +137,7 @@ def lead(
         rows, _ = voicings(before[0])
         at = int(np.flatnonzero((rows == before[1]).all(1))[0])
         costs[0] = costs[0] + transition(before[0], chords[0], True)[at]
-    steps = [_weights(a, b) for a, b in zip(chords, chords[1:], strict=False)]
+    steps = [_weights(a, b) for a, b in itertools.pairwise(chords)]
     ahead = [np.exp(-costs[-1] / TEMPERATURE)]  # the weight of all ways from here to the end
     for own, step in zip(costs[-2::-1], steps[::-1], strict=True):
         ahead.append(np.exp(-own / TEMPERATURE) * (step @ ahead[-1]))

@@ -42,7 +42,7 @@ class _ScriptState:
 
 
 class ScriptEngine:
-    """Writes `text` behind its first line. At a place that `slips` names, the first draws of a line are those instead."""
+    """Writes `text` behind its first line. At a place that `slips` names, the first draws of the line are those."""
 
     @dataclasses.dataclass
     class _Codec:

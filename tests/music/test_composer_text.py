@@ -1,10 +1,9 @@
-"""Chorales as text: what is written is read, and every line that is not of the format is told apart, with the reason."""
+"""Chorales as text: what is written is read, and a line that is not of the format is refused with the reason."""
 
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies
+from hypothesis import given, settings, strategies
 
 from fastwave.errors import InputError
 from fastwave.music.composer import text

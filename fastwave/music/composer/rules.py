@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from .chorale import REST
@@ -25,16 +26,12 @@ def parallels(before: Column, after: Column, interval: int) -> int:
 
 def crossings(column: Column) -> int:
     """Neighbouring voices of which the lower one sounds above the upper one."""
-    return sum(
-        upper < lower for upper, lower in zip(column, column[1:], strict=False) if upper != REST and lower != REST
-    )
+    return sum(upper < lower for upper, lower in itertools.pairwise(column) if upper != REST and lower != REST)
 
 
 def out_of_range(column: Column) -> int:
     """Voices outside the range that singers of that part have."""
-    return sum(
-        not low <= key <= high for key, (low, high) in zip(column, RANGES, strict=True) if key != REST
-    )
+    return sum(not low <= key <= high for key, (low, high) in zip(column, RANGES, strict=True) if key != REST)
 
 
 def fault(before: Column | None, after: Column) -> str:

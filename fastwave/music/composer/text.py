@@ -109,7 +109,7 @@ class Reader:
             self.form = _form(line)
         elif line == "":
             chorale = Chorale(self.form, tuple(self.steps), self.pickup or 0, tuple(self.ends))
-            self.__init__()  # type: ignore[misc]
+            self.form, self.steps, self.ends, self.pickup = None, [], [], None
             return chorale
         elif line[0] == "=":
             self.ends.append(len(self.steps))
@@ -138,7 +138,7 @@ class Reader:
             return f"a chorale has at most {MAX_STEPS} steps"
         bar, count = self.form.steps_a_bar, len(self.steps)
         if bar is None or self.pickup is None:
-            wrong = bar is None and match[1] or bar is not None and count == bar and not match[1]
+            wrong = bool(match[1]) if bar is None else count == bar and not match[1]
         else:
             wrong = ((count - self.pickup) % bar == 0) != bool(match[1])
         if wrong:

@@ -10,17 +10,6 @@ import numpy as np
 from fastwave.music.composer import rules
 from fastwave.music.composer.chorale import GRIDS, HELD, REST, Chorale
 
-TRIADS = {"major": (0, 4, 7), "minor": (0, 3, 7), "diminished": (0, 3, 6), "augmented": (0, 4, 8)}
-FULL_SEVENTHS = ((0, 4, 7, 10), (0, 3, 7, 10), (0, 3, 6, 10), (0, 3, 6, 9), (0, 4, 7, 11))
-SEVENTHS = (*FULL_SEVENTHS, (0, 4, 10), (0, 3, 10), (0, 4, 11))
-
-
-def _sets(shapes: tuple[tuple[int, ...], ...]) -> set[frozenset[int]]:
-    return {frozenset((root + note) % 12 for note in shape) for root in range(12) for shape in shapes}
-
-
-_TRIADS, _SEVENTHS = _sets(tuple(TRIADS.values())), _sets(SEVENTHS)
-
 
 @dataclasses.dataclass
 class Figures:
@@ -49,8 +38,10 @@ def measure(chorales: list[Chorale]) -> Figures:
     for chorale in chorales:
         rows, grid = chorale.sounding(), GRIDS[chorale.form.grid]
         for row in rows[::grid]:
-            notes = frozenset(key % 12 for key in row if key != REST)
-            beats, triads, sevenths = beats + 1, triads + (notes in _TRIADS), sevenths + (notes in _SEVENTHS)
+            notes = rules.pitch_classes(row)
+            beats += 1
+            triads += notes in rules.TRIADS
+            sevenths += notes in rules.SEVENTHS
             bare += len(notes) < 3
         for before, after in itertools.pairwise(rows):
             fifths += rules.parallels(before, after, 7)
@@ -64,7 +55,7 @@ def measure(chorales: list[Chorale]) -> Figures:
         between += sum(1 for index in range(len(struck)) if index % grid)
         moving += sum(new for index, new in enumerate(struck) if index % grid)
         longest = max(longest, _longest_stretch(struck) / grid)
-        home += _ends_at_home(chorale, rows[-1])
+        home += rules.is_home(rows[-1], chorale.form.tonic, chorale.form.minor)
     hundred = max(beats, 1) / 100
     return Figures(
         len(chorales), beats, triads / max(beats, 1), sevenths / max(beats, 1), bare / max(beats, 1),
@@ -80,14 +71,6 @@ def _longest_stretch(struck: list[bool]) -> int:
         now = 1 if new else now + 1
         longest = max(longest, now)
     return longest
-
-
-def _ends_at_home(chorale: Chorale, last: list[int]) -> bool:
-    tonic = chorale.form.tonic
-    thirds = (4, 3) if chorale.form.minor else (4,)  # a minor chorale may end on the major chord
-    notes = {key % 12 for key in last}
-    chords = [{tonic, (tonic + third) % 12, (tonic + 7) % 12} for third in thirds] if tonic is not None else []
-    return tonic is not None and last[3] % 12 == tonic and any(notes <= chord and len(notes) > 1 for chord in chords)
 
 
 class Copies:

@@ -125,7 +125,7 @@ def main() -> None:
     best = min(bits, key=lambda order: bits[order])
     writer = Writer(fastwave.Engine(model, threads=1), options.temperature, 0)
     begun = time.process_time()
-    composed = [writer.write(form) for form in forms]
+    composed = [writer.choose(form) for form in forms]
     seconds = time.process_time() - begun
 
     columns = {

@@ -43,7 +43,7 @@ def compose(
         raise InputError(f"seed must be an integer 0..2^64-1, got {seed!r}.")
     tonic, minor = parse_key(key) if key is not None else _drawn_key(seed)
     writer = Writer(_engine(model), temperature, seed)
-    verses = [writer.write(form) for form in plan(seconds, tonic, minor, seed)]
+    verses = [writer.choose(form) for form in plan(seconds, tonic, minor, seed)]
     total = sum(quarters(verse, verse is verses[-1]) for verse in verses)
     tempo = min(max(60.0 * total / seconds, TEMPI[0]), TEMPI[1])
     return perform(verses, seed, tempo, f"Chorale in {verses[0].form.key}")

@@ -10,7 +10,30 @@ from .chorale import REST
 Column = Sequence[int]  # the key that each voice sounds, soprano first; REST where it is silent
 
 RANGES = ((59, 81), (53, 76), (47, 69), (36, 64))  # soprano b to a'', alto f to e'', tenor B to a', bass C to e'
+_TRIADS = ((0, 4, 7), (0, 3, 7), (0, 3, 6), (0, 4, 8))
+_FULL_SEVENTHS = ((0, 4, 7, 10), (0, 3, 7, 10), (0, 3, 6, 10), (0, 3, 6, 9), (0, 4, 7, 11))
+_SEVENTHS = (*_FULL_SEVENTHS, (0, 4, 10), (0, 3, 10), (0, 4, 11))  # the fifth may be left out
 _PAIRS = [(upper, lower) for lower in range(4) for upper in range(lower)]
+
+
+def _on_every_root(shapes: Sequence[tuple[int, ...]]) -> frozenset[frozenset[int]]:
+    return frozenset(frozenset((root + note) % 12 for note in shape) for root in range(12) for shape in shapes)
+
+
+TRIADS, SEVENTHS = _on_every_root(_TRIADS), _on_every_root(_SEVENTHS)  # sets of pitch classes
+
+
+def pitch_classes(column: Column) -> frozenset[int]:
+    """The different notes that sound, wherever they lie."""
+    return frozenset(key % 12 for key in column if key != REST)
+
+
+def is_home(column: Column, tonic: int | None, minor: bool) -> bool:
+    """Whether the tonic's chord sounds with its root in the bass; that of a minor key may be major."""
+    if tonic is None or column[3] == REST or column[3] % 12 != tonic:
+        return False
+    notes, thirds = pitch_classes(column), ((4, 3) if minor else (4,))
+    return len(notes) > 1 and any(notes <= {tonic, (tonic + third) % 12, (tonic + 7) % 12} for third in thirds)
 
 
 def parallels(before: Column, after: Column, interval: int) -> int:

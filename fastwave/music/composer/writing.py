@@ -18,6 +18,7 @@ PHRASE_DRAWS = 6  # of one phrase
 LONGEST_PHRASE = 24  # quarter notes
 LONGEST_CHORD = 8  # quarter notes in which no voice moves
 SHORTEST_PHRASE = 3  # quarter notes
+CANDIDATES = 4  # pieces, of which the best is chosen
 _NEWLINE = ord("\n")
 _LONGEST = 6  # characters of a line behind the header: `|` and four voices, or `=12`, and the newline
 
@@ -55,6 +56,10 @@ class Writer:
         self.engine, self.temperature, self.seed = engine, temperature, seed
         self.count = Count()
         self._draws = 0
+
+    def choose(self, form: Form, candidates: int = CANDIDATES) -> Chorale:
+        """The one of so many chorales that has most beats on which a triad or a seventh chord sounds."""
+        return max((self.write(form) for _ in range(candidates)), key=_chords)
 
     def write(self, form: Form) -> Chorale:
         """A chorale of this key, metre and number of phrases."""
@@ -130,6 +135,11 @@ class Writer:
     def _fits(self, trial: _Place, line: str, steps_so_far: int) -> bool:
         """Whether a well-formed line keeps the rules; the trial learns what sounds."""
         assert trial.reader.form is not None
+        form = trial.reader.form
+        if line == "=0" and form.tonic is not None:
+            assert trial.column is not None
+            if not rules.is_home(trial.column, form.tonic, form.minor):
+                return False
         if line[0] == "=":
             return steps_so_far >= SHORTEST_PHRASE * GRIDS[trial.reader.form.grid]
         step: Step = trial.reader.steps[-1]
@@ -141,3 +151,9 @@ class Writer:
             return trial.still < self._longest_chord(trial)
         trial.still = 0
         return not rules.fault(before, after)
+
+
+def _chords(chorale: Chorale) -> float:
+    """The share of the beats on which a triad or a seventh chord sounds."""
+    beats = [rules.pitch_classes(column) for column in chorale.sounding()[:: GRIDS[chorale.form.grid]]]
+    return sum(notes in rules.TRIADS or notes in rules.SEVENTHS for notes in beats) / len(beats)

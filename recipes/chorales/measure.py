@@ -15,13 +15,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import tools
 from figures import Copies, Figures, measure
+from markov_text import Markov
 
 import fastwave
 from fastwave.errors import InputError
 from fastwave.music.composer import text
 from fastwave.music.composer.chorale import Chorale, Form
 from fastwave.music.composer.writing import Writer
-from markov import Markov
 
 LONGEST = 3000  # characters of one free chorale
 Continue = Callable[[str, int, int], str]  # prime, characters, number of the piece -> text

@@ -52,7 +52,7 @@ def test_a_rule_is_waived_where_the_model_insists():
 
 
 def test_a_model_that_writes_no_chorale_ends_in_an_error_after_a_bounded_number_of_draws():
-    engine = ScriptEngine("header\n" + "nothing\n" * 100)
+    engine = ScriptEngine("header\n" + "nothing\n" * 2000)
     writer = Writer(engine, 1.0, 0)
     with pytest.raises(GenerationError, match="did not write a phrase"):
         writer.write(SMALL.form)

@@ -14,7 +14,7 @@ from .chorale import GRIDS, HELD, Chorale, Form, Step
 
 LINE_DRAWS = 12  # of one line that must keep the rules of voice leading
 MORE_DRAWS = 12  # of one line that must only be well formed, once those are used up
-PHRASE_DRAWS = 6  # of one phrase
+PHRASE_DRAWS = 40  # of one phrase: the last one is often drawn again until it ends at home
 LONGEST_PHRASE = 24  # quarter notes
 LONGEST_CHORD = 8  # quarter notes in which no voice moves
 SHORTEST_PHRASE = 3  # quarter notes

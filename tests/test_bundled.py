@@ -26,7 +26,7 @@ def hello(tmp_path_factory):
 
 
 def test_the_bundled_models_are_small_and_whole():
-    assert checkpoint.bundled() == ["pluck"]
+    assert checkpoint.bundled() == ["chorale", "pluck"]
     for name in checkpoint.bundled():
         folder = checkpoint.BUNDLED / name
         assert sum(path.stat().st_size for path in folder.iterdir()) < 2_000_000
@@ -58,6 +58,6 @@ def test_the_notes_lie_on_the_scale(hello, tmp_path):
 
 
 def test_a_name_that_is_not_bundled_is_refused_with_those_that_are():
-    with pytest.raises(CheckpointError, match="name of a bundled model: pluck"):
+    with pytest.raises(CheckpointError, match="name of a bundled model: chorale, pluck"):
         generate("piano", samples=1)
     assert fastwave.generate("pluck", samples=10).sample_rate == 16_000

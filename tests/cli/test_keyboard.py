@@ -110,7 +110,10 @@ def test_json_is_one_value_on_standard_output(tmp_path, capsys):
     ):  # fmt: skip
         assert main([verb, *more, "--json"]) == 0
         values[verb] = json.loads(capsys.readouterr().out)
-    assert values["models"][0]["parameters"] == WaveNetConfig.from_dict(config_of("pluck")).parameter_count
+    assert (
+        values["models"][0]["parameters"]
+        == WaveNetConfig.from_dict(config_of(values["models"][0]["name"])).parameter_count
+    )
     assert [row["name"] for row in values["presets"]] == list(PRESETS)
     assert WaveNetConfig.from_dict(values["info"]["config"]) == make_model("mixture").config
     assert [finding["healthy"] for finding in values["doctor"]["findings"]] == [True] * 4

@@ -343,3 +343,34 @@ def test_speech_is_the_same_on_any_number_of_cores_and_its_speakers_differ_in_pi
     assert medians[0] > 1.3 * medians[1]
     assert min(track.voiced.mean() for track in tracks) > 0.4
     assert "minutes" in capsys.readouterr().out
+
+
+# How well a voice is understood
+
+understood = load("voice/understood.py")
+
+
+def test_the_words_of_a_text_are_compared_without_points_capitals_and_figures():
+    assert understood.words_of("It's 21 o\u2019clock, Bob!") == ["it's", "twenty", "one", "o'clock", "bob"]
+    for heard, wrong in [("a b c", 0), ("a c", 1), ("a x c", 1), ("a b b c", 1), ("", 3)]:
+        assert understood.distance("a b c".split(), heard.split()) == wrong
+
+
+def test_a_voice_is_loaded_once_and_says_line_i_into_file_i(tmp_path, monkeypatch):
+    class Said:
+        def __init__(self, text):
+            self.text = text
+
+        def save(self, path):
+            path.write_text(self.text)
+
+    def load(name):
+        loaded.append(name)
+        return Said
+
+    loaded = []
+    monkeypatch.setattr(fastwave.Voice, "load", load)
+    (tmp_path / "s.txt").write_text("One.\n* Two.\n")
+    call(monkeypatch, understood, "say", "fastwave", tmp_path / "s.txt", tmp_path / "out", "--voice", "anna")
+    assert contents(tmp_path / "out") == {"000.wav": b"One.", "001.wav": b"Two."}
+    assert loaded == ["anna"]

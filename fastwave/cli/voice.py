@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError, did_you_mean
+from ..speech.options import DEFAULT_MINUTES
 from .options import Verbs, add_verb, siblings
 from .parser import number_above_zero, whole_number
-
-DEFAULT_MINUTES = 90.0
 
 
 def add(verbs: Verbs) -> None:
@@ -22,7 +21,9 @@ def add(verbs: Verbs) -> None:
     )  # fmt: skip
     verb.add_argument("--out", required=True, metavar="VOICE", help="the voice's folder; an existing one is resumed")
     verb.add_argument(
-        "--minutes", type=number_above_zero, default=DEFAULT_MINUTES, help="for all of it (default: %(default)g)"
+        "--minutes",
+        type=number_above_zero,
+        help=f"for all of it; a voice once begun keeps its own (default: {DEFAULT_MINUTES:g})",
     )
     verb.add_argument("--steps", type=whole_number(1), help="length of each run, in place of --minutes")
     verb.add_argument("--name", help="what the voice is called (default: the name of its folder)")

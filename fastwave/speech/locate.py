@@ -14,20 +14,22 @@ VOICE_FILE = "voice.json"
 KIND = "voice"
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "voices"
+DEFAULT = "hazel"  # the bundled voice that speaks where none is named
 _CURE = f"A voice is a folder that holds {VOICE_FILE}; `fastwave speak --list-voices` lists those that are here"
 
 
 def voices() -> list[str]:
-    """Names of the voices that come with the package; the first one speaks where none is named."""
+    """Names of the voices that come with the package."""
     return sorted(path.parent.name for path in BUNDLED.glob(f"*/{VOICE_FILE}"))
 
 
 def default_voice() -> str:
     """The voice that speaks where none is named."""
     names = voices()
-    if not names:
-        raise CheckpointError("this installation has no bundled voice: name the folder of one with --voice FOLDER.")
-    return names[0]
+    if DEFAULT not in names:
+        missing, cure = ("bundled voice", "") if not names else (f"voice {DEFAULT!r}", f", or {' or '.join(names)}")
+        raise CheckpointError(f"this installation has no {missing}: name the folder of one with --voice FOLDER{cure}.")
+    return DEFAULT
 
 
 def locate_voice(voice: str | os.PathLike[str]) -> Path:

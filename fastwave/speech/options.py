@@ -1,4 +1,4 @@
-"""How a text is to be spoken: checked in one place for the API and the command, before torch is imported."""
+"""How a text is to be spoken, and how long a voice is trained: for the API and the command. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ RANGES = {
     "temperature": (0.0, 2.0),
     "sentence_silence": (0.0, 60.0),
 }
+DEFAULT_MINUTES = 90.0  # for making a voice of recordings
 
 
 @dataclass(frozen=True)

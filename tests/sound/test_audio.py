@@ -650,3 +650,28 @@ def test_a_missing_library_is_named_with_its_cure(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(AudioError, match=f"pip install {name}"):
         audio.load(tmp_path / "a.wav", sample_rate=8000)
+
+
+# In blocks, as sound is made
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_blocks_are_saved_as_the_whole_would_be(channels, tmp_path):
+    whole = noise(1000, channels)
+    audio.save(tmp_path / "whole.wav", whole, 16_000)
+    audio.save_blocks(tmp_path / "blocks.wav", whole.split(77), 16_000, channels)
+    assert (tmp_path / "blocks.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
+
+
+def test_a_block_of_other_channels_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(InputError, match="a block has 1 channels, the file 2"):
+        audio.save_blocks(tmp_path / "x.wav", [noise(10, 2), noise(10, 1)], 16_000, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_channels_are_resampled_as_each_alone():
+    whole = np.stack([tone(440, 16_000, 0.2), tone(1000, 16_000, 0.2)], axis=1).astype(np.float32)
+    both = np.concatenate(list(audio.resampled(np.array_split(whole, 7), 16_000, 44_100, 2)))
+    for channel in range(2):
+        alone = np.concatenate(list(audio.resampled([whole[:, channel].copy()], 16_000, 44_100)))
+        assert np.abs(both[:, channel] - alone).max() < 1e-6

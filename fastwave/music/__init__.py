@@ -6,12 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .composer import compose
     from .midi import read as read_midi
     from .midi_writing import write as write_midi
     from .notes import Note, Piece, Track
     from .rendering import Rendered, render, stream
 
-__all__ = ["Note", "Piece", "Rendered", "Track", "read_midi", "render", "stream", "write_midi"]
+__all__ = ["Note", "Piece", "Rendered", "Track", "compose", "read_midi", "render", "stream", "write_midi"]
 
 # As in the front page of the package: a name is imported, from its module here, when it is first used
 _HOMES = {
@@ -19,6 +20,7 @@ _HOMES = {
     "Piece": ("notes", "Piece"),
     "Rendered": ("rendering", "Rendered"),
     "Track": ("notes", "Track"),
+    "compose": ("composer", "compose"),
     "read_midi": ("midi", "read"),
     "render": ("rendering", "render"),
     "stream": ("rendering", "stream"),

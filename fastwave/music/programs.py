@@ -49,6 +49,15 @@ FAMILIES: dict[str, tuple[int, ...]] = {
 }
 _FAMILY = {program: name for name, programs in FAMILIES.items() for program in programs}
 
+# Where a band has nobody of a family, these families are asked, in this order
+STAND_INS: dict[str, tuple[str, ...]] = {
+    "mallets and bells": ("plucked strings", "piano"),
+    "bass": ("plucked strings", "strings"),
+    "voice": ("strings", "organ"),
+    "synthesiser lead": ("reed", "flute"),
+    "synthesiser pad": ("strings", "organ"),
+}
+
 # Names that a band may give to an instrument beside those above, and the programs that it plays exactly
 _ALSO: dict[str, tuple[int, ...]] = {
     "piano": (0, 1, 2), "electric piano": (4, 5), "organ": (16, 17, 18, 19), "guitar": (24, 25, 26, 27),
@@ -72,13 +81,16 @@ def programs_of(instrument: str) -> tuple[int, ...]:
 
 
 def nearest(program: int, instruments: Iterable[str]) -> str | None:
-    """The instrument that plays a program: an exact one, else the closest of the same family, else None."""
-    best: tuple[int, str] | None = None
-    for instrument in instruments:
-        for other in programs_of(instrument):
-            if other == program:
-                return instrument
-            distance = abs(other - program)
-            if _FAMILY[other] == _FAMILY[program] and (best is None or distance < best[0]):
-                best = distance, instrument
-    return None if best is None else best[1]
+    """The instrument that plays a program: an exact one, else the closest of the same family, else of a family that
+    stands in for it, else None.
+    """
+    known = [(other, name) for name in instruments for other in programs_of(name)]
+    for other, name in known:
+        if other == program:
+            return name
+    for family_name in (_FAMILY[program], *STAND_INS.get(_FAMILY[program], ())):
+        relatives = [(abs(other - program), place) for place, (other, _) in enumerate(known)
+                     if _FAMILY[other] == family_name]  # fmt: skip
+        if relatives:
+            return known[min(relatives)[1]][1]
+    return None

@@ -142,8 +142,8 @@ def _prolonged(rows: npt.NDArray[np.float32], held: float, learned: float) -> np
     fall[FRAMES.bands : NOISE] = 0  # neither F0 nor voicing falls
     fall[fall > -STEADY] = 0
     between = rows[end] + fall * (STEP * np.arange(1, more + 1))[:, None]
-    later = rows[end:] + fall * (more * STEP)
-    return np.asarray(np.concatenate([rows[:end], between, later]), dtype=np.float32)
+    later = rows[end + 1 :] + fall * (more * STEP)
+    return np.asarray(np.concatenate([rows[: end + 1], between, later]), dtype=np.float32)
 
 
 def _without_silence(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

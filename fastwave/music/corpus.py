@@ -104,15 +104,15 @@ def _note(line: str, place: str, counts: dict[str, int]) -> Recorded:
             raise ValueError("a JSON object is needed")
         instrument = values["instrument"]
         held_out = values.get("held_out", counts.get(str(instrument), 0) % HELD_OUT == HELD_OUT - 1)
-        times = [float(values[name]) for name in ("begin", "held", "end")]
-        note = Recorded(values["file"], instrument, values["key"], values["velocity"], *times, held_out)
+        begin, held, end = (float(values[name]) for name in ("begin", "held", "end"))
+        note = Recorded(values["file"], instrument, values["key"], values["velocity"], begin, held, end, held_out)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{place} describes no note ({error}).") from error
     numbers = (type(note.key) is int and 0 <= note.key <= 127, type(note.velocity) is int and 1 <= note.velocity <= 127)
     if not all(numbers) or not all(isinstance(each, str) and each for each in (note.file, note.instrument)):
         raise InputError(f"{place}: file and instrument are texts, key is 0..127 and velocity 1..127.")
     if (
-        not all(map(math.isfinite, times))
+        not all(map(math.isfinite, (begin, held, end)))
         or not note.begin >= 0
         or not 0 < note.held <= note.end - note.begin <= LONGEST
     ):

@@ -156,4 +156,4 @@ def _without_silence(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _hats(values: npt.NDArray[np.floating], knots: Sequence[float]) -> npt.NDArray[np.float32]:
     """[n] -> [n, knots]: 1 at a knot, falling to 0 at its neighbours; beyond the ends as at the ends."""
     places = np.interp(values, knots, np.arange(len(knots)))
-    return np.clip(1 - np.abs(places[:, None] - np.arange(len(knots))), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - np.abs(places[:, None] - np.arange(len(knots))), 0, 1), dtype=np.float32)

@@ -28,11 +28,11 @@ BAND, LOG_F0, VOICING, FAINT, LOUD = 0.5, 4.0, 1.0, 0.3, 2.3
 
 
 class Rows(NamedTuple):
-    """instrument, key and the count of harmonics [N] int64; inputs [N, INPUTS]; wanted [N, WIDTH]."""
+    """instrument, key and the number of harmonics [N] int64; inputs [N, INPUTS]; wanted [N, WIDTH]."""
 
     instrument: Tensor
     key: Tensor
-    count: Tensor
+    harmonics: Tensor
     inputs: Tensor
     wanted: Tensor
 
@@ -82,7 +82,8 @@ class TimbreTask(Task):
     def loss(self, model: Timbre, batch: Rows, targets: int) -> Tensor:  # type: ignore[override]
         """Absolute errors, of loud harmonics most; a mean over the values of a row."""
         error = (model(batch.instrument, batch.key, batch.inputs) - batch.wanted).abs() * weights(batch)
-        return error.sum() / (targets * error.shape[1])
+        loss: Tensor = error.sum() / (targets * error.shape[1])
+        return loss
 
     def validation(self, rank: int, processes: int) -> Iterator[tuple[Rows, int]]:
         """The notes that are held out."""
@@ -129,7 +130,7 @@ def rows_of_notes(notes: list[tuple[Recorded, np.ndarray]], names: list[str]) ->
 def weights(batch: Rows) -> Tensor:
     """How much each value of each row counts, [N, WIDTH]."""
     levels = batch.wanted[:, NOISE:]
-    there = torch.arange(levels.shape[1]) < batch.count[:, None]
+    there = torch.arange(levels.shape[1]) < batch.harmonics[:, None]
     result = torch.full_like(batch.wanted, BAND)
     result[:, FRAMES.log_f0] = LOG_F0 * (levels.amax(dim=1) > AUDIBLE)
     result[:, FRAMES.voicing] = VOICING

@@ -60,7 +60,7 @@ def main() -> None:
 def measure(name: str, band: Instruments, arguments: argparse.Namespace) -> None:
     program, low, high = INSTRUMENTS[name]
     notes = line(low, high, arguments.seconds, random.Random(f"{name} {arguments.seed}"))
-    path = arguments.out / f"{name}-reference.wav"
+    path = arguments.out / f"{name}-48000.wav"
     ending = Note(notes[-1].end + 1.5, 0.5, low, 1)  # fluidsynth stops with the last key
     render(Piece((Track((*notes, ending), program),)), path, arguments.soundfont)
     wave, _ = soundfile.read(path)
@@ -69,7 +69,7 @@ def measure(name: str, band: Instruments, arguments: argparse.Namespace) -> None
     played = whole(band.stream([Part(name, tuple(notes))], seed=1), len(reference))
     seconds = time.process_time() - begun
     gain = np.sqrt(np.mean(reference**2) / np.mean(played**2))
-    sounds = {"band": played * gain, "sine": sine(notes, reference)}
+    sounds = {"reference": reference, "band": played * gain, "sine": sine(notes, reference)}
     for control in ("harmonics", "noise"):
         sounds[control] = gain * whole(
             without_wavenet(band, control).stream([Part(name, tuple(notes))]), len(reference)
@@ -81,8 +81,6 @@ def measure(name: str, band: Instruments, arguments: argparse.Namespace) -> None
         if arguments.transcribe:
             figures["F1"] = transcribed(file, notes)
         print(f"{name:9} {kind:10}", "  ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
-    if arguments.transcribe:
-        print(f"{name:9} reference  F1 {transcribed(path, notes):.2f}")
     print(f"{name:9} {len(played) / OURS / seconds:.1f} times real time, on one core\n", flush=True)
 
 
@@ -157,7 +155,7 @@ def compared(reference: np.ndarray, sound: np.ndarray) -> dict[str, float]:
 
 def on_pitch(notes: list[Note], sound: np.ndarray) -> float:
     """Frames of 50 ms that lie within a note, but not in its first 30 ms."""
-    track = pitch.track(sound, OURS, 40.0, 2_200.0)
+    track = pitch.track(sound, OURS, 30.0, 2_200.0, silence=1e-4)
     begin = np.arange(len(track.pitch)) * pitch.HOP_SECONDS
     right = total = 0
     for note in notes:

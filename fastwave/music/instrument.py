@@ -131,10 +131,9 @@ class Instruments:
             ) from error
         except ConfigError as error:
             raise CheckpointError(f"{path}: {error}") from error
-        with torch.device("meta"):
-            expected = {name: tuple(each.shape) for name, each in Timbre(shape).state_dict().items()}
-        tensors, _ = read_tensors(place / TIMBRE_FILE, lambda _: expected)
         timbre = Timbre(shape)
+        expected = {name: tuple(each.shape) for name, each in timbre.state_dict().items()}
+        tensors, _ = read_tensors(place / TIMBRE_FILE, lambda _: expected)
         timbre.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
         wavenet = WaveNet.from_pretrained(place / WAVENET_FOLDER).float()
         return cls(description, timbre, wavenet, settings, backend, dtype, threads)

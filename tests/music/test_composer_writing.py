@@ -92,3 +92,19 @@ def test_parallels_are_counted_by_pairs_of_voices(before, after, fifths, octaves
 def test_crossings_and_ranges_are_counted_by_voice():
     assert rules.crossings((72, 64, 55, 48)) == 0 and rules.crossings((60, 64, 55, 57)) == 2
     assert rules.out_of_range((72, 64, 55, 48)) == 0 and rules.out_of_range((90, 64, 55, 20)) == 2
+
+
+def test_a_candidate_that_cannot_be_ended_is_given_up(monkeypatch):
+    writer, failure = Writer(ScriptEngine("header\n"), 1.0, 0), GenerationError("did not write a phrase")
+    answers = iter([failure, SMALL, failure])
+
+    def write(form):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(writer, "write", write)
+    assert writer.choose(SMALL.form, 2) == SMALL
+    with pytest.raises(GenerationError):
+        writer.choose(SMALL.form, 1)

@@ -58,8 +58,19 @@ class Writer:
         self._draws = 0
 
     def choose(self, form: Form, candidates: int = CANDIDATES) -> Chorale:
-        """The one of so many chorales that has most beats on which a triad or a seventh chord sounds."""
-        return max((self.write(form) for _ in range(candidates)), key=_chords)
+        """The one of so many chorales that has most beats on which a triad or a seventh chord sounds.
+
+        A candidate that the model cannot end is given up; only where none is left that is an error.
+        """
+        written, failure = [], None
+        for _ in range(candidates):
+            try:
+                written.append(self.write(form))
+            except GenerationError as error:
+                failure = error
+        if failure is not None and not written:
+            raise failure
+        return max(written, key=_chords)
 
     def write(self, form: Form) -> Chorale:
         """A chorale of this key, metre and number of phrases."""

@@ -38,7 +38,8 @@ def load(path):
     return module
 
 
-SCRIPTS = sorted(str(path.relative_to(RECIPES)) for path in RECIPES.glob("*/*.py"))
+FILES = sorted(RECIPES.glob("*/*.py"))
+SCRIPTS = [str(path.relative_to(RECIPES)) for path in FILES if '"__main__"' in path.read_text()]  # others help them
 pluck, measure_pitch = load("pluck/make_data.py"), load("pluck/measure_pitch.py")
 text_data, measure_text = load("text/make_data.py"), load("text/measure_text.py")
 speech, measure_speakers = load("speech/make_data.py"), load("speech/measure_speakers.py")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..errors import InputError, did_you_mean
-from .options import Verbs, add_verb, siblings
+from ..errors import InputError
+from .options import Verbs, add_verb, check_material
 from .parser import number_above_zero, whole_number
 
 DEFAULT_MINUTES = 30.0
@@ -32,15 +32,9 @@ def add(verbs: Verbs) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse a folder without notes, before torch is imported."""
-    folder = Path(options.folder)
-    if not folder.is_dir():
-        kind = "is a file" if folder.exists() else "does not exist"
-        hint = "" if folder.exists() else did_you_mean(folder.name, siblings(options.folder))
-        raise InputError(f"{folder} {kind}: give a folder of recorded notes.{hint}")
-    if not (folder / "notes.jsonl").is_file():
-        raise InputError(f"{folder} holds no notes.jsonl, which says where the notes are: see docs/music.md.")
-    if Path(options.out).is_file():
-        raise InputError(f"--out {options.out} is a file: give a folder, which need not exist yet.")
+    check_material(options.folder, options.out, "recorded notes")
+    if not (Path(options.folder) / "notes.jsonl").is_file():
+        raise InputError(f"{options.folder} holds no notes.jsonl, which says where the notes are: see docs/music.md.")
 
 
 def instrument(options: argparse.Namespace) -> int:

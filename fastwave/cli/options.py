@@ -111,6 +111,17 @@ def check_data(options: argparse.Namespace) -> None:
         raise InputError(f"--out {options.out} is a file: give a folder, which need not exist yet.")
 
 
+def check_material(folder: str, out: str, material: str) -> None:
+    """Refuse a folder of `material` that does not exist, and an `out` that is a file, before torch is imported."""
+    place = Path(folder)
+    if not place.is_dir():
+        kind = "is a file" if place.exists() else "does not exist"
+        hint = "" if place.exists() else did_you_mean(place.name, siblings(folder))
+        raise InputError(f"{place} {kind}: give a folder of {material}.{hint}")
+    if Path(out).is_file():
+        raise InputError(f"--out {out} is a file: give a folder, which need not exist yet.")
+
+
 def siblings(path: str) -> list[str]:
     """The names of what lies beside a path."""
     try:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ..errors import InputError, did_you_mean
 from ..speech.options import DEFAULT_MINUTES
-from .options import Verbs, add_verb, siblings
+from .options import Verbs, add_verb
 from .parser import number_above_zero, whole_number
 
 
@@ -34,13 +32,7 @@ def add(verbs: Verbs) -> None:
 
 def check(options: argparse.Namespace) -> None:
     """Refuse a folder that does not exist, before torch is imported."""
-    folder = Path(options.folder)
-    if not folder.is_dir():
-        kind = "is a file" if folder.exists() else "does not exist"
-        hint = "" if folder.exists() else did_you_mean(folder.name, siblings(options.folder))
-        raise InputError(f"{folder} {kind}: give a folder of recordings and their texts.{hint}")
-    if Path(options.out).is_file():
-        raise InputError(f"--out {options.out} is a file: give a folder, which need not exist yet.")
+    check_material(options.folder, options.out, "recordings and their texts")
 
 
 def voice(options: argparse.Namespace) -> int:

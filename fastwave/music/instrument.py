@@ -236,14 +236,12 @@ class Instruments:
         longest = max(len(rows) for _, rows in group)
         frames = np.stack([np.pad(rows[:, :NOISE], ((0, longest - len(rows)), (0, 0)), "edge") for _, rows in group])
         samples = longest * FRAMES.hop
-        sines = np.stack([_sines(each) for each in frames])
+        sines = np.stack([periods.sines_of(each, FRAMES) for each in frames])
         conditions = torch.stack([FRAMES.conditions(each) for each in frames])
         prepared = self.engine.prepare(conditions, None, len(group), samples, torch.from_numpy(sines))
         state = self.engine.start(len(group), condition=prepared, streams=[call.number for call, _ in group])
         warmth = self.settings.unvoiced_temperature * (1.0 if temperature is None else temperature)
-        tokens = self.engine.run(
-            state, samples, seed=seed, condition=prepared, temperature=warmth, in_place=True
-        )  # fmt: skip
+        tokens = self.engine.run(state, samples, seed=seed, condition=prepared, temperature=warmth, in_place=True)
         excitation = self.engine.codec.decode(tokens.cpu()).numpy() * self.settings.scale
         for (_, rows), each in zip(group, excitation, strict=True):
             bands = rows[:, : FRAMES.bands].astype(np.float64)
@@ -258,8 +256,3 @@ class Instruments:
         faded = min(FADE, len(whole) - LEAD)
         whole[len(whole) - faded :] *= np.linspace(1, 0, faded)
         return whole[LEAD:].astype(np.float32)
-
-
-def _sines(frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    phase = periods.running(frames[:, FRAMES.log_f0], FRAMES)
-    return periods.sines(phase, frames[:, FRAMES.voicing], 0, len(frames) * FRAMES.hop, FRAMES.hop)

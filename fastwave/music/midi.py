@@ -1,4 +1,4 @@
-"""Standard MIDI files -> pieces: formats 0 and 1, also in a RIFF wrapper. `midi_writing` is the way back.
+"""Standard MIDI files -> pieces: formats 0 and 1, also in a RIFF wrapper. `midi_writing` writes them.
 
 What a file says and this wing does not play, such as drums, is named in the notices of the piece.
 """

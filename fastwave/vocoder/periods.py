@@ -55,6 +55,12 @@ def sines(
     return np.stack([np.sin(angle) * strength, np.cos(angle) * strength], axis=1).astype(np.float32)
 
 
+def sines_of(rows: npt.NDArray[np.floating], layout: Frames) -> npt.NDArray[np.float32]:
+    """The sines that frames [F, width] ask for, from their first sample on, [F * hop, 2]."""
+    voicing = np.clip(rows[:, layout.voicing], 0, 1)
+    return sines(running(rows[:, layout.log_f0], layout), voicing, 0, len(rows) * layout.hop, layout.hop)
+
+
 def polarity(excitation: npt.NDArray[np.floating]) -> int:
     """The sign of the larger peaks, by the skewness: +1 or -1. It is a habit of a recording chain, the same in all."""
     return 1 if float(np.mean(excitation**3)) >= 0 else -1

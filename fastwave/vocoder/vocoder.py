@@ -127,8 +127,7 @@ class Vocoder:
             return
         samples = len(values) * layout.hop
         voicing = np.clip(values[:, layout.voicing], 0, 1)
-        phase = periods.running(values[:, layout.log_f0], layout)
-        sines = torch.from_numpy(periods.sines(phase, voicing, 0, samples, layout.hop))
+        sines = torch.from_numpy(periods.sines_of(values, layout))
         prepared = self.engine.prepare(layout.conditions(values), None, 1, samples, sines)
         state = self.engine.start(1, condition=prepared)
         synthesis = lpc.Synthesis(lpc.predictors(values[:, : layout.bands], layout.mel, self.settings.lpc))

@@ -1,4 +1,4 @@
-"""A little chorale as text, and an engine that says what it is told in place of a network."""
+"""A little chorale as text, and an engine that writes given characters in place of a network."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ..speech.options import DEFAULT_MINUTES
-from .options import Verbs, add_verb
+from .options import Verbs, add_verb, check_material
 from .parser import number_above_zero, whole_number
 
 

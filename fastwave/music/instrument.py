@@ -240,6 +240,7 @@ class Instruments:
         conditions = torch.stack([FRAMES.conditions(each) for each in frames])
         prepared = self.engine.prepare(conditions, None, len(group), samples, torch.from_numpy(sines))
         state = self.engine.start(len(group), condition=prepared, streams=[call.number for call, _ in group])
+        # one temperature for all: what is left of a note is near to noise, voiced or not
         warmth = self.settings.unvoiced_temperature * (1.0 if temperature is None else temperature)
         tokens = self.engine.run(state, samples, seed=seed, condition=prepared, temperature=warmth, in_place=True)
         excitation = self.engine.codec.decode(tokens.cpu()).numpy() * self.settings.scale

@@ -1,7 +1,6 @@
 """How near a band comes to the soundfont that it learned from, on lines of notes that it never heard.
 
     python recipes/music/measure.py BAND --out lines
-    python recipes/music/measure.py BAND --out lines --transcribe     # needs basic-pitch and mir_eval
 
 Each instrument plays random lines of one voice, legato and detached. The reference is fluidsynth's rendering. Beside
 the band stand controls: `sine` is a sine of each note with the reference's own loudness, which knows no timbre and must
@@ -12,12 +11,12 @@ lose; `harmonics` is the band without its WaveNet, and `noise` has white noise i
     pitch     share of frames within 50 cents of the note that is down, of those where one is down, percent
     low       energy below 150 Hz, dB of the whole
     high      energy above 3 kHz against that of the reference, dB
-    F1        of notes that basic-pitch finds: onset within 50 ms, pitch within 50 cents
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -47,7 +46,6 @@ def main() -> None:
     parser.add_argument("--instruments", nargs="+")
     parser.add_argument("--seconds", type=float, default=20.0, help="of the line of each instrument")
     parser.add_argument("--soundfont", default=SOUNDFONT)
-    parser.add_argument("--transcribe", action="store_true")
     parser.add_argument("--seed", type=int, default=99)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -74,12 +72,12 @@ def measure(name: str, band: Instruments, arguments: argparse.Namespace) -> None
         sounds[control] = gain * whole(
             without_wavenet(band, control).stream([Part(name, tuple(notes))]), len(reference)
         )
+    listed = [(note.onset, note.length, note.key) for note in notes]
+    (arguments.out / f"{name}.json").write_text(json.dumps(listed) + "\n")  # for transcribe.py
     for kind, sound in sounds.items():
         file = arguments.out / f"{name}-{kind}.wav"
         soundfile.write(file, sound / max(1.0, np.abs(sound).max()), OURS)
         figures = {**compared(reference, sound), "pitch": on_pitch(notes, sound)}
-        if arguments.transcribe:
-            figures["F1"] = transcribed(file, notes)
         print(f"{name:9} {kind:10}", "  ".join(f"{key} {value:.2f}" for key, value in figures.items()), flush=True)
     print(f"{name:9} {len(played) / OURS / seconds:.1f} times real time, on one core\n", flush=True)
 
@@ -163,21 +161,6 @@ def on_pitch(notes: list[Note], sound: np.ndarray) -> float:
         cents = np.abs(np.nan_to_num(pitch.cents(track.pitch[inside], hertz(note.key)), nan=1e9))
         right, total = right + int((cents < 50).sum()), total + int(inside.sum())
     return 100 * right / max(total, 1)
-
-
-def transcribed(file: Path, notes: list[Note]) -> float:
-    from basic_pitch import ICASSP_2022_MODEL_PATH
-    from basic_pitch.inference import predict
-    from mir_eval.transcription import precision_recall_f1_overlap
-
-    _, _, events = predict(str(file), ICASSP_2022_MODEL_PATH)
-    found = np.array([(begin, end) for begin, end, *_ in events]).reshape(-1, 2)
-    heights = np.array([hertz(event[2]) for event in events])
-    wanted = np.array([(note.onset, note.end) for note in notes])
-    score = precision_recall_f1_overlap(
-        wanted, np.array([hertz(note.key) for note in notes]), found, heights, offset_ratio=None
-    )
-    return float(score[2])
 
 
 if __name__ == "__main__":

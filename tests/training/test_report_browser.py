@@ -82,14 +82,19 @@ class Browser:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def call(self, method, **params):
-        """Send a command -> its result; events that come before it are kept."""
+    def ask(self, method, **params):
+        """Send a command -> its answer, an error too; events that come before it are kept."""
         self.sent += 1
         message = {"id": self.sent, "method": method, "params": params}
         message |= {"sessionId": self.session} if self.session else {}
         os.write(self.to, json.dumps(message).encode() + b"\0")
         while (answer := self._next()).get("id") != self.sent:
             self.events.append(answer)
+        return answer
+
+    def call(self, method, **params):
+        """Send a command that must succeed -> its result."""
+        answer = self.ask(method, **params)
         assert "result" in answer, answer
         return answer["result"]
 
@@ -206,8 +211,9 @@ def reloads(browser, code="tick()"):
     """Whether the page asks to be loaded again; if so, wait until it is."""
     browser.events.clear()
     browser.evaluate(code)
-    browser.evaluate("1")  # what the page has asked for comes before this answer
-    asked = any(event.get("method") in NAVIGATIONS for event in browser.events)
+    # what the page has asked for comes before this answer, or in its place where the page is gone by then
+    gone = "error" in browser.ask("Runtime.evaluate", expression="1")
+    asked = gone or any(event.get("method") in NAVIGATIONS for event in browser.events)
     while asked and not any(event.get("method") == "Page.loadEventFired" for event in browser.events):
         browser.events.append(browser._next())
     return asked

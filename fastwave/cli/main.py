@@ -29,9 +29,11 @@ from . import (
     judge,
     models,
     music,
+    play,
     prepare,
     presets,
     score,
+    serve,
     speak,
     train,
     voice,
@@ -39,10 +41,11 @@ from . import (
 from .parser import Parser
 
 GROUPS = {
-    "make sound": (generate, copy),
+    "make sound": (generate, play, copy),
     "train": (train, prepare, import_),
     "say a text": (speak, voice),
     "play notes": (music, instrument),
+    "let others hear it": (serve,),
     "look and measure": (judge, info, score, doctor, bench, models, presets),
 }
 CLOSING = """

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from ..music import rendering
 from ..music.casting import Cast
 from ..sound import audio
+from ..sound.streaming import stream
 from .player import play
-from .sound_stream import stream
 
 Array = npt.NDArray[np.float32]
 

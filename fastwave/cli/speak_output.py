@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..sound import audio
+from ..sound.streaming import stream
 from .player import play
-from .sound_stream import stream
 
 if TYPE_CHECKING:
     from ..speech.spoken import Spoken, WordTiming

@@ -96,9 +96,12 @@ class Request:
         return Result(tokens, (tokens.shape[1],) * self.batch, self.codec, self.sample_rate, past)
 
     def parts(self, chunk: int) -> Iterator[Result]:
-        """Results of at most `chunk` samples; a stream that ends leaves the batch and costs nothing more."""
+        """Results of at most `chunk` samples; a stream that ends leaves the batch and costs nothing more.
+
+        `seed` and `sampling` may be changed between two of them, and hold from the next one on.
+        """
         state: Any = self.generator.start(self.batch, prime=self.prime, condition=self.prepared)
-        sampling, condition = vars(self.sampling), self.prepared
+        condition = self.prepared
         watch = StagnationWatch(self.sample_rate, self.batch)
         running, made, past = list(range(self.batch)), 0, self.past
         while True:
@@ -110,7 +113,9 @@ class Request:
                 running, condition = unfinished, self.prepared.rows(unfinished)
             count = min(chunk, min(self.lengths[row] for row in running) - made)
             # the state is nobody else's, and is given up when a run fails: it needs no copy
-            drawn = self.generator.run(state, count, seed=self.seed, condition=condition, in_place=True, **sampling)
+            drawn = self.generator.run(
+                state, count, seed=self.seed, condition=condition, in_place=True, **vars(self.sampling)
+            )
             drawn = drawn.cpu()
             watch.see(running, drawn)
             tokens = torch.full((self.batch, count), self.codec.silence, dtype=drawn.dtype)

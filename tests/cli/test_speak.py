@@ -14,7 +14,8 @@ import soundfile
 import fastwave.speech.text as english
 from fastwave import InputError
 from fastwave.cli import player as players
-from fastwave.cli import sound_stream, speak_output
+from fastwave.cli import speak_output
+from fastwave.sound import streaming
 from fastwave.cli.main import main
 from fastwave.sound import audio
 from fastwave.speech.voice import Voice
@@ -160,7 +161,7 @@ def test_a_pipe_gets_the_first_sentence_before_the_second_is_made(desk, monkeypa
 
     original = voice.acoustic.frames
     voice.acoustic.frames = lambda *arguments: (seen.append(("made", 0)), original(*arguments))[1]
-    sound_stream.stream(speak_output.Recorder(voice.stream(TEXT)), Sink(), 16_000, raw=True)
+    streaming.stream(speak_output.Recorder(voice.stream(TEXT)), Sink(), 16_000, raw=True)
     kinds = [kind for kind, _ in seen]
     assert kinds.count("made") == 3
     assert "written" in kinds[kinds.index("made") + 1 : len(kinds) - kinds[::-1].index("made") - 1]
@@ -410,7 +411,7 @@ def test_a_pipe_that_ends_early_is_no_error_of_ours(desk, monkeypatch):
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        sound_stream.stream(speak_output.Recorder(make_voice().stream(TEXT)), Closed(), 16_000, raw=True)
+        streaming.stream(speak_output.Recorder(make_voice().stream(TEXT)), Closed(), 16_000, raw=True)
 
 
 def test_a_bad_option_is_answered_without_torch(tmp_path):

@@ -1,4 +1,4 @@
-"""Sound to a pipe as it is made: a .wav whose length is open, or bare samples."""
+"""Sound as bytes while it is made: a .wav whose length may be open, or bare 16-bit samples."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from ..sound import audio
+from . import audio
 
 _UNKNOWN = 0xFFFFFFFF  # the length of a .wav that is not made yet
+_HEADER = 36  # bytes of a header behind the first length
 
 
 def stream(
@@ -25,8 +26,10 @@ def stream(
         sink.flush()
 
 
-def wav_header(sample_rate: int, channels: int = 1) -> bytes:
-    """The header of a .wav of 16 bits, whose length is not known yet."""
+def wav_header(sample_rate: int, channels: int = 1, samples: int | None = None) -> bytes:
+    """The header of a .wav of 16 bits; samples=None says that its length is not known yet."""
     frame = 2 * channels
+    size = _UNKNOWN if samples is None else samples * frame
+    whole = _UNKNOWN if samples is None else size + _HEADER
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, sample_rate, frame * sample_rate, frame, 16)
-    return struct.pack("<4sI4s", b"RIFF", _UNKNOWN, b"WAVE") + form + struct.pack("<4sI", b"data", _UNKNOWN)
+    return struct.pack("<4sI4s", b"RIFF", whole, b"WAVE") + form + struct.pack("<4sI", b"data", size)

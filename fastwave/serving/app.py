@@ -1,0 +1,271 @@
+"""The routes of the server, and what they promise in /openapi.json."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from .. import __version__
+from ..errors import FastwaveError, InputError
+from .admission import Admission, Busy, Gone
+from .catalog import Catalog, Entry, ModelEntry, VoiceEntry
+from .encoding import Encoding, encoding_of
+from .guard import Guard, error_of
+from .metrics import Metrics
+from .pages import PAGE, docs_of
+from .streams import Stream
+
+LONGEST = 600.0  # seconds of sound that one request may ask for
+MOST_LETTERS = 4096  # of a text to be said: the limit of the OpenAI API
+SPEECH_PCM_RATE = 24_000  # what its clients expect of pcm
+# Names that its clients send, and that stand for whatever is served
+USUAL_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+USUAL_VOICES = (
+    "alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse", "marin", "cedar",
+)  # fmt: skip
+
+Format = Literal["wav", "pcm", "flac", "mp3"]
+Name = Annotated[StrictStr, Field(min_length=1, max_length=200)]
+
+
+class Generate(BaseModel):
+    """A piece of sound or text from a model."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: Name | None = Field(None, description="one of /v1/models; the first one where it is left out")
+    seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="of sound; 3 where it is left out")
+    samples: StrictInt | None = Field(None, gt=0, description="in place of seconds; letters of a model of text")
+    seed: StrictInt = Field(0, ge=0, lt=2**64, description="the same seed gives the same samples")
+    temperature: float = Field(1.0, ge=0, le=10, allow_inf_nan=False)
+    top_k: StrictInt | None = Field(None, ge=1, lt=2**31)
+    top_p: float | None = Field(None, gt=0, le=1)
+    speaker: StrictInt | Name | None = Field(None, description="of a model of several speakers, by number or name")
+    format: Format = Field("wav", description="wav and pcm come as they are made, flac and mp3 at the end")
+
+
+class Speech(BaseModel):
+    """A text to be said, in the shape of the OpenAI API. Fields of that API that are not named here change nothing."""
+
+    model_config = ConfigDict(extra="ignore")
+    input: Annotated[StrictStr, Field(min_length=1, max_length=MOST_LETTERS)]
+    model: Name = "tts-1"
+    voice: Name | None = Field(None, description="a voice of /v1/models; names of OpenAI's voices stand for the first")
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: float = Field(1.0, ge=0.25, le=4.0)
+    seed: StrictInt = Field(0, ge=0, lt=2**64)
+
+
+class ErrorText(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Error(BaseModel):
+    """What went wrong, in a sentence."""
+
+    error: ErrorText
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error, "description": text}
+    for status, text in {
+        400: "the model or the request is not possible",
+        404: "there is no such model or voice",
+        413: "the body is too large",
+        422: "a field is wrong",
+        429: "all places are taken: come again after the seconds of Retry-After",
+    }.items()
+}
+
+
+class Server:
+    """What the routes share: the catalog, which may be replaced while streams run, the places, the counters."""
+
+    def __init__(self, catalog: Catalog, waiting: int = 16, longest: float = LONGEST) -> None:
+        self.catalog, self.longest = catalog, longest
+        self.admission, self.metrics = Admission(waiting), Metrics()
+
+    def replace(self, catalog: Catalog) -> None:
+        """Serve another catalog from now on. Streams of the one before run to their end."""
+        before, self.catalog = self.catalog, catalog
+        before.close()
+
+    async def answer(self, request: Request, entry: Entry, stream: Stream, encoding: Encoding) -> Response:
+        """Wait for a place, and let the stream run into the response."""
+        begun = time.monotonic()
+        try:
+            leave = await self.admission.enter(entry.share, request.is_disconnected)
+        except Gone:
+            return Response(status_code=499)  # nobody reads it
+        entry.begin(stream)
+        headers = {"x-accel-buffering": "no"}  # nginx shall pass blocks on as they come
+        if entry.sample_rate:
+            headers["x-sample-rate"] = str(entry.sample_rate)
+        if encoding.length is not None:
+            headers["content-length"] = str(encoding.length)
+
+        def ended() -> None:
+            stream.leave()
+            leave()
+            self.metrics.samples[entry.name] += stream.made
+
+        blocks = _blocks(stream, encoding, lambda: self.metrics.see_first_block(time.monotonic() - begun))
+        return _Sound(blocks, ended, media_type=encoding.media_type, headers=headers)
+
+
+class _Sound(StreamingResponse):
+    """A response that says when it is over, however that comes about."""
+
+    def __init__(self, blocks: AsyncIterator[bytes], ended: Callable[[], None], **options: Any) -> None:
+        super().__init__(blocks, **options)
+        self._ended = ended
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._ended()
+
+
+async def _blocks(stream: Stream, encoding: Encoding, see_first: Callable[[], None]) -> AsyncIterator[bytes]:
+    """The bytes of a stream as it is made."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(changed.set)
+
+    stream.tell_listener = tell
+    if first := encoding.begin():
+        yield first
+    is_first = True
+    while True:
+        changed.clear()
+        samples = stream.take()
+        if samples is not None:
+            if is_first:
+                see_first()
+                is_first = False
+            if data := encoding.block(samples):
+                yield data
+        elif stream.is_finished:
+            break
+        else:
+            await changed.wait()
+    if stream.failure is not None:
+        raise stream.failure
+    if last := await run_in_threadpool(encoding.end):
+        yield last
+
+
+def make_app(server: Server, token: str | None = None, hosts: list[str] | None = None) -> Any:
+    """The application; `hosts` are the names under which it may be asked for, any where there are none."""
+    app = FastAPI(title="fastwave", version=__version__, docs_url=None, redoc_url=None, responses=REFUSALS)
+
+    @app.exception_handler(FastwaveError)
+    async def refused(_: Request, error: FastwaveError) -> JSONResponse:
+        if isinstance(error, Busy):
+            headers = {"retry-after": str(error.retry_after)}
+            return JSONResponse(error_of(str(error), "rate_limit_exceeded"), 429, headers)
+        return JSONResponse(error_of(str(error)), 400)
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_field(_: Request, error: RequestValidationError) -> JSONResponse:
+        problems = [f"{'.'.join(map(str, each['loc'][1:])) or 'the body'}: {each['msg']}" for each in error.errors()]
+        return JSONResponse(error_of("; ".join(problems)[:500]), 422)
+
+    @app.exception_handler(HTTPException)
+    async def other(_: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse(error_of(str(error.detail)), error.status_code, error.headers)
+
+    @app.post("/v1/generate", response_class=StreamingResponse, responses=_sounds("text/plain"))
+    async def generate(body: Generate, request: Request) -> Response:
+        """Sound as it is made, the samples of `fastwave generate` with the same options; of a model of text, text."""
+        entry = _entry(server.catalog, body.model, ModelEntry)
+        assert isinstance(entry, ModelEntry)
+        options = body.model_dump(exclude={"model", "seconds", "format"})
+        stream = await run_in_threadpool(entry.open, body.seconds, options)
+        if entry.sample_rate and stream.length > server.longest * entry.sample_rate:
+            raise InputError(f"a request may ask for {server.longest:g} seconds, not more.")
+        encoding = Encoding()
+        if entry.sample_rate:
+            encoding = encoding_of(body.format, entry.sample_rate, stream.length)
+        return await server.answer(request, entry, stream, encoding)
+
+    @app.post("/v1/audio/speech", response_class=StreamingResponse, responses=_sounds())
+    async def speech(body: Speech, request: Request) -> Response:
+        """A text as speech, for clients of the OpenAI API. wav and pcm come as they are made."""
+        name = None if body.voice in USUAL_VOICES else body.voice
+        if name is None and body.model not in USUAL_MODELS:
+            name = body.model
+        entry = _entry(server.catalog, name, VoiceEntry)
+        assert isinstance(entry, VoiceEntry)
+        if body.response_format in ("opus", "aac"):
+            raise InputError(f"response_format {body.response_format!r} is not made here: take mp3, flac, wav or pcm.")
+        stream = await run_in_threadpool(entry.open, body.input, {"speed": body.speed, "seed": body.seed})
+        encoding = encoding_of(body.response_format, entry.sample_rate, bare_rate=SPEECH_PCM_RATE)
+        return await server.answer(request, entry, stream, encoding)
+
+    @app.get("/v1/models")
+    def models() -> dict[str, Any]:
+        """What is served."""
+        return {
+            "object": "list",
+            "data": [
+                {
+                    "id": entry.name, "object": "model", "created": 0, "owned_by": "fastwave", "kind": entry.kind,
+                    "sample_rate": entry.sample_rate, "streams": entry.streams,
+                }
+                for entry in server.catalog
+            ],
+        }  # fmt: skip
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        """Whether the server answers."""
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def metrics() -> str:
+        """Counters, in the text format of Prometheus."""
+        running = {entry.name: entry.running for entry in server.catalog}
+        return server.metrics.text(running, server.admission.waiting)
+
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> str:
+        """A page to type, choose, listen and download."""
+        return PAGE
+
+    @app.get("/docs", response_class=HTMLResponse)
+    def docs() -> str:
+        """The routes, for people."""
+        return docs_of(app.openapi())
+
+    if hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    return Guard(app, server.metrics, token)
+
+
+def _entry(catalog: Catalog, name: str | None, kind: type[Entry]) -> Entry:
+    try:
+        return catalog.find(name, kind)
+    except InputError as error:
+        raise HTTPException(404, str(error)) from error
+
+
+def _sounds(*others: str) -> dict[int | str, dict[str, Any]]:
+    """What a successful response may hold."""
+    types = ("audio/wav", "audio/pcm", "audio/flac", "audio/mpeg", *others)
+    return {200: {"content": {name: {"schema": {"type": "string", "format": "binary"}} for name in types}}}

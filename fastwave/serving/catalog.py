@@ -1,0 +1,153 @@
+"""What is served, by name: models that generate, and voices that speak."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ..engine.engine import Engine
+from ..errors import InputError
+from ..generation.request import Request
+from .batch import Batch, GeneratedStream
+from .streams import Stream
+from .talk import SaidStream, Says, Talk
+
+MARGIN = 0.8  # of what was measured: the rest is for encoding, connections and other programs
+MEASURED_STREAMS, MEASURED_SECONDS = 8, 0.3
+TEXT_STREAMS = 8  # of a model of text, which nobody hears in real time
+SENTENCE = "The boat came in with the tide, and all of us went down to see it."
+
+
+class Entry(ABC):
+    """One name: what it makes, and how many listeners this machine sustains in real time."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, name: str, sample_rate: int, streams: int) -> None:
+        self.name, self.sample_rate, self.streams = name, sample_rate, streams  # sample_rate is 0 for text
+
+    @property
+    def share(self) -> float:
+        """Of this machine, for one listener."""
+        return 1 / self.streams
+
+    @property
+    @abstractmethod
+    def running(self) -> int:
+        """How many streams there are."""
+
+    @abstractmethod
+    def begin(self, stream: Stream) -> None:
+        """Let a stream run that was opened before."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End its threads once the last stream is over."""
+
+
+class ModelEntry(Entry):
+    """A model that follows nothing but a speaker. Its streams are one batch."""
+
+    kind = "model"
+
+    def __init__(self, name: str, engine: Engine, streams: int | None = None) -> None:
+        config = engine.config
+        if config.local_channels or config.excitation_channels:
+            raise InputError(f"{name} follows features, which a request cannot bring: serve a model that needs none.")
+        if streams is None:
+            streams = _sustained(engine) if engine.sample_rate else TEXT_STREAMS
+        super().__init__(name, engine.sample_rate, streams)
+        self.engine, self._batch = engine, Batch(engine, name)
+
+    @property
+    def running(self) -> int:
+        return self._batch.running
+
+    def open(self, seconds: float | None, options: Mapping[str, Any]) -> GeneratedStream:
+        """Check a request; `options` are those of `fastwave.generate`."""
+        return GeneratedStream(Request(self.engine, seconds, options))  # type: ignore[arg-type]
+
+    def begin(self, stream: Stream) -> None:
+        assert isinstance(stream, GeneratedStream)
+        self._batch.add(stream)
+
+    def close(self) -> None:
+        self._batch.close()
+
+
+class VoiceEntry(Entry):
+    """A voice in several copies, each of which computes in a thread of its own."""
+
+    kind = "voice"
+
+    def __init__(self, name: str, copies: Sequence[Says], streams: int | None = None) -> None:
+        if streams is None:
+            streams = max(1, int(MARGIN * _speed(copies[0]) * len(copies)))
+        super().__init__(name, copies[0].sample_rate, streams)
+        self._talks = [Talk(copy, f"{name} {number}") for number, copy in enumerate(copies)]
+
+    @property
+    def running(self) -> int:
+        return sum(talk.running for talk in self._talks)
+
+    def open(self, text: str, options: Mapping[str, Any]) -> SaidStream:
+        """Check a text; `options` are those of a voice: speed, seed."""
+        talk = min(self._talks, key=lambda each: each.running)
+        return SaidStream(talk, talk.voice.stream(text, **options))
+
+    def begin(self, stream: Stream) -> None:
+        assert isinstance(stream, SaidStream)
+        stream.talk.add(stream)
+
+    def close(self) -> None:
+        for talk in self._talks:
+            talk.close()
+
+
+class Catalog:
+    """Entries of different names."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        names = [entry.name for entry in entries]
+        if len(set(names)) < len(names):
+            raise InputError(f"of {', '.join(names)}, two have the same name: rename one.")
+        self._entries = list(entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def find(self, name: str | None, kind: type[Entry]) -> Entry:
+        """An entry by its name, or the first of its kind."""
+        known = [entry for entry in self._entries if isinstance(entry, kind)]
+        for entry in known:
+            if name is None or entry.name == name:
+                return entry
+        names = ", ".join(entry.name for entry in known) or "none"
+        raise InputError(f"there is no {kind.kind} {str(name)[:80]!r} here; served are: {names}.")
+
+    def close(self) -> None:
+        """End every thread once its listeners have heard everything."""
+        for entry in self._entries:
+            entry.close()
+
+
+def _sustained(engine: Engine) -> int:
+    """How many streams this machine generates in real time, by a run of some."""
+    condition = engine.prepare(None, 0 if engine.config.speakers else None, MEASURED_STREAMS, 0)
+    state = engine.start(MEASURED_STREAMS, condition=condition)
+    engine.settle(state, condition=condition, samples=64, seconds=MEASURED_SECONDS)
+    made, begun = 0, time.perf_counter()
+    while time.perf_counter() - begun < MEASURED_SECONDS:
+        engine.run(state, 64, condition=condition, in_place=True)
+        made += 64 * MEASURED_STREAMS
+    rate = made / (time.perf_counter() - begun)
+    return max(1, int(MARGIN * rate / engine.sample_rate))
+
+
+def _speed(voice: Says) -> float:
+    """How many times faster than real time a copy of a voice speaks, by one sentence."""
+    begun = time.perf_counter()
+    samples = sum(part.lengths[0] for part in voice.stream(SENTENCE, speed=1.0, seed=0))
+    return samples / voice.sample_rate / (time.perf_counter() - begun)

@@ -1,0 +1,88 @@
+"""The server as a process: a socket, the application, and what it does on signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable
+
+from ..errors import FastwaveError, InputError
+from .catalog import Catalog
+
+GRACE_SECONDS = 30  # in which streams may end after the server was asked to stop
+LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
+
+log = logging.getLogger("uvicorn.error")
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at an address; port 0 takes a free one."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"cannot listen at {host}, port {port}: {error}. Choose another --port or --host.") from error
+
+
+def serve(
+    place: socket.socket,
+    load: Callable[[], Catalog],
+    *,
+    token: str | None = None,
+    waiting: int = 16,
+    longest: float = 600.0,
+    ready: Callable[[Catalog, int], None] = lambda catalog, port: None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; streams then have GRACE_SECONDS to end. SIGHUP loads everything again."""
+    try:
+        import uvicorn
+
+        from .app import Server, make_app
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"serving needs the package {error.name}, which is not here: pip install 'fastwave[serve]'."
+        ) from error
+
+    server = Server(load(), waiting, longest)
+    address, port = place.getsockname()[:2]
+    app = make_app(server, token, list(LOCAL) if address in LOCAL else None)
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+    async def reload() -> None:
+        try:
+            server.replace(await asyncio.to_thread(load))
+            log.warning("everything was loaded again: %s", ", ".join(entry.name for entry in server.catalog))
+        except FastwaveError as error:
+            log.error("the models stay as they were: %s", error)
+
+    async def run() -> None:
+        reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish
+
+        def start_reload() -> None:
+            task = asyncio.ensure_future(reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, start_reload)
+        ready(server.catalog, port)
+        await uvicorn.Server(config).serve(sockets=[place])
+
+    # uvicorn raises the signal that stopped it once more: here that is the usual end
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(run())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        server.catalog.close()

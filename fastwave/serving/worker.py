@@ -1,0 +1,67 @@
+"""A thread that advances all streams of one model a little, again and again."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from .streams import Stream
+
+Kind = TypeVar("Kind", bound=Stream)
+
+
+class Worker(ABC, Generic[Kind]):
+    """Streams join and leave between two rounds. A round advances those whose listeners have not enough yet."""
+
+    def __init__(self, name: str) -> None:
+        self._streams: list[Kind] = []
+        self._is_closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"fastwave {name}", daemon=True)
+        self._thread.start()
+
+    @abstractmethod
+    def advance(self, streams: Sequence[Kind]) -> None:
+        """Make the next samples of each of these streams, at least one, and end those that are complete."""
+
+    @property
+    def running(self) -> int:
+        """How many streams there are."""
+        return len(self._streams)
+
+    def add(self, stream: Kind) -> None:
+        """Take a stream along from the next round on."""
+        stream.tell_worker = self._wake
+        with self._changed:
+            self._streams.append(stream)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread once its last stream is over."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
+
+    def _run(self) -> None:
+        while ready := self._wait():
+            try:
+                self.advance(ready)
+            except Exception as error:  # whatever it was, its listeners must not wait for ever
+                for stream in ready:
+                    stream.end(error)
+
+    def _wait(self) -> list[Kind]:
+        """The streams of the next round; none at the very end."""
+        with self._changed:
+            while True:
+                self._streams = [stream for stream in self._streams if not stream.is_over]
+                ready = [stream for stream in self._streams if stream.wants_more]
+                if ready or (self._is_closing and not self._streams):
+                    return ready
+                self._changed.wait()

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -85,6 +86,8 @@ def play(options: argparse.Namespace) -> int:
     from ..sound import audio
 
     request = _request(options)
+    if options.record is not None:
+        audio.format_of(Path(options.record), request.sample_rate)
     device = options.device
     card = SoundCard(
         request.sample_rate, 1, options.latency, int(device) if device is not None and device.isdigit() else device
@@ -101,8 +104,6 @@ def play(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace) -> Request:
-    from pathlib import Path
-
     from ..engine.engine import Engine
     from ..generation.request import Request
 

@@ -26,6 +26,7 @@ from .pages import PAGE, docs_of
 from .streams import Stream
 
 LONGEST = 600.0  # seconds of sound that one request may ask for
+LONGEST_TEXT = 100_000  # letters of a model of text
 MOST_LETTERS = 4096  # of a text to be said: the limit of the OpenAI API
 SPEECH_PCM_RATE = 24_000  # what its clients expect of pcm
 # Names that its clients send, and that stand for whatever is served
@@ -197,8 +198,9 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
         assert isinstance(entry, ModelEntry)
         options = body.model_dump(exclude={"model", "seconds", "format"})
         stream = await run_in_threadpool(entry.open, body.seconds, options)
-        if entry.sample_rate and stream.length > server.longest * entry.sample_rate:
-            raise InputError(f"a request may ask for {server.longest:g} seconds, not more.")
+        if stream.length > (server.longest * entry.sample_rate or LONGEST_TEXT):
+            most = f"{server.longest:g} seconds" if entry.sample_rate else f"{LONGEST_TEXT} letters"
+            raise InputError(f"a request may ask for {most}, not more.")
         encoding = Encoding()
         if entry.sample_rate:
             encoding = encoding_of(body.format, entry.sample_rate, stream.length)

@@ -15,9 +15,8 @@ import fastwave.speech.text as english
 from fastwave import InputError
 from fastwave.cli import player as players
 from fastwave.cli import speak_output
-from fastwave.sound import streaming
 from fastwave.cli.main import main
-from fastwave.sound import audio
+from fastwave.sound import audio, streaming
 from fastwave.speech.voice import Voice
 from small_voice import make_voice
 

@@ -1,0 +1,323 @@
+"""The routes, asked over a real connection: the same samples as at home, places, refusals, nothing left behind."""
+
+import functools
+import io
+import json
+import socket
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import fastwave
+from fastwave.serving import batch as batches
+from fastwave.serving.catalog import Catalog, ModelEntry, VoiceEntry
+from fastwave.sound import audio
+from http_server import serving_app
+from listening import until
+from shapes import BASE, make_model
+from small_voice import make_voice
+
+httpx = pytest.importorskip("httpx")
+app = pytest.importorskip("fastwave.serving.app")
+from fastwave.serving.guard import Guard  # noqa: E402
+
+
+def text_model():
+    torch.manual_seed(0)
+    return fastwave.WaveNet(fastwave.WaveNetConfig(**{**BASE, "codec": "bytes", "sample_rate": 0}))
+
+
+def speakers_model():
+    torch.manual_seed(0)
+    named = {"condition_channels": 3, "speaker_channels": 3, "speakers": 2, "speaker_names": ("anna", "bert")}
+    return fastwave.WaveNet(fastwave.WaveNetConfig(**BASE, **named))
+
+
+MODELS = {"tiny": make_model("categorical"), "people": speakers_model(), "letters": text_model()}
+
+
+def make_server(streams=16, waiting=4, **options):
+    entries = [ModelEntry(name, fastwave.Engine(model, threads=2), streams) for name, model in MODELS.items()]
+    return app.Server(
+        Catalog([*entries, VoiceEntry("hazel", [make_voice(), make_voice()], streams)]), waiting, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def shared():
+    server = make_server()
+    with serving_app(server) as address, httpx.Client(base_url=address, timeout=120) as client:
+        yield server, client
+
+
+@pytest.fixture
+def client(shared):
+    return shared[1]
+
+
+def samples_of(wav):
+    return soundfile.read(io.BytesIO(wav), dtype="int16")[0]
+
+
+def at_home(name, **options):
+    return audio.sixteen_bits(fastwave.generate(MODELS[name], **options).samples[0].numpy())
+
+
+def test_sound_is_that_of_generate_bit_for_bit(client):
+    body = {"model": "tiny", "seconds": 0.05, "seed": 3, "temperature": 0.9, "top_k": 4}
+    answer = client.post("/v1/generate", json=body)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "audio/wav"
+    assert answer.headers["x-sample-rate"] == "16000" and int(answer.headers["content-length"]) == len(answer.content)
+    assert np.array_equal(samples_of(answer.content), at_home("tiny", seconds=0.05, seed=3, temperature=0.9, top_k=4))
+
+
+def test_a_speaker_is_named_or_numbered(client):
+    for speaker in ("bert", 1):
+        answer = client.post("/v1/generate", json={"model": "people", "samples": 300, "speaker": speaker})
+        assert np.array_equal(samples_of(answer.content), at_home("people", samples=300, speaker=1))
+    other = client.post("/v1/generate", json={"model": "people", "samples": 300, "speaker": "anna"})
+    assert other.content != answer.content
+
+
+def test_a_model_of_text_answers_with_text(client):
+    answer = client.post("/v1/generate", json={"model": "letters", "samples": 80, "seed": 2})
+    assert answer.headers["content-type"].startswith("text/plain")
+    alone = fastwave.generate(MODELS["letters"], samples=80, seed=2)
+    assert answer.content == bytes(alone.tokens[0].tolist())
+
+
+@pytest.mark.parametrize("name", ["wav", "pcm", "flac"])
+def test_speech_is_that_of_the_voice(client, name):
+    body = {"input": "Good morning. Is it?", "voice": "hazel", "response_format": name, "seed": 5, "speed": 1.25}
+    answer = client.post("/v1/audio/speech", json=body)
+    assert answer.status_code == 200
+    said = make_voice()("Good morning. Is it?", seed=5, speed=1.25).samples[0].numpy()
+    if name == "pcm":  # at the rate that clients of the OpenAI API expect
+        assert len(answer.content) == 2 * -(-len(said) * 3 // 2)
+    else:
+        heard = samples_of(answer.content) if name == "flac" else np.frombuffer(answer.content[44:], "<i2")
+        assert np.array_equal(heard, audio.sixteen_bits(said))
+
+
+def test_what_clients_of_the_openai_api_send_is_understood(client):
+    body = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "Hello.", "instructions": "Be kind."}
+    answer = client.post("/v1/audio/speech", json=body)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "audio/mpeg"
+    assert soundfile.info(io.BytesIO(answer.content)).format == "MP3"
+
+
+def test_what_is_served_is_listed_without_a_path(client):
+    listed = client.get("/v1/models").json()["data"]
+    assert [(each["id"], each["kind"]) for each in listed] == [
+        ("tiny", "model"), ("people", "model"), ("letters", "model"), ("hazel", "voice"),
+    ]  # fmt: skip
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/v1/generate", {"model": "tyni"}, 404, "served are: tiny, people, letters"),
+        ("/v1/generate", {"model": "hazel"}, 404, "no model 'hazel'"),
+        ("/v1/generate", {"seconds": -1}, 422, "seconds"),
+        ("/v1/generate", {"seconds": 1, "samples": 5}, 400, "not both"),
+        ("/v1/generate", {"second": 1}, 422, "second"),
+        ("/v1/generate", {"seconds": 1e9}, 400, "600 seconds"),
+        ("/v1/generate", {"seed": -1}, 422, "seed"),
+        ("/v1/generate", {"seed": 2**64}, 422, "seed"),
+        ("/v1/generate", {"top_p": 0}, 422, "top_p"),
+        ("/v1/generate", {"model": "people"}, 400, "speaker"),
+        ("/v1/generate", {"model": "people", "speaker": "carl"}, 400, "carl"),
+        ("/v1/generate", {"model": "letters", "seconds": 1}, 400, "samples"),
+        ("/v1/generate", [], 422, ""),
+        ("/v1/audio/speech", {"input": ""}, 422, "input"),
+        ("/v1/audio/speech", {"input": "a" * 4097}, 422, "4096"),
+        ("/v1/audio/speech", {"input": "...", "voice": "hazel"}, 400, "nothing"),
+        ("/v1/audio/speech", {"input": "Hi.", "voice": "anna"}, 404, "served are: hazel"),
+        ("/v1/audio/speech", {"input": "Hi.", "response_format": "opus"}, 400, "mp3"),
+        ("/v1/audio/speech", {"input": "Hi.", "speed": 9}, 422, "speed"),
+    ],
+)
+def test_a_request_that_cannot_be_is_refused_with_a_sentence(client, path, body, status, words):
+    answer = client.post(path, json=body)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"] and "/" not in answer.json()["error"]["message"]
+
+
+def test_a_text_model_has_a_limit_too(client):
+    assert client.post("/v1/generate", json={"model": "letters", "samples": 10**9}).status_code == 400
+
+
+def test_a_body_that_is_too_large_or_no_json_is_refused(client):
+    assert client.post("/v1/generate", content=b"x" * 300_000).status_code == 413
+    assert client.post("/v1/generate", content=b"{", headers={"content-type": "application/json"}).status_code == 422
+    plain = client.post("/v1/generate", content=b'{"seconds": 1}', headers={"content-type": "text/plain"})
+    assert plain.status_code == 422  # so that no page of another site can ask without being allowed to
+
+
+def test_another_name_of_the_host_is_refused(client):
+    assert client.get("/health", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_errors_of_routing_have_the_same_shape(client):
+    for answer, status in ((client.get("/nothing"), 404), (client.get("/v1/generate"), 405)):
+        assert answer.status_code == status and answer.json()["error"]["message"]
+
+
+def test_counters_tell_what_happened(shared):
+    server, client = shared
+    before = server.metrics.samples["tiny"]
+    client.post("/v1/generate", json={"model": "tiny", "samples": 123})
+    until(lambda: server.metrics.samples["tiny"] == before + 123)
+    text = client.get("/metrics").text
+    assert f'fastwave_samples_total{{model="tiny"}} {before + 123}' in text
+    assert 'fastwave_requests_total{path="/v1/generate",status="200"}' in text
+    assert 'fastwave_streams{model="hazel"} 0' in text and "fastwave_waiting 0" in text
+    assert "/nothing" not in text  # what nobody serves makes no counter
+
+
+def test_the_page_of_the_routes_names_each(client):
+    page = client.get("/docs").text
+    assert all(path in page for path in ("/v1/generate", "/v1/audio/speech", "/v1/models", "/metrics", "temperature"))
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_token_opens_the_server():
+    with serving_app(make_server(), token="a-long-secret") as address, httpx.Client(base_url=address) as client:
+        assert client.get("/v1/models").status_code == 401
+        assert client.get("/v1/models", headers={"authorization": "Bearer a-long-secreT"}).status_code == 401
+        assert client.get("/v1/models", headers={"authorization": "Bearer a-long-secret"}).status_code == 200
+        assert client.get("/health").status_code == client.get("/").status_code == 200
+
+
+def test_sixteen_listeners_at_a_time_hear_what_they_hear_alone():
+    wanted = [{"model": "tiny", "samples": 4_000 + 37 * number, "seed": number % 5} for number in range(16)]
+    with serving_app(make_server()) as address:
+        heard = {}
+
+        def listen(number):
+            heard[number] = httpx.post(f"{address}/v1/generate", json=wanted[number], timeout=120)
+
+        threads = [threading.Thread(target=listen, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for number, body in enumerate(wanted):
+        alone = at_home("tiny", samples=body["samples"], seed=body["seed"])
+        assert np.array_equal(samples_of(heard[number].content), alone)
+
+
+def test_the_surplus_is_asked_to_come_again_and_nobody_is_forgotten():
+    server = make_server(streams=2, waiting=3)
+    with serving_app(server) as address:
+        answers, lock = [], threading.Lock()
+
+        def ask():
+            answer = httpx.post(f"{address}/v1/generate", json={"model": "tiny", "samples": 8_000}, timeout=120)
+            with lock:
+                answers.append(answer)
+
+        threads = [threading.Thread(target=ask) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        statuses = sorted(answer.status_code for answer in answers)
+        assert set(statuses) == {200, 429} and statuses.count(200) >= 5
+        alone = at_home("tiny", samples=8_000)
+        for answer in answers:
+            if answer.status_code == 200:
+                assert np.array_equal(samples_of(answer.content), alone)
+            else:
+                assert int(answer.headers["retry-after"]) >= 1
+                assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+        until(lambda: server.admission.inside == server.admission.waiting == 0)
+
+
+def ask_and_leave(address, body, bytes_read):
+    """Read so much of an answer, and close the connection without a word."""
+    host, port = address.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)))
+    data = json.dumps(body).encode()
+    head = (
+        f"POST /v1/generate HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
+    )
+    connection.sendall(f"{head}\r\n\r\n".encode() + data)
+    read = 0
+    while read < bytes_read:
+        read += len(connection.recv(4_096))
+    connection.close()
+
+
+def test_listeners_who_leave_in_the_middle_free_their_places():
+    server = make_server(streams=4, waiting=4)
+    with serving_app(server) as address:
+        for number in range(12):
+            ask_and_leave(address, {"model": "tiny", "seconds": 500, "seed": number}, 1 + 700 * (number % 4))
+        until(lambda: server.admission.inside == 0 and all(entry.running == 0 for entry in server.catalog))
+        assert (
+            httpx.post(f"{address}/v1/generate", json={"model": "tiny", "samples": 50}, timeout=60).status_code == 200
+        )
+
+
+def test_one_who_reads_slowly_holds_up_nobody():
+    server = make_server(streams=4)
+    with (
+        serving_app(server) as address,
+        httpx.stream("POST", f"{address}/v1/generate", json={"model": "tiny", "seconds": 500}, timeout=120) as slow,
+    ):
+        next(slow.iter_bytes())
+        for seed in range(3):
+            body = {"model": "tiny", "samples": 3_000, "seed": seed}
+            answer = httpx.post(f"{address}/v1/generate", json=body, timeout=60)
+            assert np.array_equal(samples_of(answer.content), at_home("tiny", samples=3_000, seed=seed))
+
+
+def test_one_who_reads_nothing_for_long_loses_the_place(monkeypatch):
+    monkeypatch.setattr(app, "Guard", functools.partial(Guard, stall_seconds=0.3))
+    server = make_server(streams=1)
+    body = {"model": "tiny", "seconds": 600}
+    with (
+        serving_app(server) as address,
+        httpx.stream("POST", f"{address}/v1/generate", json=body, timeout=120) as answer,
+    ):
+        next(answer.iter_bytes())
+        until(lambda: server.admission.inside == 0)
+
+
+def test_a_catalog_is_replaced_while_streams_run():
+    server = make_server()
+    with serving_app(server) as address:
+        with httpx.stream(
+            "POST", f"{address}/v1/generate", json={"model": "tiny", "samples": 60_000}, timeout=120
+        ) as answer:
+            parts = answer.iter_bytes()
+            first = next(parts)
+            changed = make_model("categorical", seed=5)
+            server.replace(Catalog([ModelEntry("tiny", fastwave.Engine(changed, threads=1), 4)]))
+            later = httpx.post(f"{address}/v1/generate", json={"model": "tiny", "samples": 400}, timeout=60)
+            before = samples_of(first + b"".join(parts))
+        assert np.array_equal(before, at_home("tiny", samples=60_000))
+        new = fastwave.generate(changed, samples=400).samples[0].numpy()
+        assert np.array_equal(samples_of(later.content), audio.sixteen_bits(new))
+
+
+def test_a_failure_in_the_middle_breaks_the_answer_off(monkeypatch):
+    """Half a sound must not look like a whole one."""
+    server = make_server()
+    advance = batches.Batch._advance_together
+
+    def failing(self, group, count):
+        if group[0].made > 200:
+            group[0].end(fastwave.GenerationError("the network has made a NaN."))
+        else:
+            advance(self, group, min(count, 64))
+
+    monkeypatch.setattr(batches.Batch, "_advance_together", failing)
+    body = {"model": "tiny", "samples": 5_000}
+    with serving_app(server) as address, pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(f"{address}/v1/generate", json=body, timeout=60)

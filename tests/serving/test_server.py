@@ -1,0 +1,136 @@
+"""`fastwave serve` as a process: addresses, signals, tokens, and a missing package."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from fastwave.cli.main import main
+from shapes import make_model
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("uvicorn")
+
+
+class Process:
+    """A server of two models, on a free port."""
+
+    def __init__(self, folder, *options):
+        for name, seed in (("tiny", 0), ("other", 1)):
+            make_model("categorical", seed=seed).save_pretrained(folder / name)
+        models = [str(folder / "tiny"), str(folder / "other")]
+        command = [sys.executable, "-m", "fastwave", "serve", *models, "--port", "0", "--streams", "4", *options]
+        self.process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+        self.lines = []
+        self._told = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.address = self.line_with(r"http://127\.0\.0\.1:\d+")
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self._told:
+                self.lines.append(line)
+                self._told.notify()
+
+    def line_with(self, pattern):
+        """What matches in a line of standard error, once there is one."""
+        with self._told:
+            found = None
+            while found is None:
+                found = next((match[0] for line in self.lines if (match := re.search(pattern, line))), None)
+                assert found or self._told.wait(120), self.lines
+            return found
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.process.wait(120)
+
+
+@pytest.fixture
+def process(tmp_path):
+    started = Process(tmp_path)
+    yield started
+    if started.process.poll() is None:
+        started.process.kill()
+        started.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_stopped_first_ends_its_streams(process, number):
+    body = {"model": "tiny", "samples": 30_000, "seed": 2}
+    with httpx.stream("POST", f"{process.address}/v1/generate", json=body, timeout=120) as answer:
+        parts = answer.iter_bytes()
+        first = next(parts)
+        process.process.send_signal(number)
+        whole = first + b"".join(parts)
+    assert len(whole) == 44 + 2 * 30_000
+    assert process.process.wait(120) == 0
+    assert "Traceback" not in "".join(process.lines)
+
+
+def test_a_hangup_loads_the_models_again(process, tmp_path):
+    def ask():
+        body = {"model": "tiny", "samples": 200}
+        return httpx.post(f"{process.address}/v1/generate", json=body, timeout=60).content
+
+    before = ask()
+    assert ask() == before
+    make_model("categorical", seed=9).save_pretrained(tmp_path / "tiny")
+    process.process.send_signal(signal.SIGHUP)
+    process.line_with("loaded again: tiny, other")
+    assert ask() != before
+    (tmp_path / "other" / "model.safetensors").write_bytes(b"damaged")
+    process.process.send_signal(signal.SIGHUP)
+    process.line_with("stay as they were")
+    assert len(ask()) == len(before)
+    assert process.end() == 0
+
+
+def test_a_name_that_is_served_twice_is_refused(tmp_path, capsys):
+    for folder in ("a", "b"):
+        make_model("categorical").save_pretrained(tmp_path / folder / "same")
+    assert (
+        main(["serve", str(tmp_path / "a" / "same"), str(tmp_path / "b" / "same"), "--port", "0", "--streams", "1"])
+        == 1
+    )
+    assert "same name" in capsys.readouterr().err
+
+
+def test_a_model_that_follows_features_is_refused(tmp_path, capsys):
+    make_model("gaussian-repeat").save_pretrained(tmp_path / "vocoder")
+    assert main(["serve", str(tmp_path / "vocoder"), "--port", "0"]) == 1
+    assert "follows features" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_refused(tmp_path, capsys):
+    from fastwave.serving import server
+
+    with server.bound("127.0.0.1", 0) as place:
+        port = place.getsockname()[1]
+        assert main(["serve", "pluck", "--port", str(port)]) == 1
+    assert f"port {port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [("", "one word"), ("two words", "one word"), ("short", "8"), ("ä" * 9, "cannot")]
+)
+def test_a_token_that_is_none_is_refused(tmp_path, capsys, content, words):
+    (tmp_path / "token").write_text(content)
+    assert main(["serve", "pluck", "--port", "0", "--token-file", str(tmp_path / "token")]) == 1
+    assert words in capsys.readouterr().err
+
+
+def test_a_package_that_is_missing_is_named_with_its_cure(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve", "pluck", "--port", "0", "--streams", "1"]) == 1
+    assert "pip install 'fastwave[serve]'" in capsys.readouterr().err
+
+
+def test_a_name_that_is_not_known_is_refused_before_torch_is_imported(tmp_path):
+    command = [sys.executable, "-X", "importtime", "-m", "fastwave", "serve", "pluk"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ}, check=False)
+    assert answer.returncode == 1 and "pluck" in answer.stderr and " torch\n" not in answer.stderr

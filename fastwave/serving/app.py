@@ -28,6 +28,7 @@ from .streams import Stream
 LONGEST = 600.0  # seconds of sound that one request may ask for
 LONGEST_TEXT = 100_000  # letters of a model of text
 MOST_LETTERS = 4096  # of a text to be said: the limit of the OpenAI API
+MOST_SEED = 2**53 - 1  # the largest number that every reader of JSON takes as it is
 SPEECH_PCM_RATE = 24_000  # what its clients expect of pcm
 # Names that its clients send, and that stand for whatever is served
 USUAL_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
@@ -46,7 +47,7 @@ class Generate(BaseModel):
     model: Name | None = Field(None, description="one of /v1/models; the first one where it is left out")
     seconds: float | None = Field(None, gt=0, allow_inf_nan=False, description="of sound; 3 where it is left out")
     samples: StrictInt | None = Field(None, gt=0, description="in place of seconds; letters of a model of text")
-    seed: StrictInt = Field(0, ge=0, lt=2**64, description="the same seed gives the same samples")
+    seed: StrictInt = Field(0, ge=0, le=MOST_SEED, description="the same seed gives the same samples")
     temperature: float = Field(1.0, ge=0, le=10, allow_inf_nan=False)
     top_k: StrictInt | None = Field(None, ge=1, lt=2**31)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -63,7 +64,7 @@ class Speech(BaseModel):
     voice: Name | None = Field(None, description="a voice of /v1/models; names of OpenAI's voices stand for the first")
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: float = Field(1.0, ge=0.25, le=4.0)
-    seed: StrictInt = Field(0, ge=0, lt=2**64)
+    seed: StrictInt = Field(0, ge=0, le=MOST_SEED)
 
 
 class ErrorText(BaseModel):

@@ -64,9 +64,9 @@ def desk(tmp_path_factory):
 MISTAKES = [
     # no verb, or a misspelt one
     ("", "VERB"),
-    ("genrate", "'genrate' | Did you mean 'generate'? | Choose one of generate, copy, train"),
+    ("genrate", "'genrate' | Did you mean 'generate'? | Choose one of generate, play, copy, train"),
     ("trian sounds --out r", "'trian' | Did you mean 'train'?"),
-    ("play a.wav", "'play' | Choose one of"),
+    ("sing a.wav", "'sing' | Choose one of"),
     ("model", "'model' | Did you mean 'models'?"),
     ("Generate -o x.wav", "'Generate' | Did you mean 'generate'?"),
     ("preset", "'preset' | Did you mean 'presets'?"),

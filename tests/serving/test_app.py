@@ -270,7 +270,8 @@ def test_one_who_reads_slowly_holds_up_nobody():
         serving_app(server) as address,
         httpx.stream("POST", f"{address}/v1/generate", json={"model": "tiny", "seconds": 500}, timeout=120) as slow,
     ):
-        next(slow.iter_bytes())
+        blocks = slow.iter_bytes()
+        next(blocks)
         for seed in range(3):
             body = {"model": "tiny", "samples": 3_000, "seed": seed}
             answer = httpx.post(f"{address}/v1/generate", json=body, timeout=60)
@@ -285,7 +286,8 @@ def test_one_who_reads_nothing_for_long_loses_the_place(monkeypatch):
         serving_app(server) as address,
         httpx.stream("POST", f"{address}/v1/generate", json=body, timeout=120) as answer,
     ):
-        next(answer.iter_bytes())
+        blocks = answer.iter_bytes()
+        next(blocks)
         until(lambda: server.admission.inside == 0)
 
 

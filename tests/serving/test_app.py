@@ -313,13 +313,30 @@ def test_a_failure_in_the_middle_breaks_the_answer_off(monkeypatch):
     server = make_server()
     advance = batches.Batch._advance_together
 
-    def failing(self, group, count):
+    def failing(self, key, group, count):
         if group[0].made > 200:
             group[0].end(fastwave.GenerationError("the network has made a NaN."))
         else:
-            advance(self, group, min(count, 64))
+            advance(self, key, group, min(count, 64))
 
     monkeypatch.setattr(batches.Batch, "_advance_together", failing)
     body = {"model": "tiny", "samples": 5_000}
-    with serving_app(server) as address, pytest.raises(httpx.RemoteProtocolError):
-        httpx.post(f"{address}/v1/generate", json=body, timeout=60)
+    with serving_app(server) as address:
+        for name in ("wav", "pcm", "flac"):
+            with pytest.raises(httpx.RemoteProtocolError):
+                httpx.post(f"{address}/v1/generate", json={**body, "format": name}, timeout=60)
+
+
+def test_a_voice_that_fails_in_the_middle_breaks_the_answer_off():
+    class Failing:
+        sample_rate = 16_000
+
+        def stream(self, text, **_):
+            yield next(make_voice().stream(text))
+            raise fastwave.GenerationError("the network has made a NaN.")
+
+    with serving_app(app.Server(Catalog([VoiceEntry("anna", [Failing()], 1)]))) as address:
+        body = {"input": "Hello.", "response_format": "wav"}
+        for _ in range(2):  # and gives its place back
+            with pytest.raises(httpx.RemoteProtocolError):
+                httpx.post(f"{address}/v1/audio/speech", json=body, timeout=60)

@@ -12,7 +12,6 @@ from tqdm import tqdm
 
 from ..music import rendering
 from ..music.casting import Cast
-from ..sound import audio
 from ..sound.streaming import stream
 from .player import play
 
@@ -48,9 +47,6 @@ def deliver_live(progress: Progress, cast: Cast, rate: int, options: argparse.Na
     new_rate = options.sample_rate
     blocks = rendering.live(progress, cast, rate, options.playing)
     if options.play:
-        play(
-            lambda sink: stream(blocks, sink, new_rate, channels=2),
-            lambda path: audio.save_blocks(path, blocks, new_rate, 2),
-        )
+        play(blocks, new_rate, channels=2)
     else:
         stream(blocks, sys.stdout.buffer, new_rate, channels=2)

@@ -55,9 +55,6 @@ def deliver(recorder: Recorder, output: Path | None, sample_rate: int, options: 
         output.parent.mkdir(parents=True, exist_ok=True)
         audio.save_blocks(output, recorder, sample_rate)
     elif options.play:
-        play(
-            lambda sink: stream(recorder, sink, sample_rate),
-            lambda path: audio.save_blocks(path, recorder, sample_rate),
-        )
+        play(recorder, sample_rate)
     else:
         stream(recorder, sys.stdout.buffer, sample_rate, options.raw)

@@ -99,6 +99,16 @@ class SoundCard:
         self._taken.set()
 
 
+def has_device() -> bool:
+    """Whether this machine has a sound device that can be played on."""
+    try:
+        portaudio = _portaudio()
+        portaudio.query_devices(kind="output")
+    except Exception:  # no package, no library, no device; what it is, the one who needs it will say
+        return False
+    return True
+
+
 def _portaudio() -> Any:
     try:
         import sounddevice

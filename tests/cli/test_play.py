@@ -151,6 +151,14 @@ def test_control_c_ends_it_and_keeps_the_recording(device):
     assert len(kept) > 8_000 and np.array_equal(kept, audio.sixteen_bits(alone))
 
 
+def test_speech_and_music_are_played_on_the_sound_card_too(device):
+    command = [sys.executable, "-m", "fastwave", "speak", "Yes.", "--seed", "2"]
+    played = subprocess.run([*command, "--play"], env=device.environment, capture_output=True, check=False)
+    assert played.returncode == 0, played.stderr
+    said = fastwave.speak("Yes.", seed=2).samples[0].numpy()
+    assert np.array_equal(device.heard[device.heard != 0], said[said != 0])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -33,6 +33,12 @@ class Input:
         return self.keyboard
 
 
+@pytest.fixture(autouse=True)
+def no_sound_card(monkeypatch):
+    """Programs play here; tests/cli/test_play.py has the sound card."""
+    monkeypatch.setattr("fastwave.serving.sound_card.has_device", lambda: False)
+
+
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
     """A folder with a voice of stand-ins, which every name of a voice loads."""

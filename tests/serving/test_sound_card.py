@@ -150,3 +150,12 @@ def test_a_missing_library_is_named_with_its_cure(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     with pytest.raises(InputError, match="apt install libportaudio2"):
         SoundCard(RATE)
+
+
+def test_whether_there_is_a_device_is_known_without_a_failure(portaudio, monkeypatch):
+    monkeypatch.setattr(portaudio, "query_devices", lambda kind: {"name": kind}, raising=False)
+    assert sound_card.has_device()
+    monkeypatch.delattr(portaudio, "query_devices")
+    assert not sound_card.has_device()
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert not sound_card.has_device()

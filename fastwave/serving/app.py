@@ -246,12 +246,12 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
         running = {entry.name: entry.running for entry in server.catalog}
         return server.metrics.text(running, server.admission.waiting)
 
-    @app.get("/", response_class=HTMLResponse)
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page() -> str:
         """A page to type, choose, listen and download."""
         return PAGE
 
-    @app.get("/docs", response_class=HTMLResponse)
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     def docs() -> str:
         """The routes, for people."""
         return docs_of(app.openapi())

@@ -24,7 +24,7 @@ def docs_of(schema: dict[str, Any]) -> str:
     for path, methods in schema["paths"].items():
         for method, route in methods.items():
             parts.append(f"<h2><code>{escape(method.upper())} {escape(path)}</code></h2>")
-            parts.append(f"<p>{escape(route.get('description', ''))}</p>")
+            parts.append(f"<p>{escape(route.get('description', '').replace('`', ''))}</p>")
             body = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
             if "$ref" in body:
                 parts.append(_fields(schema["components"]["schemas"][body["$ref"].rpartition("/")[2]]))
@@ -40,11 +40,15 @@ def _fields(model: dict[str, Any]) -> str:
     rows = []
     for name, field in model["properties"].items():
         types = [str(each.get("type", each.get("enum", ""))) for each in field.get("anyOf", [field])]
-        usual = "needed" if name in model.get("required", ()) else f"default: {field.get('default')}"
+        usual = "needed" if name in model.get("required", ()) else _default_of(field)
         values = ", ".join(map(str, field.get("enum", ())))
-        text = " ".join(filter(None, [field.get("description", ""), values]))
+        text = "; ".join(filter(None, [field.get("description", ""), values]))
         rows.append(
             f"<tr><td><code>{escape(name)}</code></td><td>{escape(' or '.join(types))}</td>"
             f"<td>{escape(usual)}</td><td>{escape(text)}</td></tr>"
         )
     return f"<table>{''.join(rows)}</table>"
+
+
+def _default_of(field: dict[str, Any]) -> str:
+    return "may be left out" if field.get("default") is None else f"default: {field['default']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,8 @@ def play(options: argparse.Namespace) -> int:
         else:
             audio.save_blocks(options.record, performance.blocks(), request.sample_rate)
     print(performance.summary(), file=sys.stderr)
+    if performance.failure is not None:
+        raise performance.failure
     return 0
 
 
@@ -129,11 +132,15 @@ class _Performance:
 
     def __init__(self, request: Request, card: SoundCard, chunk: int) -> None:
         self.request, self.card, self.chunk = request, card, max(1, chunk)
+        self.failure: InputError | None = None  # what ended it too early
         self._is_over = False
         self._shown = 0
 
     def blocks(self) -> Iterator[Any]:
-        """Play to the end, and give what was played, block by block. Ctrl-C is an end like any other."""
+        """Play to the end, and give what was played, block by block. Ctrl-C is an end like any other, and after a
+        failure the blocks end too: what was played is kept.
+        """
+        before = signal.signal(signal.SIGINT, self._end)
         try:
             with Keys() as keys:
                 if sys.stderr.isatty():
@@ -146,25 +153,31 @@ class _Performance:
                     if self._is_over:
                         return
                 self.card.finish()
-        except KeyboardInterrupt:
-            return
+        except InputError as error:
+            self.failure = error
         finally:
+            signal.signal(signal.SIGINT, before)
             if self._shown:
                 print(file=sys.stderr)
+
+    def _end(self, *_: object) -> None:
+        self._is_over, self.card.paused = True, False
 
     def _answer(self, keys: Keys) -> None:
         """Do what the keys say, and show how it stands."""
         while (key := keys.pressed(0.2 if self.card.paused else 0.0)) is not None or self.card.paused:
             if key in ("up", "+", "down", "-"):
                 step = STEP if key in ("up", "+") else -STEP
-                warmer = min(max(round(self.request.sampling.temperature + step, 2), LOWEST), HIGHEST)
-                self.request.sampling = dataclasses.replace(self.request.sampling, temperature=warmer)
+                now = self.request.sampling.temperature
+                wanted = min(max(round(now + step, 2), LOWEST), max(HIGHEST, now))
+                self.request.sampling = dataclasses.replace(self.request.sampling, temperature=wanted)
             elif key == "s":
                 self.request.seed += 1
             elif key == " ":
                 self.card.paused = not self.card.paused
             elif key == "q":
-                self._is_over, self.card.paused = True, False
+                self._end()
+            if self._is_over:
                 return
             self._show()
         self._show()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ LATENCY = 0.3  # seconds: nobody waits for an answer, and blocks come in lumps
 # Players that take a .wav on standard input as it is made, and players of files
 STREAMING = {"aplay": ["-q", "-"], "ffplay": ["-nodisp", "-autoexit", "-loglevel", "error", "-i", "-"]}
 OF_FILES = ("pw-play", "paplay", "afplay")
+PROGRAMS = (*STREAMING, *OF_FILES)
 
 
 def find_player() -> str:
@@ -24,14 +26,17 @@ def find_player() -> str:
 
     if has_device():
         return SOUND_CARD
-    known = [*STREAMING, *OF_FILES]
-    player = next(filter(shutil.which, known), None)
+    player = _find_program()
     if player is None:
         raise InputError(
-            f"--play needs a player, and none of {', '.join(known)} is here: install one, or "
+            f"--play needs a player, and none of {', '.join(PROGRAMS)} is here: install one, or "
             "`pip install 'fastwave[play]'`, or give -o FILE."
         )
     return player
+
+
+def _find_program() -> str | None:
+    return next(filter(shutil.which, PROGRAMS), None)
 
 
 def play(blocks: Iterable[Any], sample_rate: int, channels: int = 1) -> None:
@@ -40,11 +45,19 @@ def play(blocks: Iterable[Any], sample_rate: int, channels: int = 1) -> None:
     if player == SOUND_CARD:
         from ..serving.sound_card import SoundCard
 
-        with SoundCard(sample_rate, channels, LATENCY) as card:
-            for block in blocks:
-                card.write(block)
-            card.finish()
-        return
+        try:
+            opened = SoundCard(sample_rate, channels, LATENCY)
+        except InputError:  # a device that cannot take this rate: a program may convert it
+            program = _find_program()
+            if program is None:
+                raise
+            player = program
+        else:
+            with opened as card:
+                for block in blocks:
+                    card.write(block)
+                card.finish()
+            return
     deliver = _stream_to if player in STREAMING else _save_for
     status = deliver(player, blocks, sample_rate, channels)
     if status:
@@ -59,10 +72,11 @@ def _stream_to(player: str, blocks: Iterable[Any], sample_rate: int, channels: i
     assert process.stdin is not None
     try:
         stream(blocks, process.stdin, sample_rate, channels=channels)
-        process.stdin.close()
     except BrokenPipeError:
         pass  # the player has ended, and its status says how
     finally:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         status = process.wait()
     return status
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FastwaveError, InputError
+from ..errors import InputError
 from ..locate import bundled, locate
 from ..speech.locate import VOICE_FILE, locate_voice, voices
 from .options import BACKENDS, DEFAULT_MODEL, DTYPES, Verbs, add_verb, check_file, note
@@ -35,16 +35,22 @@ def add(verbs: Verbs) -> None:
     )  # fmt: skip
     verb.add_argument("--host", default="127.0.0.1", help="where to listen (default: 127.0.0.1, this machine alone)")
     verb.add_argument("--port", type=whole_number(0), default=8000, help="0 takes a free one (default: 8000)")
-    verb.add_argument("--token-file", metavar="FILE", help="a file that holds the token which every request must bring")
+    verb.add_argument("--token-file", metavar="FILE", help="a file with a token, which requests then must bring")
     verb.add_argument("--backend", choices=BACKENDS, default="auto", metavar="BACKEND", help=", ".join(BACKENDS))
     verb.add_argument(
         "--dtype", choices=DTYPES, default="float32", metavar="DTYPE", help="of models; voices bring their own"
     )
     verb.add_argument("--threads", type=whole_number(1), help="threads of the engine (default: all cores)")
     verb.add_argument("--streams", type=whole_number(1), help="listeners at a time, for each name (default: measured)")
-    verb.add_argument("--waiting", type=whole_number(0), default=16, help="who may wait for a place (default: 16)")
     verb.add_argument(
-        "--longest", type=number_above_zero, default=600.0, metavar="SECONDS", help="of one request (default: 600)"
+        "--waiting", type=whole_number(0), default=16, help="requests that may wait for a place (default: 16)"
+    )
+    verb.add_argument(
+        "--longest",
+        type=number_above_zero,
+        default=600.0,
+        metavar="SECONDS",
+        help="of sound from a model (default: 600)",
     )
 
 
@@ -74,37 +80,45 @@ def serve(options: argparse.Namespace) -> int:
         note(f"serving at http://{host}:{port}/")
 
     server.serve(
-        place, lambda: _catalog(options), token=token, waiting=options.waiting, longest=options.longest, ready=ready
+        place,
+        lambda before: _catalog(options, before),
+        token=token,
+        waiting=options.waiting,
+        longest=options.longest,
+        ready=ready,
     )
     return 0
 
 
-def _catalog(options: argparse.Namespace) -> Catalog:
+def _catalog(options: argparse.Namespace, before: Catalog | None) -> Catalog:
     from ..serving.catalog import Catalog
 
     entries: list[Entry] = []
     try:
-        entries += (_entry(model, options) for model in options.models)
+        for model in options.models:
+            name = Path(model).resolve().name if Path(model).exists() else model
+            measured = before.streams_of(name) if before is not None else None
+            entries.append(_entry(name, model, options.streams or measured, options))
         return Catalog(entries)
-    except FastwaveError:
+    except BaseException:
         for entry in entries:
             entry.close()
         raise
 
 
-def _entry(model: str, options: argparse.Namespace) -> Entry:
+def _entry(name: str, model: str, streams: int | None, options: argparse.Namespace) -> Entry:
     from ..engine.engine import Engine
     from ..model import WaveNet
     from ..runtime import machine
     from ..serving.catalog import ModelEntry, VoiceEntry
     from ..speech.voice import Voice
 
-    name = Path(model).resolve().name if Path(model).exists() else model
     if _is_voice(model):
         count = options.threads or machine.cores()
-        return VoiceEntry(name, [Voice.load(model, threads=1) for _ in range(count)], options.streams)
+        copies = [Voice.load(model, backend=options.backend, threads=1) for _ in range(count)]
+        return VoiceEntry(name, copies, streams)
     engine = Engine(WaveNet.from_pretrained(model), options.backend, options.dtype, options.threads)
-    return ModelEntry(name, engine, options.streams)
+    return ModelEntry(name, engine, streams)
 
 
 def _is_voice(model: str) -> bool:

@@ -12,7 +12,7 @@ from ..errors import FastwaveError
 
 
 class Busy(FastwaveError):
-    """Everything this machine can do at a time is taken, and as many wait as may wait."""
+    """Everything that this machine can do at a time is taken, and the queue is full."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"all places are taken, and the queue is full: try again in {retry_after} s.")
@@ -43,7 +43,10 @@ class Admission:
         return len(self._shares)
 
     async def enter(self, share: float, is_gone: Callable[[], Awaitable[bool]]) -> Callable[[], None]:
-        """Wait for a share of the machine -> what gives it back. Busy where too many wait; Gone where this one left."""
+        """Wait for a share of the machine -> the function that gives it back.
+
+        Busy where the queue is full; Gone where this client has left.
+        """
         if self._queue or not self._fits(share):
             if len(self._queue) >= self._most_waiting:
                 raise Busy(self._retry_after())

@@ -28,9 +28,10 @@ from .streams import Stream
 LONGEST = 600.0  # seconds of sound that one request may ask for
 LONGEST_TEXT = 100_000  # letters of a model of text
 MOST_LETTERS = 4096  # of a text to be said: the limit of the OpenAI API
+PIECE = 64 * 1024  # bytes of a file that is sent when it is complete
 MOST_SEED = 2**53 - 1  # the largest number that every reader of JSON takes as it is
-SPEECH_PCM_RATE = 24_000  # what its clients expect of pcm
-# Names that its clients send, and that stand for whatever is served
+SPEECH_PCM_RATE = 24_000  # what clients of the OpenAI API expect of pcm
+# Names that clients of the OpenAI API send, and that stand for whatever is served
 USUAL_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 USUAL_VOICES = (
     "alloy", "ash", "ballad", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer", "verse", "marin", "cedar",
@@ -86,6 +87,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         400: "the model or the request is not possible",
         404: "there is no such model or voice",
         413: "the body is too large",
+        415: "the body is not JSON",
         422: "a field is wrong",
         429: "all places are taken: come again after the seconds of Retry-After",
     }.items()
@@ -113,8 +115,8 @@ class Server:
             return Response(status_code=499)  # nobody reads it
         entry.begin(stream)
         headers = {"x-accel-buffering": "no"}  # nginx shall pass blocks on as they come
-        if entry.sample_rate:
-            headers["x-sample-rate"] = str(entry.sample_rate)
+        if encoding.sample_rate:
+            headers["x-sample-rate"] = str(encoding.sample_rate)
         if encoding.length is not None:
             headers["content-length"] = str(encoding.length)
 
@@ -150,8 +152,8 @@ async def _blocks(stream: Stream, encoding: Encoding, see_first: Callable[[], No
             loop.call_soon_threadsafe(changed.set)
 
     stream.tell_listener = tell
-    if first := encoding.begin():
-        yield first
+    if header := encoding.begin():
+        yield header
     is_first = True
     while True:
         changed.clear()
@@ -168,8 +170,9 @@ async def _blocks(stream: Stream, encoding: Encoding, see_first: Callable[[], No
             await changed.wait()
     if stream.failure is not None:
         raise stream.failure
-    if last := await run_in_threadpool(encoding.end):
-        yield last
+    last = await run_in_threadpool(encoding.end)
+    for first in range(0, len(last), PIECE):  # a listener has some time for each, however long the sound is
+        yield last[first : first + PIECE]
 
 
 def make_app(server: Server, token: str | None = None, hosts: list[str] | None = None) -> Any:
@@ -199,6 +202,8 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
         assert isinstance(entry, ModelEntry)
         options = body.model_dump(exclude={"model", "seconds", "format"})
         stream = await run_in_threadpool(entry.open, body.seconds, options)
+        if not stream.length:
+            raise InputError(f"{body.seconds:g} seconds are less than one sample: ask for more.")
         if stream.length > (server.longest * entry.sample_rate or LONGEST_TEXT):
             most = f"{server.longest:g} seconds" if entry.sample_rate else f"{LONGEST_TEXT} letters"
             raise InputError(f"a request may ask for {most}, not more.")
@@ -210,7 +215,8 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
     @app.post("/v1/audio/speech", response_class=StreamingResponse, responses=_sounds())
     async def speech(body: Speech, request: Request) -> Response:
         """A text as speech, for clients of the OpenAI API. wav and pcm come as they are made."""
-        name = None if body.voice in USUAL_VOICES else body.voice
+        served = server.catalog.names(VoiceEntry)
+        name = None if body.voice in USUAL_VOICES and body.voice not in served else body.voice
         if name is None and body.model not in USUAL_MODELS:
             name = body.model
         entry = _entry(server.catalog, name, VoiceEntry)
@@ -222,37 +228,37 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
         return await server.answer(request, entry, stream, encoding)
 
     @app.get("/v1/models")
-    def models() -> dict[str, Any]:
+    async def models() -> dict[str, Any]:
         """What is served."""
         return {
             "object": "list",
             "data": [
                 {
                     "id": entry.name, "object": "model", "created": 0, "owned_by": "fastwave", "kind": entry.kind,
-                    "sample_rate": entry.sample_rate, "streams": entry.streams,
+                    "sample_rate": entry.sample_rate, "streams": entry.streams, "speakers": entry.speakers,
                 }
                 for entry in server.catalog
             ],
         }  # fmt: skip
 
     @app.get("/health")
-    def health() -> dict[str, str]:
+    async def health() -> dict[str, str]:
         """Whether the server answers."""
         return {"status": "ok"}
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    def metrics() -> str:
+    async def metrics() -> str:
         """Counters, in the text format of Prometheus."""
         running = {entry.name: entry.running for entry in server.catalog}
         return server.metrics.text(running, server.admission.waiting)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    def page() -> str:
+    async def page() -> str:
         """A page to type, choose, listen and download."""
         return PAGE
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-    def docs() -> str:
+    async def docs() -> str:
         """The routes, for people."""
         return docs_of(app.openapi())
 

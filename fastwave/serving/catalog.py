@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from .streams import Stream
 from .talk import SaidStream, Says, Talk
 
 MARGIN = 0.8  # of what was measured: the rest is for encoding, connections and other programs
-MEASURED_STREAMS, MEASURED_SECONDS = 8, 0.3
+MEASURED_STREAMS, MEASURED_SECONDS = 8, 0.6
 TEXT_STREAMS = 8  # of a model of text, which nobody hears in real time
 SENTENCE = "The boat came in with the tide, and all of us went down to see it."
 
@@ -32,6 +33,11 @@ class Entry(ABC):
     def share(self) -> float:
         """Of this machine, for one listener."""
         return 1 / self.streams
+
+    @property
+    def speakers(self) -> list[str]:
+        """The names of a model's speakers, or their numbers."""
+        return []
 
     @property
     @abstractmethod
@@ -65,6 +71,11 @@ class ModelEntry(Entry):
     def running(self) -> int:
         return self._batch.running
 
+    @property
+    def speakers(self) -> list[str]:
+        config = self.engine.config
+        return list(config.speaker_names) or [str(number) for number in range(config.speakers)]
+
     def open(self, seconds: float | None, options: Mapping[str, Any]) -> GeneratedStream:
         """Check a request; `options` are those of `fastwave.generate`."""
         return GeneratedStream(Request(self.engine, seconds, options))  # type: ignore[arg-type]
@@ -94,12 +105,12 @@ class VoiceEntry(Entry):
 
     def open(self, text: str, options: Mapping[str, Any]) -> SaidStream:
         """Check a text; `options` are those of a voice: speed, seed."""
-        talk = min(self._talks, key=lambda each: each.running)
-        return SaidStream(talk, talk.voice.stream(text, **options))
+        self._talks[0].voice.stream(text, **options)  # refuses what cannot be said, and computes nothing yet
+        return SaidStream(text, options, self.sample_rate)
 
     def begin(self, stream: Stream) -> None:
         assert isinstance(stream, SaidStream)
-        stream.talk.add(stream)
+        min(self._talks, key=lambda talk: talk.running).add(stream)
 
     def close(self) -> None:
         for talk in self._talks:
@@ -118,13 +129,21 @@ class Catalog:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries)
 
+    def names(self, kind: type[Entry]) -> list[str]:
+        """The names of one kind."""
+        return [entry.name for entry in self._entries if isinstance(entry, kind)]
+
+    def streams_of(self, name: str) -> int | None:
+        """How many listeners a name can have; None where there is no such name."""
+        return next((entry.streams for entry in self._entries if entry.name == name), None)
+
     def find(self, name: str | None, kind: type[Entry]) -> Entry:
         """An entry by its name, or the first of its kind."""
         known = [entry for entry in self._entries if isinstance(entry, kind)]
         for entry in known:
             if name is None or entry.name == name:
                 return entry
-        names = ", ".join(entry.name for entry in known) or "none"
+        names = ", ".join(self.names(kind)) or "none"
         raise InputError(f"there is no {kind.kind} {str(name)[:80]!r} here; served are: {names}.")
 
     def close(self) -> None:
@@ -137,13 +156,14 @@ def _sustained(engine: Engine) -> int:
     """How many streams this machine generates in real time, by a run of some."""
     condition = engine.prepare(None, 0 if engine.config.speakers else None, MEASURED_STREAMS, 0)
     state = engine.start(MEASURED_STREAMS, condition=condition)
-    engine.settle(state, condition=condition, samples=64, seconds=MEASURED_SECONDS)
-    made, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < MEASURED_SECONDS:
+    rates: list[float] = []
+    end = time.perf_counter() + MEASURED_SECONDS
+    while time.perf_counter() < end or len(rates) < 4:
+        begun = time.perf_counter()
         engine.run(state, 64, condition=condition, in_place=True)
-        made += 64 * MEASURED_STREAMS
-    rate = made / (time.perf_counter() - begun)
-    return max(1, int(MARGIN * rate / engine.sample_rate))
+        rates.append(64 * MEASURED_STREAMS / (time.perf_counter() - begun))
+    found = statistics.median(rates[len(rates) // 2 :])  # at first an engine tries ways to share the work
+    return max(1, int(MARGIN * found / engine.sample_rate))
 
 
 def _speed(voice: Says) -> float:

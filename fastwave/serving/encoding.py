@@ -19,6 +19,7 @@ class Encoding:
     """What a listener receives, at first, for each block, and at the end."""
 
     media_type = "text/plain; charset=utf-8"
+    sample_rate = 0  # of what is received; 0 for text
     length: int | None = None  # of everything together, in bytes, where that is known at first
 
     def begin(self) -> bytes:
@@ -40,7 +41,7 @@ class Wav(Encoding):
     media_type = "audio/wav"
 
     def __init__(self, sample_rate: int, samples: int | None = None) -> None:
-        self._header = wav_header(sample_rate, samples=samples)
+        self._header, self.sample_rate = wav_header(sample_rate, samples=samples), sample_rate
         self.length = None if samples is None else len(self._header) + 2 * samples
 
     def begin(self) -> bytes:
@@ -56,6 +57,7 @@ class Bare(Encoding):
     media_type = "audio/pcm"
 
     def __init__(self, sample_rate: int, wanted_rate: int | None = None) -> None:
+        self.sample_rate = wanted_rate or sample_rate
         self._resampler: Any = None
         if wanted_rate not in (None, sample_rate):
             import soxr
@@ -75,7 +77,7 @@ class Compressed(Encoding):
     """A .flac or .mp3, which is written when everything has been made."""
 
     def __init__(self, name: str, sample_rate: int) -> None:
-        self._suffix, self._rate = f".{name}", sample_rate
+        self._suffix, self.sample_rate = f".{name}", sample_rate
         self.media_type = {"flac": "audio/flac", "mp3": "audio/mpeg"}[name]
         self._blocks: list[npt.NDArray[np.int16]] = []
 
@@ -87,7 +89,7 @@ class Compressed(Encoding):
         whole = np.concatenate([np.zeros(0, np.int16), *self._blocks]).astype(np.float32) / 32768
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"sound{self._suffix}"
-            audio.save(path, whole, self._rate)
+            audio.save(path, whole, self.sample_rate)
             return path.read_bytes()
 
 

@@ -13,7 +13,7 @@ from .metrics import Metrics
 MOST_BYTES = 256 * 1024  # of a body
 BODY_SECONDS = 20.0  # for it to arrive
 STALL_SECONDS = 60.0  # in which a listener must take something
-OPEN_PATHS = ("/", "/health")  # without a token
+OPEN_PATHS = ("/", "/docs", "/openapi.json", "/health")  # without a token: a browser cannot bring one
 
 Message = dict[str, Any]
 Channel = Callable[..., Any]
@@ -38,6 +38,10 @@ class Guard:
 
         if not self._is_allowed(scope):
             await refuse(counted, 401, "give the token of this server: Authorization: Bearer TOKEN.", "invalid_api_key")
+            return
+        if scope["method"] == "POST" and not _is_json(scope):
+            # so no page of another site can ask: a browser sends this type only where it is allowed to
+            await refuse(counted, 415, "the body of a request is JSON: send content-type: application/json.")
             return
         try:
             body = await asyncio.wait_for(_whole_body(receive), BODY_SECONDS)
@@ -66,8 +70,13 @@ class Guard:
         return secrets.compare_digest(sent, f"Bearer {self._token}".encode())
 
 
+def _is_json(scope: Message) -> bool:
+    sent = dict(scope["headers"]).get(b"content-type", b"")
+    return bool(sent.partition(b";")[0].strip().lower() == b"application/json")
+
+
 async def _whole_body(receive: Channel) -> bytes | None:
-    """All of it, or None where it is too large. What has left the connection has no more to say."""
+    """All of it, or None where it is too large; nothing of a client that has left."""
     parts, size = [], 0
     while True:
         message = await receive()

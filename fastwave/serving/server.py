@@ -9,10 +9,11 @@ import signal
 import socket
 from collections.abc import Callable
 
-from ..errors import FastwaveError, InputError
+from ..errors import InputError
 from .catalog import Catalog
 
 GRACE_SECONDS = 30  # in which streams may end after the server was asked to stop
+MOST_CONNECTIONS = 1000  # at a time; beyond it the answer is 503
 LOCAL = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 log = logging.getLogger("uvicorn.error")
@@ -29,14 +30,17 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve(
     place: socket.socket,
-    load: Callable[[], Catalog],
+    load: Callable[[Catalog | None], Catalog],
     *,
     token: str | None = None,
     waiting: int = 16,
     longest: float = 600.0,
     ready: Callable[[Catalog, int], None] = lambda catalog, port: None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; streams then have GRACE_SECONDS to end. SIGHUP loads everything again."""
+    """Serve until SIGINT or SIGTERM; streams then have GRACE_SECONDS to end. SIGHUP loads everything again.
+
+    `load` is given the catalog before, if there is one, whose measurements still hold.
+    """
     try:
         import uvicorn
 
@@ -46,7 +50,7 @@ def serve(
             f"serving needs the package {error.name}, which is not here: pip install 'fastwave[serve]'."
         ) from error
 
-    server = Server(load(), waiting, longest)
+    server = Server(load(None), waiting, longest)
     address, port = place.getsockname()[:2]
     app = make_app(server, token, list(LOCAL) if address in LOCAL else None)
     config = uvicorn.Config(
@@ -56,20 +60,23 @@ def serve(
         proxy_headers=False,
         log_level="warning",
         timeout_graceful_shutdown=GRACE_SECONDS,
+        limit_concurrency=MOST_CONNECTIONS,
     )
 
-    async def reload() -> None:
-        try:
-            server.replace(await asyncio.to_thread(load))
-            log.warning("everything was loaded again: %s", ", ".join(entry.name for entry in server.catalog))
-        except FastwaveError as error:
-            log.error("the models stay as they were: %s", error)
+    async def reload(one_at_a_time: asyncio.Lock) -> None:
+        async with one_at_a_time:
+            try:
+                server.replace(await asyncio.to_thread(load, server.catalog))
+                log.warning("everything was loaded again: %s", ", ".join(entry.name for entry in server.catalog))
+            except Exception as error:  # whatever it is, what runs must go on
+                log.error("the models stay as they were: %s", error)
 
     async def run() -> None:
+        one_at_a_time = asyncio.Lock()
         reloads: set[asyncio.Task[None]] = set()  # a task that nobody holds may vanish
 
         def start_reload() -> None:
-            task = asyncio.ensure_future(reload())
+            task = asyncio.ensure_future(reload(one_at_a_time))
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ Array = npt.NDArray[np.float32]
 
 
 class SoundCard:
-    """Plays what is written to it. It begins once its memory is full, and counts the times when that was empty.
+    """Plays what is written to it. It begins once its buffer is full, and counts the times when that was empty.
 
-    A sample is heard `latency` seconds after it was written: as long as the memory here and that of the device are
-    together.
+    A sample is heard `latency` seconds after it was written: that is how long the buffer here and that of the device
+    are together.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class SoundCard:
         self.sample_rate, self.underruns, self.paused = sample_rate, 0, False
         self._taken, self._is_on, self._ending = threading.Event(), False, False
         portaudio = _portaudio()
+        self._error: type[Exception] = portaudio.PortAudioError
         try:
             self._stream: Any = portaudio.OutputStream(
                 samplerate=sample_rate,
@@ -42,10 +44,10 @@ class SoundCard:
         except (portaudio.PortAudioError, ValueError) as error:
             raise InputError(
                 f"no sound device here plays {channels} channel{'s' * (channels > 1)} at {sample_rate} Hz: {error}. "
-                "`python -m sounddevice` lists the devices; --record FILE without a device is `fastwave generate`."
+                "`python -m sounddevice` lists the devices."
             ) from error
         device_latency = float(self._stream.latency)  # what it can do, which may be more
-        ours = max(latency - device_latency, latency / 2)
+        ours = max(latency - device_latency, device_latency, latency / 2)  # never less than what it takes at a time
         self._ring = Ring(round(ours * sample_rate), channels)
         self.latency = ours + device_latency
 
@@ -70,7 +72,7 @@ class SoundCard:
         self._begin()
         while self._ring.filled:
             self._wait()
-        self._stream.stop()
+        self._tell(self._stream.stop)
 
     def __enter__(self) -> SoundCard:
         return self
@@ -81,7 +83,13 @@ class SoundCard:
     def _begin(self) -> None:
         if not self._is_on:
             self._is_on = True
-            self._stream.start()
+            self._tell(self._stream.start)
+
+    def _tell(self, command: Callable[[], None]) -> None:
+        try:
+            command()
+        except self._error as error:
+            raise InputError(f"the sound device does not play: {error}.") from error
 
     def _wait(self) -> None:
         """Until the device has taken samples. While it is paused it takes none, and nothing is wrong."""
@@ -89,13 +97,13 @@ class SoundCard:
         if not self._taken.wait(PATIENCE) and not self.paused:
             raise InputError(f"the sound device has taken no sample for {PATIENCE:g} s: it is gone, or in use.")
 
-    def _play(self, out: Array, samples: int, time: object, status: object) -> None:
+    def _play(self, out: Array, samples: int, time: object, status: Any) -> None:
         """What the device calls, in a thread of its own, for the next samples."""
         if self.paused:
             out[:] = 0
             return
-        if self._ring.read(out) < samples and not self._ending:
-            self.underruns += 1
+        fell_behind = self._ring.read(out) < samples and not self._ending
+        self.underruns += bool(fell_behind or (status and status.output_underflow))
         self._taken.set()
 
 

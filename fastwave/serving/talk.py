@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from ..generation.result import Result
 from .batch import AHEAD_SECONDS
@@ -21,11 +21,12 @@ class Says(Protocol):
 
 
 class SaidStream(Stream):
-    """One text as it is said."""
+    """One text as it is said, by `voice.stream(text, **options)`."""
 
-    def __init__(self, talk: Talk, parts: Iterator[Result]) -> None:
-        super().__init__(round(AHEAD_SECONDS * talk.voice.sample_rate))
-        self.talk, self.parts = talk, parts
+    def __init__(self, text: str, options: Mapping[str, Any], sample_rate: int) -> None:
+        super().__init__(round(AHEAD_SECONDS * sample_rate))
+        self.text, self.options = text, options
+        self.parts: Iterator[Result] | None = None  # of the copy of the voice that says it
 
 
 class Talk(Worker[SaidStream]):
@@ -38,6 +39,8 @@ class Talk(Worker[SaidStream]):
     def advance(self, streams: Sequence[SaidStream]) -> None:
         for stream in streams:
             try:
+                if stream.parts is None:
+                    stream.parts = self.voice.stream(stream.text, **stream.options)
                 part = next(stream.parts, None)
             except Exception as error:
                 stream.end(error)

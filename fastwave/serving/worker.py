@@ -19,8 +19,8 @@ class Worker(ABC, Generic[Kind]):
         self._streams: list[Kind] = []
         self._is_closing = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=f"fastwave {name}", daemon=True)
-        self._thread.start()
+        self._name = f"fastwave {name}"
+        self._thread: threading.Thread | None = None  # None before the first stream, and after the last one
 
     @abstractmethod
     def advance(self, streams: Sequence[Kind]) -> None:
@@ -36,6 +36,9 @@ class Worker(ABC, Generic[Kind]):
         stream.tell_worker = self._wake
         with self._changed:
             self._streams.append(stream)
+            if self._thread is None:  # also of a worker that is closed: a stream may come late
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
             self._changed.notify()
 
     def close(self) -> None:
@@ -62,6 +65,9 @@ class Worker(ABC, Generic[Kind]):
             while True:
                 self._streams = [stream for stream in self._streams if not stream.is_over]
                 ready = [stream for stream in self._streams if stream.wants_more]
-                if ready or (self._is_closing and not self._streams):
+                if ready:
                     return ready
+                if self._is_closing and not self._streams:
+                    self._thread = None
+                    return []
                 self._changed.wait()

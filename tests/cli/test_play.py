@@ -151,6 +151,30 @@ def test_control_c_ends_it_and_keeps_the_recording(device):
     assert len(kept) > 8_000 and np.array_equal(kept, audio.sixteen_bits(alone))
 
 
+def test_a_device_that_is_lost_keeps_the_recording(monkeypatch, tmp_path, capsys):
+    """The one here takes nothing after its first samples."""
+
+    class Lost:
+        latency, sample_rate, played, underruns, paused = 0.1, 16_000, 800, 0, False
+
+        def __init__(self, *_):
+            self.writes = 0
+
+        def write(self, wave):
+            self.writes += 1
+            if self.writes > 5:
+                raise fastwave.InputError("the sound device has taken no sample for 5 s.")
+
+        __enter__, __exit__ = (lambda self: self), (lambda *_: None)
+
+    monkeypatch.setattr("fastwave.serving.sound_card.SoundCard", Lost)
+    make_model("categorical").save_pretrained(tmp_path / "tiny")
+    kept = tmp_path / "kept.wav"
+    assert main(["play", str(tmp_path / "tiny"), "--threads", "1", "--record", str(kept)]) == 1
+    assert "taken no sample" in capsys.readouterr().err
+    assert soundfile.info(kept).frames == 5 * 320
+
+
 def test_speech_and_music_are_played_on_the_sound_card_too(device):
     command = [sys.executable, "-m", "fastwave", "speak", "Yes.", "--seed", "2"]
     played = subprocess.run([*command, "--play"], env=device.environment, capture_output=True, check=False)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import fastwave
 import fastwave.speech.text as english
 from fastwave import InputError
 from fastwave.cli import player as players
@@ -199,6 +200,19 @@ def test_a_machine_without_a_player_is_told_what_to_do(desk, monkeypatch, capsys
     assert (
         "--play needs a player, and none of aplay, ffplay, pw-play, paplay, afplay is here" in capsys.readouterr().err
     )
+
+
+def test_a_card_that_takes_no_such_rate_leaves_it_to_a_program(desk, monkeypatch):
+    def refuses(*_):
+        raise fastwave.InputError("no sound device here plays 1 channel at 16000 Hz.")
+
+    monkeypatch.setattr("fastwave.serving.sound_card.has_device", lambda: True)
+    monkeypatch.setattr("fastwave.serving.sound_card.SoundCard", refuses)
+    monkeypatch.setattr(players.shutil, "which", lambda name: None)
+    assert speak("good --play") == 1
+    monkeypatch.setattr(players.shutil, "which", lambda name: name if name == "aplay" else None)
+    make_player(desk, "aplay", monkeypatch)
+    assert speak("good --play") == 0
 
 
 def test_a_player_that_fails_is_reported(desk, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The routes, asked over a real connection: the same samples as at home, places, refusals, nothing left behind."""
 
+import contextlib
 import functools
 import io
 import json
@@ -95,6 +96,7 @@ def test_speech_is_that_of_the_voice(client, name):
     answer = client.post("/v1/audio/speech", json=body)
     assert answer.status_code == 200
     said = make_voice()("Good morning. Is it?", seed=5, speed=1.25).samples[0].numpy()
+    assert answer.headers["x-sample-rate"] == ("24000" if name == "pcm" else "16000")
     if name == "pcm":  # at the rate that clients of the OpenAI API expect
         assert len(answer.content) == 2 * -(-len(said) * 3 // 2)
     else:
@@ -114,7 +116,39 @@ def test_what_is_served_is_listed_without_a_path(client):
     assert [(each["id"], each["kind"]) for each in listed] == [
         ("tiny", "model"), ("people", "model"), ("letters", "model"), ("hazel", "voice"),
     ]  # fmt: skip
+    assert [each["speakers"] for each in listed] == [[], ["anna", "bert"], [], []]
     assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_every_copy_of_a_voice_is_used():
+    server = make_server()
+    with serving_app(server) as address:
+        body = {"input": "Good morning. " * 40, "response_format": "wav"}
+        with contextlib.ExitStack() as stack:
+            for _ in range(4):
+                answer = stack.enter_context(httpx.stream("POST", f"{address}/v1/audio/speech", json=body, timeout=60))
+                stack.enter_context(contextlib.closing(answer.iter_bytes()))
+            talks = server.catalog.find("hazel", VoiceEntry)._talks
+            until(lambda: [talk.running for talk in talks] == [2, 2])
+
+
+def test_a_voice_under_the_name_of_one_of_openais_is_itself():
+    class Says:
+        sample_rate = 16_000
+
+        def __init__(self, seconds):
+            self.voice, self.text = make_voice(), "Yes. " * seconds
+
+        def stream(self, text, **_):
+            return self.voice.stream(self.text)
+
+    entries = [VoiceEntry("first", [Says(1)], 1), VoiceEntry("nova", [Says(3)], 1)]
+    with serving_app(app.Server(Catalog(entries))) as address:
+        lengths = {}
+        for name in ("first", "nova", "alloy"):
+            body = {"input": "Hi.", "voice": name, "response_format": "pcm"}
+            lengths[name] = len(httpx.post(f"{address}/v1/audio/speech", json=body, timeout=60).content)
+    assert lengths["first"] == lengths["alloy"] < lengths["nova"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +160,7 @@ def test_what_is_served_is_listed_without_a_path(client):
         ("/v1/generate", {"seconds": 1, "samples": 5}, 400, "not both"),
         ("/v1/generate", {"second": 1}, 422, "second"),
         ("/v1/generate", {"seconds": 1e9}, 400, "600 seconds"),
+        ("/v1/generate", {"seconds": 1e-9, "format": "flac"}, 400, "less than one sample"),
         ("/v1/generate", {"seed": -1}, 422, "seed"),
         ("/v1/generate", {"seed": 2**53}, 422, "seed"),
         ("/v1/generate", {"top_p": 0}, 422, "top_p"),
@@ -152,10 +187,11 @@ def test_a_text_model_has_a_limit_too(client):
 
 
 def test_a_body_that_is_too_large_or_no_json_is_refused(client):
-    assert client.post("/v1/generate", content=b"x" * 300_000).status_code == 413
-    assert client.post("/v1/generate", content=b"{", headers={"content-type": "application/json"}).status_code == 422
-    plain = client.post("/v1/generate", content=b'{"seconds": 1}', headers={"content-type": "text/plain"})
-    assert plain.status_code == 422  # so that no page of another site can ask without being allowed to
+    json_type = {"content-type": "application/json; charset=utf-8"}
+    assert client.post("/v1/generate", content=b"x" * 300_000, headers=json_type).status_code == 413
+    assert client.post("/v1/generate", content=b"{", headers=json_type).status_code == 422
+    for other in ({"content-type": "text/plain"}, {}):  # what a page of another site can send without being allowed to
+        assert client.post("/v1/generate", content=b'{"seconds": 1}', headers=other).status_code == 415
 
 
 def test_another_name_of_the_host_is_refused(client):
@@ -190,7 +226,7 @@ def test_a_token_opens_the_server():
         assert client.get("/v1/models").status_code == 401
         assert client.get("/v1/models", headers={"authorization": "Bearer a-long-secreT"}).status_code == 401
         assert client.get("/v1/models", headers={"authorization": "Bearer a-long-secret"}).status_code == 200
-        assert client.get("/health").status_code == client.get("/").status_code == 200
+        assert [client.get(path).status_code for path in ("/health", "/", "/docs")] == [200] * 3
 
 
 def test_sixteen_listeners_at_a_time_hear_what_they_hear_alone():

@@ -165,5 +165,13 @@ def test_a_closed_batch_makes_what_was_asked_for_and_ends_its_thread():
     stream = started(batch, {"samples": 500, "seed": 1})
     batch.close()
     assert len(listen(stream)) == 500
-    batch._thread.join(60)
-    assert not batch._thread.is_alive()
+    until(lambda: batch._thread is None)
+
+
+def test_a_stream_that_comes_after_the_end_is_made_too():
+    """A request may have waited for its place while the models were loaded again."""
+    batch = Batch(fastwave.Engine(make_model("categorical"), threads=1), "test")
+    batch.close()
+    assert len(listen(started(batch, {"samples": 100, "seed": 1}))) == 100
+    until(lambda: batch._thread is None)
+    assert len(listen(started(batch, {"samples": 100, "seed": 1}))) == 100

@@ -129,6 +129,32 @@ def test_a_device_that_takes_nothing_is_reported(portaudio, monkeypatch):
         card.write(np.ones(RATE, np.float32))
 
 
+def test_a_slow_device_finds_enough_for_each_of_its_calls(portaudio, monkeypatch):
+    """One that takes 200 ms at a time, where 100 ms were asked for."""
+    monkeypatch.setattr(portaudio, "OutputStream", lambda **settings: Device(**{**settings, "latency": 0.2}))
+    with SoundCard(RATE, latency=0.1) as card:
+        assert card._ring.size >= 0.2 * RATE and card.latency >= 0.4
+
+
+def test_gaps_that_the_device_reports_are_counted(portaudio, monkeypatch):
+    monkeypatch.setattr(Device, "runs", False)
+    with SoundCard(RATE) as card:
+        card.write(np.ones(100, np.float32))
+        for late in (False, True):
+            out = np.zeros((10, 1), np.float32)
+            portaudio.device.callback(out, 10, None, types.SimpleNamespace(output_underflow=late))
+    assert card.underruns == 1
+
+
+def test_a_device_that_does_not_start_is_reported(portaudio, monkeypatch):
+    def refuses(self):
+        raise OSError("device is in use")
+
+    monkeypatch.setattr(Device, "start", refuses)
+    with SoundCard(RATE) as card, pytest.raises(InputError, match="in use"):
+        card.write(np.ones(RATE, np.float32))
+
+
 def test_a_machine_without_a_device_is_told_so(portaudio, monkeypatch):
     def refuses(**_):
         raise OSError("Error querying device -1")

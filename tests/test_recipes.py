@@ -346,6 +346,50 @@ def test_speech_is_the_same_on_any_number_of_cores_and_its_speakers_differ_in_pi
     assert "minutes" in capsys.readouterr().out
 
 
+# Songs
+
+songs = load("songs/make_data.py")
+
+
+def write_tone(path, frequency, seconds=7.0, sample_rate=44100, level=0.3):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wave = level * np.sin(2 * np.pi * frequency * np.arange(round(seconds * sample_rate)) / sample_rate)
+    fastwave.sound.audio.save(path, np.stack([wave, wave], axis=1), sample_rate)
+
+
+def test_a_song_is_the_sum_of_its_recordings_at_8_khz_in_equal_pieces(tmp_path, monkeypatch, capsys):
+    write_tone(tmp_path / "in" / "A" / "song.wav", 500)
+    write_tone(tmp_path / "in" / "A" / "guitar.wav", 800)
+    write_tone(tmp_path / "in" / "deep" / "B" / "all.wav", 300)
+    call(monkeypatch, songs, tmp_path / "in", tmp_path / "out", "--seconds", 3)
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == ["A-000.wav", "A-001.wav", "B-000.wav", "B-001.wav"]
+    for file, tones in zip(files, [(500, 800), (500, 800), (300,), (300,)], strict=True):
+        wave, sample_rate = fastwave.sound.audio.load(file)
+        assert (len(wave), sample_rate) == (28_000, 8000)
+        spectrum = np.abs(np.fft.rfft(wave.numpy() * np.hanning(28_000))) / 28_000 * 4
+        heard = {round(place * 8000 / 28_000 / 100) * 100 for place in np.flatnonzero(spectrum > 0.2)}
+        assert heard == set(tones)
+    assert "A: 2 recordings, 7 s, 2 pieces" in capsys.readouterr().out
+
+
+def test_a_loud_mix_is_brought_down_and_not_clipped(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        write_tone(tmp_path / name, 200, level=0.9)
+    mixed = songs.mix([tmp_path / "a.wav", tmp_path / "b.wav"])
+    assert np.abs(mixed).max() == pytest.approx(1, abs=1e-3)
+    assert (np.abs(mixed) > 0.99).mean() < 0.1  # of a sine 9%; clipped at 1 it would be 63%
+
+
+def test_recordings_of_other_lengths_are_other_songs(tmp_path, monkeypatch):
+    write_tone(tmp_path / "in" / "a.wav", 200)
+    write_tone(tmp_path / "in" / "b.wav", 200, seconds=6)
+    with pytest.raises(InputError, match="--seconds must be from 2"):
+        call(monkeypatch, songs, tmp_path / "in", tmp_path / "out", "--seconds", "nan")
+    with pytest.raises(InputError, match=r"one length, got a\.wav 7\.0 s, b\.wav 6\.0 s"):
+        call(monkeypatch, songs, tmp_path / "in", tmp_path / "out")
+
+
 # How well a voice is understood
 
 understood = load("voice/understood.py")

@@ -112,6 +112,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", help="the wheel of music21, or a folder of .mxl files")
     parser.add_argument("out", help="new or empty folder: train/ and held-out/ will lie in it")
+    parser.add_argument(
+        "--figures", action="store_true", help="also print what measure.py counts, of all in their keys"
+    )
     options = parser.parse_args()
     source, folder = Path(options.source), tools.empty_folder(options.out)
     if not source.exists():
@@ -133,6 +136,11 @@ def main() -> None:
     print(f"{folder}: {len(found)} chorales, {len(refused)} left out")
     for reason in sorted(set(refused.values())):
         print(f"  {sum(each == reason for each in refused.values())}: {reason[:100]}")
+    if options.figures:
+        from measure import column
+
+        for row, value in column("".join(map(text.write, found)), None).items():
+            print(f"| {row} | {value} |")
 
 
 if __name__ == "__main__":

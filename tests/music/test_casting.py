@@ -41,6 +41,16 @@ def test_a_program_is_played_by_the_nearest_instrument_of_its_family(program, in
     assert nearest(PROGRAMS.index(program), BAND) == instrument
 
 
+@pytest.mark.parametrize(
+    ("program", "first", "second"),
+    [("picked bass", "guitar", "cello"), ("marimba", "harp", "piano"), ("choir aahs", "strings", "organ"),
+     ("saw lead", "clarinet", "flute"), ("warm pad", "strings", "organ")],
+)  # fmt: skip
+def test_families_that_stand_in_are_asked_in_their_order(program, first, second):
+    assert {nearest(PROGRAMS.index(program), band) for band in ((first, second), (second, first))} == {first}
+    assert nearest(PROGRAMS.index(program), (second,)) == second
+
+
 def test_an_exact_instrument_is_preferred_and_the_closer_relative():
     assert nearest(40, ("strings", "violin")) == "violin"
     assert nearest(68, ("clarinet", "tenor_sax")) == "tenor_sax"

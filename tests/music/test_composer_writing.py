@@ -6,6 +6,7 @@ import pytest
 
 from fastwave.errors import GenerationError, InputError
 from fastwave.music.composer import rules, text
+from fastwave.music.composer.chorale import Chorale, Form
 from fastwave.music.composer.writing import LINE_DRAWS, MORE_DRAWS, PHRASE_DRAWS, Writer
 from small_chorales import CHORALE, ScriptEngine
 
@@ -108,3 +109,23 @@ def test_a_candidate_that_cannot_be_ended_is_given_up(monkeypatch):
     assert writer.choose(SMALL.form, 2) == SMALL
     with pytest.raises(GenerationError):
         writer.choose(SMALL.form, 1)
+
+
+def test_the_candidate_with_most_triads_and_seventh_chords_is_chosen(monkeypatch):
+    def held(*keys):
+        return Chorale(Form(), (keys,))
+
+    def choose(*chorales):
+        answers = iter(chorales)
+        monkeypatch.setattr(writer, "write", lambda form: next(answers))
+        return writer.choose(SMALL.form, len(chorales))
+
+    writer = Writer(ScriptEngine("header\n"), 1.0, 0)
+    triad, seventh, bare, cluster = (
+        held(72, 67, 64, 48),
+        held(70, 64, 55, 48),
+        held(72, 60, 60, 48),
+        held(73, 72, 62, 48),
+    )
+    assert choose(cluster, triad, bare) == triad
+    assert choose(bare, cluster, seventh) == seventh

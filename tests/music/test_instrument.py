@@ -1,6 +1,7 @@
 """A band of tiny random networks: saved, loaded, and playing notes."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -96,6 +97,18 @@ def test_silence_between_notes_comes_in_small_blocks(band):
     blocks = list(band.stream([part]))
     assert max(block.shape[1] for block in blocks) <= RATE
     assert sum(block.shape[1] for block in blocks) >= 20 * RATE
+
+
+def test_a_longer_piece_takes_no_more_memory(band):
+    peaks = []
+    for count in (16, 48):
+        part = Part("high", tuple(Note(0.3 * turn, 0.05, 80) for turn in range(count)))
+        tracemalloc.start()
+        samples = sum(block.shape[1] for block in band.stream([part]))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert samples >= 0.3 * (count - 1) * RATE
+    assert peaks[1] < peaks[0] + 300_000  # the longer one has 614,400 bytes more of sound
 
 
 def test_a_piece_without_notes_is_empty(band):

@@ -39,6 +39,21 @@ def test_running_status_is_kept_also_across_meta_events_and_sysex():
     assert spans(piece) == [(0, 500, 60), (500, 1000, 62)]
 
 
+def test_messages_of_one_byte_and_of_the_system_have_their_length():
+    piece = read(
+        track(
+            (0, b"\xd0\x40"),
+            (0, b"\x41"),
+            (0, b"\xf2\x01\x02"),
+            (0, b"\xf3\x05"),
+            (0, b"\xf6"),
+            (0, on()),
+            (480, off()),
+        )
+    )
+    assert spans(piece) == [(0, 500, 60)] and piece.notices == ()
+
+
 TIMES = [
     ("two tempos", {}, [(0, tempo(1_000_000)), (0, on()), (480, tempo(250_000)), (480, off())], 1.25),
     ("a tempo of zero is none", {}, [(0, tempo(0)), (0, on()), (480, off())], 0.5),
@@ -56,6 +71,7 @@ def test_ticks_become_seconds(name, header, events, end):
 def test_a_tempo_of_one_track_holds_for_all():
     piece = read(track((480, tempo(1_000_000))), track((0, on()), (960, off())))
     assert spans(piece) == [(0, 1500, 60)]
+    assert spans(read(track((0, on()), (960, off())), track((480, tempo(1_000_000))))) == [(0, 1500, 60)]
 
 
 # Events, and onset, end and key of the notes. A tick is 1/960 s: 480 are 500 ms.
@@ -72,6 +88,12 @@ HELD = [
      (0, on(64)), (240, off(64)), (480, control(66, 0))], [(0, 1000, 60), (250, 500, 64)]),
     ("from sostenuto into the sustain pedal", [(0, on()), (0, control(66, 127)), (240, off()), (0, control(64, 127)),
      (240, control(66, 0)), (480, control(64, 0))], [(0, 1000, 60)]),
+    ("sostenuto is down from 64 on", [(0, on()), (0, control(66, 64)), (240, off()), (240, control(66, 63))],
+     [(0, 500, 60)]),
+    ("sostenuto that moves while it is down takes no more keys", [(0, on(60)), (0, control(66, 100)), (0, on(64)),
+     (0, control(66, 127)), (240, off(60)), (0, off(64)), (240, control(66, 0))], [(0, 500, 60), (0, 250, 64)]),
+    ("a string that sostenuto holds is struck anew", [(0, on()), (0, control(66, 127)), (240, off()), (240, on()),
+     (240, off()), (240, control(66, 0))], [(0, 500, 60), (500, 750, 60)]),
     ("all notes off lets go of all keys", [(0, on(60)), (0, on(64)), (480, control(123, 0)), (480, off(60))],
      [(0, 500, 60), (0, 500, 64)]),
     ("all notes off leaves them to the pedal", [(0, control(64, 127)), (0, on()), (480, control(123, 0)),
@@ -90,6 +112,12 @@ HELD = [
 @pytest.mark.parametrize(("name", "events", "notes"), HELD, ids=[row[0] for row in HELD])
 def test_keys_and_pedals(name, events, notes):
     assert spans(read(track(*events))) == notes
+
+
+def test_a_pedal_is_that_of_its_channel():
+    others = (0, on(70, channel=1)), (0, control(64, 127)), (480, off(70, channel=1))
+    piece = read(track((0, on()), *others, (0, off()), (480, control(64, 0))))
+    assert [spans(piece, part) for part in (0, 1)] == [[(0, 1000, 60)], [(0, 500, 70)]]
 
 
 def test_a_note_that_is_never_let_go_ends_with_the_piece_or_after_ten_seconds():

@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,19 @@ def pulses(frames: np.ndarray) -> np.ndarray:
     source[begins] = np.sqrt(RATE / np.exp(log_f0[begins]))
     noise = np.random.default_rng(0).normal(size=len(place))
     return source * voicing + noise * np.sqrt(1 - voicing**2)
+
+
+class Pulses:
+    """What a voice has in place of its vocoder, as a control."""
+
+    def __init__(self, settings: lpc.LpcSettings) -> None:
+        self.settings = settings
+
+    def stream(self, frames: torch.Tensor, seed: int = 0, temperature: float | None = None) -> Iterator[np.ndarray]:
+        """The same noise for every seed and temperature."""
+        rows = frames.numpy()
+        predictors = lpc.predictors(rows[:, : analysis.BANDS], analysis.MEL, self.settings)
+        yield np.clip(lpc.Synthesis(predictors)(pulses(rows)), -1, 1)
 
 
 def compare(wave: np.ndarray, copy: np.ndarray) -> dict[str, float]:

@@ -234,9 +234,8 @@ def test_an_octave_in_the_conditions_is_ln_2_times_the_factor(factor):
     layout = Frames(f0_factor=factor)
     rows = np.zeros((3, layout.width), dtype=np.float32)
     rows[:, layout.log_f0] = np.log([100.0, 200.0, 400.0])
-    conditions = layout.conditions(rows)
-    assert conditions[:, layout.log_f0].tolist() == pytest.approx([-factor * np.log(2), 0, factor * np.log(2)], abs=1e-5)
-    assert conditions[:, layout.voicing].abs().max() == 0 and np.log(200.0) == pytest.approx(rows[1, layout.log_f0])
+    octave = factor * np.log(2)
+    assert layout.conditions(rows)[:, layout.log_f0].tolist() == pytest.approx([-octave, 0, octave], abs=1e-5)
 
 
 @pytest.mark.parametrize("values", [{"hop": 0}, {"bands": "40"}, {"usual_f0": -1}, {"width": 3}, {"bands": 500}, 7])

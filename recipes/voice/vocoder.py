@@ -3,6 +3,7 @@
     python recipes/voice/vocoder.py train DATA RUN --minutes 35
     python recipes/voice/vocoder.py measure DATA RUN --sentences 12 --out copies
     python recipes/voice/vocoder.py measure DATA RUN --acoustic runs/acoustic
+    python recipes/voice/vocoder.py measure OTHER RUN --acoustic runs/acoustic --all --sentences 120
 
 `DATA` is a folder as fastwave/speech/acoustic/data.py describes it. Each held-out sentence is spoken from the frames of
 its own recording, or from those that an acoustic model predicts for the recording's durations, and compared with that
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--acoustic", type=Path, help="the folder of an acoustic model, to speak what it predicts")
     parser.add_argument("--sentences", type=int, default=12)
+    parser.add_argument("--all", action="store_true", help="also sentences to train on, where no part was trained on them")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--temperature", type=float, nargs=2, metavar=("VOICED", "UNVOICED"))
     parser.add_argument("--out", type=Path, help="a folder for the copies")
@@ -69,7 +71,8 @@ def measure(options: argparse.Namespace) -> None:
     rows: dict[str, list[dict[str, float]]] = {"quantised": [], "pulses": [], "WaveNet": []}
     acoustic = load(options.acoustic) if options.acoustic else None
     seconds = samples = 0.0
-    for utterance in Utterances.read(options.data).held_out[: options.sentences]:
+    data = Utterances.read(options.data)
+    for utterance in ((*data.held_out, *data.training) if options.all else data.held_out)[: options.sentences]:
         frames = utterance.frames.numpy()
         sound = audio.load(options.data / "wavs" / f"{utterance.name}.wav", sample_rate=RATE)[0].numpy()
         wave = np.zeros(len(frames) * HOP)

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--acoustic", type=Path, help="the folder of an acoustic model, to speak what it predicts")
     parser.add_argument("--sentences", type=int, default=12)
-    parser.add_argument("--all", action="store_true", help="also sentences to train on, where no part was trained on them")
+    parser.add_argument("--all", action="store_true", help="also those not held out, where nothing learned from them")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--temperature", type=float, nargs=2, metavar=("VOICED", "UNVOICED"))
     parser.add_argument("--out", type=Path, help="a folder for the copies")

@@ -35,6 +35,15 @@ class Parser(argparse.ArgumentParser):
         if name.startswith("--") and not any(option.startswith(name) for option in known):
             self.error(f"there is no option {name}.{did_you_mean(name, known)}")
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            if action.type not in (float, int):
+                raise
+            kind = "a number" if action.type is float else "a whole number"
+            raise argparse.ArgumentError(action, f"must be {kind}, got {arg_string!r}.") from error
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         known = [str(choice) for choice in action.choices or ()]
         if known and value not in action.choices:  # type: ignore[operator]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..generation.saving import check_folder, check_place
 from ..speech.locate import default_voice, locate_voice, read_description, voices
-from ..speech.options import Delivery
+from ..speech.options import RANGES, Delivery
 from .options import DTYPES, Verbs, add_json, add_verb, note, print_json
 from .parser import table, whole_number
 from .player import find_player
@@ -104,8 +104,11 @@ def check(options: argparse.Namespace) -> None:
     _check_output(options)
     if options.speed is not None and options.length_scale is not None:
         raise InputError("give --speed or --length-scale, its inverse, not both.")
-    if options.length_scale is not None and not options.length_scale > 0:
-        raise InputError(f"--length-scale must be a number above 0, got {options.length_scale:g}.")
+    slowest, fastest = RANGES["speed"]
+    if options.length_scale is not None and not 1 / fastest <= options.length_scale <= 1 / slowest:
+        raise InputError(
+            f"--length-scale must be a number from {1 / fastest:g} to {1 / slowest:g}, got {options.length_scale:g}."
+        )
     _delivery(options)
     options.voice = default_voice() if options.voice is None else options.voice
     locate_voice(options.voice)

@@ -34,7 +34,7 @@ def check_text(options: argparse.Namespace) -> None:
     if options.text and options.file is not None:
         raise InputError(f"give TEXT or -f {options.file}, not both.")
     if options.text and options.text != [STANDARD_INPUT] and not " ".join(options.text).strip():
-        raise InputError("there is nothing to say: the text is empty.")
+        raise InputError("there is nothing to say: the text is empty. Give words in quotes, or -f FILE.")
     if options.file not in (None, STANDARD_INPUT):
         _check_file(Path(options.file), options)
     elif not options.text and (sys.stdin is None or sys.stdin.isatty()):
@@ -48,7 +48,7 @@ def _check_file(path: Path, options: argparse.Namespace) -> None:
         if options.output_dir is None and not options.phonemes:
             raise InputError(f"-f {path} is a folder: give --output-dir FOLDER, for a sound of every text file in it.")
     elif not path.exists():
-        cure = did_you_mean(path.name, siblings(str(path)))
+        cure = did_you_mean(path.name, siblings(str(path))) or " Give a text file, or a folder of .txt files."
         if path.suffix.lower() in _SOUND:
             cure = " -f names the text to say; the sound goes to -o FILE."
         raise InputError(f"-f {path}: there is no such file.{cure}")
@@ -73,7 +73,7 @@ def texts_of(options: argparse.Namespace) -> list[Text]:
     name = "TEXT" if options.text and options.text != [STANDARD_INPUT] else str(source or "standard input")
     content = _read(source) if source else " ".join(options.text) if name == "TEXT" else _read_standard_input()
     if not content.strip():
-        raise InputError(f"there is nothing to say: {name} is empty.")
+        raise InputError(f"there is nothing to say: {name} is empty. Give a text that holds words.")
     if folder is not None or options.lines:
         return _some(_lines(content, name, folder, ""))
     return [Text(name, content, one)]

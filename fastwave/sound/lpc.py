@@ -25,6 +25,7 @@ from ..errors import ConfigError, InputError
 from .mel import MelSettings, band_centres, magnitudes
 
 Array = npt.NDArray[np.float64]
+_ROWS = 256  # power spectra at a time: those of a sentence of 24 s would take 78 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,10 +182,12 @@ def _in_between(frames: npt.NDArray[np.floating], stretches: int) -> Array:
 
 def _autocorrelation(frames: Array, mel: MelSettings, settings: LpcSettings) -> Array:
     """[rows, bands] -> [rows, order + 1], that at lag 0 is about the mean square of a sample."""
-    hertz = np.linspace(0, mel.sample_rate / 2, settings.bins)
-    logs = np.log(magnitudes(frames, mel)) @ _interpolation(band_centres(mel), hertz)
-    power = np.exp(2 * logs) / (mel.window * 3 / 8)  # 3/8 is the mean square of a Hann window
-    correlation = np.fft.irfft(power)[:, : settings.order + 1]
+    bins = _interpolation(band_centres(mel), np.linspace(0, mel.sample_rate / 2, settings.bins))
+    correlation = np.empty((len(frames), settings.order + 1))
+    for first in range(0, len(frames), _ROWS):
+        logs = np.log(magnitudes(frames[first : first + _ROWS], mel)) @ bins
+        power = np.exp(2 * logs) / (mel.window * 3 / 8)  # 3/8 is the mean square of a Hann window
+        correlation[first : first + _ROWS] = np.fft.irfft(power)[:, : settings.order + 1]
     lags = 2 * np.pi * settings.lag_hertz / mel.sample_rate * np.arange(settings.order + 1)
     window = np.exp(-0.5 * lags**2)
     window[0] = settings.floor

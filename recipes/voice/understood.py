@@ -34,14 +34,14 @@ COMMANDS = {
     "espeak-ng": ["espeak-ng", "-v", "en-us", "-w", "{wav}", "{text}"],
     "festival-slt-hts": ["text2wave", "-eval", "(voice_cmu_us_slt_arctic_hts)", "-o", "{wav}", "{file}"],
 }
-FASTWAVE = "fastwave"  # in this process
+FASTWAVE, CONTROL = "fastwave", "fastwave-pulses"  # in this process; the control has pulses and noise for its WaveNet
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     say = verbs.add_parser("say", help="speak every sentence with a synthesiser that is installed")
-    say.add_argument("system", choices=[*COMMANDS, FASTWAVE])
+    say.add_argument("system", choices=[*COMMANDS, FASTWAVE, CONTROL])
     say.add_argument("sentences", type=Path)
     say.add_argument("folder", type=Path)
     say.add_argument("--voice", help="of fastwave: a name or a folder (default: the bundled voice)")
@@ -62,7 +62,7 @@ def main() -> None:
 def speak_all(system: str, sentences: list[str], folder: Path, voice: str | None) -> None:
     """One file a sentence, NNN.wav."""
     folder.mkdir(parents=True, exist_ok=True)
-    speak = of_fastwave(voice) if system == FASTWAVE else by_command(COMMANDS[system])
+    speak = by_command(COMMANDS[system]) if system in COMMANDS else of_fastwave(voice, system == CONTROL)
     for number, text in enumerate(sentences):
         speak(text, folder / f"{number:03d}.wav")
 
@@ -80,11 +80,15 @@ def by_command(command: list[str]) -> Callable[[str, Path], None]:
     return speak
 
 
-def of_fastwave(name: str | None) -> Callable[[str, Path], None]:
+def of_fastwave(name: str | None, control: bool = False) -> Callable[[str, Path], None]:
     """A voice of fastwave, loaded once."""
     import fastwave
 
     voice = fastwave.Voice.load(name)
+    if control:
+        from vocoder import Pulses
+
+        voice.vocoder = Pulses(voice.vocoder.settings.lpc)
 
     def speak(text: str, wav: Path) -> None:
         voice(text).save(wav)

@@ -3,6 +3,7 @@
     python recipes/voice/vocoder.py train DATA RUN --minutes 35
     python recipes/voice/vocoder.py measure DATA RUN --sentences 12 --out copies
     python recipes/voice/vocoder.py measure DATA RUN --acoustic runs/acoustic
+    python recipes/voice/vocoder.py measure OTHER RUN --acoustic runs/acoustic --all --sentences 120
 
 `DATA` is a folder as fastwave/speech/acoustic/data.py describes it. Each held-out sentence is spoken from the frames of
 its own recording, or from those that an acoustic model predicts for the recording's durations, and compared with that
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--acoustic", type=Path, help="the folder of an acoustic model, to speak what it predicts")
     parser.add_argument("--sentences", type=int, default=12)
+    parser.add_argument("--all", action="store_true", help="also those not held out, where nothing learned from them")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--temperature", type=float, nargs=2, metavar=("VOICED", "UNVOICED"))
     parser.add_argument("--out", type=Path, help="a folder for the copies")
@@ -68,7 +71,8 @@ def measure(options: argparse.Namespace) -> None:
     rows: dict[str, list[dict[str, float]]] = {"quantised": [], "pulses": [], "WaveNet": []}
     acoustic = load(options.acoustic) if options.acoustic else None
     seconds = samples = 0.0
-    for utterance in Utterances.read(options.data).held_out[: options.sentences]:
+    data = Utterances.read(options.data)
+    for utterance in ((*data.held_out, *data.training) if options.all else data.held_out)[: options.sentences]:
         frames = utterance.frames.numpy()
         sound = audio.load(options.data / "wavs" / f"{utterance.name}.wav", sample_rate=RATE)[0].numpy()
         wave = np.zeros(len(frames) * HOP)
@@ -112,6 +116,19 @@ def pulses(frames: np.ndarray) -> np.ndarray:
     source[begins] = np.sqrt(RATE / np.exp(log_f0[begins]))
     noise = np.random.default_rng(0).normal(size=len(place))
     return source * voicing + noise * np.sqrt(1 - voicing**2)
+
+
+class Pulses:
+    """What a voice has in place of its vocoder, as a control."""
+
+    def __init__(self, settings: lpc.LpcSettings) -> None:
+        self.settings = settings
+
+    def stream(self, frames: torch.Tensor, seed: int = 0, temperature: float | None = None) -> Iterator[np.ndarray]:
+        """The same noise for every seed and temperature."""
+        rows = frames.numpy()
+        predictors = lpc.predictors(rows[:, : analysis.BANDS], analysis.MEL, self.settings)
+        yield np.clip(lpc.Synthesis(predictors)(pulses(rows)), -1, 1)
 
 
 def compare(wave: np.ndarray, copy: np.ndarray) -> dict[str, float]:

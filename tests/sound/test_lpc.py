@@ -1,5 +1,7 @@
 """Linear prediction from mel frames: right predictors, an exact way there and back, the same bits for every split."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -161,3 +163,18 @@ def test_a_hop_that_stretches_do_not_divide_is_refused():
 def test_frames_of_another_width_are_refused():
     with pytest.raises(InputError, match=r"\[frames, 40\]"):
         lpc.predictors(np.zeros((3, 42)), MEL)
+
+
+def test_predictors_of_a_long_sentence_take_little_memory():
+    """Power spectra are made a few at a time: those of 25 s of speech would take 80 MB at once, the predictors 3 MB."""
+    frames = np.random.default_rng(0).uniform(-1, 0.4, (2_000, 40))
+    lpc.predictors(frames[:10], MEL)
+    tracemalloc.start()
+    try:
+        found = lpc.predictors(frames, MEL)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6
+    alone = lpc.predictors(frames[1_500:], MEL)  # the last frames do not depend on where a block of spectra begins
+    assert np.allclose(found.coefficients[-2_000:], alone.coefficients, rtol=0, atol=1e-9)

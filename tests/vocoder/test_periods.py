@@ -28,6 +28,12 @@ def test_the_running_phase_counts_periods():
     assert phase[0] == 0 and phase[80] == pytest.approx(160)  # periods in a second
 
 
+def test_between_two_frames_the_phase_runs_at_the_mean_of_their_f0():
+    """From a frame of 100 Hz to one of 200 Hz, 12.5 ms later, it runs at 150 Hz; at 100 Hz it would lag ever more."""
+    phase = periods.running(np.log([100.0, 200.0, 160.0]), LAYOUT)
+    assert phase == pytest.approx([0, 150 * 0.0125, (150 + 180) * 0.0125])
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_aligned_phase_finds_pulses_wherever_they_stand(sign):
     f0 = np.linspace(120, 180, FRAMES)

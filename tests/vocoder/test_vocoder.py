@@ -229,6 +229,15 @@ def test_other_frames_travel_with_the_settings_and_rule_the_sound(tmp_path):
         vocoder.Vocoder(WaveNet(vocoder.config(frames=layout, **SHAPE)))
 
 
+@pytest.mark.parametrize("factor", [2.0, 1.0, 0.5])
+def test_an_octave_in_the_conditions_is_ln_2_times_the_factor(factor):
+    layout = Frames(f0_factor=factor)
+    rows = np.zeros((3, layout.width), dtype=np.float32)
+    rows[:, layout.log_f0] = np.log([100.0, 200.0, 400.0])
+    octave = factor * np.log(2)
+    assert layout.conditions(rows)[:, layout.log_f0].tolist() == pytest.approx([-octave, 0, octave], abs=1e-5)
+
+
 @pytest.mark.parametrize("values", [{"hop": 0}, {"bands": "40"}, {"usual_f0": -1}, {"width": 3}, {"bands": 500}, 7])
 def test_frames_that_cannot_be_are_refused(values):
     with pytest.raises(ConfigError):

@@ -25,6 +25,7 @@ import fastwave
 from fastwave.sound import audio
 
 RATE = 16_000
+PATHS = {}  # of models that are folders, by their names
 BUFFER = 0.3  # seconds that a player has before it begins
 
 
@@ -52,11 +53,11 @@ def memory(process):
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
 
-def is_right(data, body, alone):
+def is_right(data, body, alone, dtype):
     key = json.dumps(body, sort_keys=True)
     if key not in alone:
         options = {name: body[name] for name in ("seconds", "seed", "temperature") if name in body}
-        wave = fastwave.generate(body["model"], **options).samples[0].numpy()
+        wave = fastwave.generate(PATHS.get(body["model"], body["model"]), dtype=dtype, **options).samples[0].numpy()
         alone[key] = audio.sixteen_bits(wave).tobytes()
     return data[44:] == alone[key]
 
@@ -70,7 +71,7 @@ async def together(address, options):
         answers = await asyncio.gather(*(listen(client, body) for body in bodies))
         elapsed = time.monotonic() - begun
     alone = {}
-    right = sum(is_right(answer[2], body, alone) for answer, body in zip(answers, bodies, strict=True))
+    right = sum(is_right(answer[2], body, alone, options.dtype) for answer, body in zip(answers, bodies, strict=True))
     firsts, lates = sorted(answer[1] for answer in answers), [answer[3] for answer in answers]
     return {
         "listeners": options.listeners,
@@ -92,7 +93,7 @@ async def crowd(address, options):
     return {
         "clients": len(answers),
         "served": len(served),
-        "right": sum(is_right(answer[2], body, alone) for answer in served),
+        "right": sum(is_right(answer[2], body, alone, options.dtype) for answer in served),
         "refused with Retry-After": sum(answer[0] == 429 and int(answer[1]) >= 1 for answer in answers),
     }
 
@@ -128,10 +129,15 @@ def main():
     parser.add_argument("--listeners", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--crowd", type=int, default=200)
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--minutes", type=float, default=0.2, help="of leaving in the middle")
     options = parser.parse_args()
-    command = [sys.executable, "-m", "fastwave", "serve", options.model, "--port", "0"]
-    command += ["--streams", str(options.listeners)]
+    path = options.model
+    if Path(path).is_dir():
+        options.model = Path(path).name
+        PATHS[options.model] = path
+    command = [sys.executable, "-m", "fastwave", "serve", path, "--port", "0"]
+    command += ["--streams", str(options.listeners), "--dtype", options.dtype]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         address = next(filter(None, (re.search(r"http://\S+\d", line) for line in process.stderr)))[0]

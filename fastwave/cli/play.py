@@ -35,6 +35,7 @@ ENDLESS = 2**40 - 1  # samples: two years of sound
 CHUNKS = 5  # of the model, in the time that a change needs to be heard
 LOWEST, HIGHEST, STEP = 0.0, 2.0, 0.05  # temperatures within reach of the keys
 KEYS = "up and down: temperature; s: new seed; space: pause; q: end"
+ADVICE = "--dtype int8 is the fastest, --latency 0.5 bridges more."
 EXAMPLES = f"""\
 keys while it plays:
   {KEYS}
@@ -195,8 +196,9 @@ class _Performance:
         """What was played, and what to do about gaps."""
         seconds, gaps = self.card.played / self.card.sample_rate, self.card.underruns
         text = f"fastwave: played {seconds:.1f} s, {gaps} gap{'s' * (gaps != 1)}"
-        advice = ": the model is slower than real time here. --dtype int8 is the fastest; --latency 0.5 bridges more."
-        return text + (advice if gaps else ".")
+        if not gaps:
+            return text + "."
+        return f"{text}: the model is too slow here, or something else kept the machine busy. {ADVICE}"
 
 
 def _wave(part: Result) -> Any:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
+from ..music import midi
 from .options import Verbs, add_verb, check_material
 from .parser import number_above_zero, whole_number
 
@@ -17,7 +18,9 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(verbs, "instrument", instrument, check)
     verb.add_argument("action", choices=("train",), metavar="train", help="make a band, or go on with making it")
     verb.add_argument(
-        "folder", metavar="NOTES", help="recorded notes: notes.jsonl beside the sounds, see docs/music.md"
+        "folder",
+        metavar="NOTES",
+        help="recorded notes: notes.jsonl beside the sounds, or recordings with MIDI beside them, see docs/music.md",
     )
     verb.add_argument("--out", required=True, metavar="BAND", help="the band's folder; an existing one is resumed")
     verb.add_argument(
@@ -33,8 +36,12 @@ def add(verbs: Verbs) -> None:
 def check(options: argparse.Namespace) -> None:
     """Refuse a folder without notes, before torch is imported."""
     check_material(options.folder, options.out, "recorded notes")
-    if not (Path(options.folder) / "notes.jsonl").is_file():
-        raise InputError(f"{options.folder} holds no notes.jsonl, which says where the notes are: see docs/music.md.")
+    folder = Path(options.folder)
+    if not (folder / "notes.jsonl").is_file() and next(midi.files_in(folder), None) is None:
+        raise InputError(
+            f"{folder} holds no notes.jsonl, which says where the notes are, and no MIDI files beside its recordings: "
+            "see docs/music.md."
+        )
 
 
 def instrument(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..generation.saving import check_folder, check_place
 from ..music import bands
 from ..music.casting import Cast, assign
-from ..music.midi import read
+from ..music.midi import SUFFIXES, read
 from ..music.notes import Piece
 from ..music.options import SAMPLE_RATES, Playing
 from .options import Verbs, add_json, add_verb, check_file, note, print_json
@@ -20,7 +20,6 @@ from .parser import number_above_zero, table
 from .player import find_player
 
 STANDARD_OUTPUT = "-"
-MIDI_SUFFIXES = (".mid", ".midi")
 COMPOSED_SECONDS = 30.0
 EXAMPLES = """\
 examples:
@@ -103,7 +102,7 @@ def check(options: argparse.Namespace) -> None:
         options.computes = False
         return
     options.playing = _playing(options)
-    options.to_midi = (options.output or "").lower().endswith(MIDI_SUFFIXES)
+    options.to_midi = (options.output or "").lower().endswith(SUFFIXES)
     _check_source(options)
     _check_output(options)
     options.computes = options.compose or not options.to_midi

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,12 +59,18 @@ def read(folder: Path) -> list[Recorded]:
         note = _note(line, f"{path}, line {number}", counts)
         counts[note.instrument] = counts.get(note.instrument, 0) + 1
         notes.append(note)
+    check_enough(notes, str(path))
+    return notes
+
+
+def check_enough(notes: list[Recorded], place: str) -> None:
+    """Refuse instruments of too few notes."""
+    counts = Counter(note.instrument for note in notes)
     few = [f"{name} ({count})" for name, count in counts.items() if count < LEAST]
     if few or not notes:
         raise InputError(
-            f"{path}: an instrument is learned from {LEAST} notes or more, got {', '.join(few) or 'none'}."
+            f"{place}: an instrument is learned from {LEAST} notes or more, got {', '.join(few) or 'none'}."
         )
-    return notes
 
 
 def names(notes: list[Recorded]) -> list[str]:
@@ -92,9 +99,9 @@ def waves(folder: Path, notes: list[Recorded]) -> Iterator[npt.NDArray[np.float6
         yield 0.6 / scale[note.instrument] * _cut(load(note.file), note)
 
 
-def digest(folder: Path) -> str:
+def digest(notes: list[Recorded]) -> str:
     """Another one for other notes."""
-    return hashlib.blake2b((folder / INDEX).read_bytes(), digest_size=8).hexdigest()
+    return hashlib.blake2b(repr(notes).encode(), digest_size=8).hexdigest()
 
 
 def _note(line: str, place: str, counts: dict[str, int]) -> Recorded:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -16,6 +16,7 @@ from .midi_performance import PartNotes, Performance
 from .notes import Note, Piece, Track
 from .programs import PROGRAMS
 
+SUFFIXES = (".mid", ".midi")
 MOST_BYTES = 4 << 20  # ten times the longest performances that people record
 MOST_NOTES = 500_000
 SHORTEST = 0.01  # seconds of a note that the file ends where it begins
@@ -31,6 +32,11 @@ def read(path: str | os.PathLike[str]) -> Piece:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
     return parse(content, str(path))
+
+
+def files_in(folder: Path) -> Iterator[Path]:
+    """The MIDI files of a folder, at any depth."""
+    return (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def parse(content: bytes, name: str = "the MIDI file") -> Piece:

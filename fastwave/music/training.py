@@ -25,7 +25,7 @@ from ..training.settings import Settings
 from ..vocoder import training as vocoder_training
 from ..vocoder import vocoder
 from ..vocoder.data import Recording
-from . import corpus
+from . import corpus, performances
 from .analysis import FRAMES, NOISE, SETTINGS, analyse
 from .corpus import Recorded
 from .instrument import Description, Instruments
@@ -56,14 +56,14 @@ def train(
     shape: Shape | None = None,
     progress: bool = True,
 ) -> Instruments:
-    """Make a band of the notes in `folder` (see `corpus`), in the folder `out`; called again, it resumes there.
+    """Make a band of the notes in `folder`, in the folder `out`; called again, it resumes there.
 
-    `steps` is the length of each run in place of a time.
+    `corpus` and `performances` say what the folder may hold; `steps` is the length of each run in place of a time.
     """
     if not minutes > 0:
         raise InputError(f"minutes must be above 0, got {minutes!r:.40}.")
     begun, source, target = time.monotonic(), Path(folder), Path(out)
-    notes = corpus.read(source)
+    notes = performances.read(source) if performances.has_pairs(source) else corpus.read(source)
     with locked(target / RUNS):
         analysed = [
             (note, *analyse(wave, note.key))
@@ -73,7 +73,7 @@ def train(
         left = max(LEAST_SHARE * minutes, minutes - (time.monotonic() - begun) / 60)
         chosen = {} if steps is None else {"steps": steps}
         shape = shape or Shape(len(corpus.names(notes)))
-        timbre = _timbre(source, analysed, target / RUNS / "timbre", left * TIMBRE_SHARE, shape, progress, chosen)
+        timbre = _timbre(analysed, target / RUNS / "timbre", left * TIMBRE_SHARE, shape, progress, chosen)
         wavenet = _wavenet(analysed, target / RUNS / "wavenet", left * (1 - TIMBRE_SHARE), config, progress, chosen)
         title = name or target.resolve().name
         description = Description(title, corpus.keys(notes), licence, provenance)
@@ -83,14 +83,12 @@ def train(
     return Instruments.load(target)
 
 
-def _timbre(
-    source: Path, analysed: Analysis, out: Path, minutes: float, shape: Shape, show: bool, chosen: dict[str, Any]
-) -> Any:
+def _timbre(analysed: Analysis, out: Path, minutes: float, shape: Shape, show: bool, chosen: dict[str, Any]) -> Any:
     rows = [(note, values) for note, values, _ in analysed]
     notes = [note for note, _ in rows]
 
     def task_of(settings: Settings) -> TimbreTask:
-        return TimbreTask(rows, corpus.names(notes), corpus.digest(source), shape, settings)
+        return TimbreTask(rows, corpus.names(notes), corpus.digest(notes), shape, settings)
 
     group, begun = Group(), time.monotonic()
     task = task_of(_planned(task_of, out, minutes, group, {"batch": BATCH, "learning_rate": LEARNING_RATE, **chosen}))

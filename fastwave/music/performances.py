@@ -1,8 +1,8 @@
 """Recordings with MIDI beside them: the notes in them that sound alone, for an instrument to be learned from.
 
 The layout is that of MAESTRO: pairs such as `prelude.wav` and `prelude.midi`, at any depth of a folder, whose times
-agree. A note is taken where nothing else sounds from its onset to the next note; in a piano piece that is about one in a
-hundred, in the part of a flute most of them.
+agree. A note is taken where nothing else sounds from its onset to the next note: few of a piano piece, most of a
+flute's part.
 """
 
 from __future__ import annotations

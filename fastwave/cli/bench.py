@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from .. import __version__
 from ..errors import InputError
-from .options import Verbs, add_engine, add_json, add_model, add_verb, check_model, load_model, print_json
+from ..generation.saving import check_place
+from .options import Verbs, add_engine, add_json, add_model, add_verb, check_model, load_model, note, print_json
 from .parser import whole_number
 
 
 def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
-    verb = add_verb(verbs, "bench", bench, check_model)
+    verb = add_verb(verbs, "bench", bench, check)
     add_model(verb)
+    verb.add_argument(
+        "--all", action="store_true", help="every preset in every dtype, and training; takes a minute or two"
+    )
+    verb.add_argument("--markdown", metavar="FILE", help="also write the table of --all as Markdown, with the machine")
     add_engine(verb)
     for name, default, meaning in (
         ("--batch", 1, "streams generated together"),
@@ -25,8 +31,23 @@ def add(verbs: Verbs) -> None:
     add_json(verb)
 
 
+def check(options: argparse.Namespace) -> None:
+    """Refuse what needs no model to be refused."""
+    if not options.all:
+        if options.markdown is not None:
+            raise InputError("--markdown writes the table of --all: give both.")
+        check_model(options)
+        return
+    if options.model is not None or options.untrained is not None:
+        raise InputError(f"--all measures the presets: leave out {options.model or '--untrained'}.")
+    if options.markdown is not None:
+        check_place(options.markdown)
+
+
 def bench(options: argparse.Namespace) -> int:
     """How fast a model generates here, beside the limit of this machine."""
+    if options.all:
+        return _all(options)
     from ..engine.engine import Engine
     from ..tools import measure
     from ..tools.doctor import examine, example
@@ -63,4 +84,23 @@ def bench(options: argparse.Namespace) -> int:
         return 0
     print(measure.table([row]))
     print(f"limit: {row.limit_reason}; proof: {row.proof}; {row.device}; fastwave {__version__}")
+    return 0
+
+
+def _all(options: argparse.Namespace) -> int:
+    """One table of this machine."""
+    from ..files import replacing
+    from ..tools import measure, overview
+
+    rows = list(overview.rows(tell=note))
+    if options.markdown is not None:
+        with replacing(Path(options.markdown)) as temporary:
+            temporary.write_text(overview.markdown(rows), encoding="utf-8")
+    if options.json:
+        print_json({"rows": [row.to_dict() for row in rows], **measure.environment()})
+        return 0
+    print(measure.table(rows))
+    print(
+        f"{rows[0].device}; fastwave {__version__}; medians of {overview.RUNS} runs. Each was compared with the reference first."
+    )
     return 0

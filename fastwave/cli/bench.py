@@ -100,7 +100,6 @@ def _all(options: argparse.Namespace) -> int:
         print_json({"rows": [row.to_dict() for row in rows], **measure.environment()})
         return 0
     print(measure.table(rows))
-    print(
-        f"{rows[0].device}; fastwave {__version__}; medians of {overview.RUNS} runs. Each was compared with the reference first."
-    )
+    place = f"{rows[0].device}; fastwave {__version__}"
+    print(f"{place}; medians of {overview.RUNS} runs; each dtype was compared with the reference first")
     return 0

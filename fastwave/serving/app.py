@@ -179,6 +179,17 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
     """The application; `hosts` are the names under which it may be asked for, any where there are none."""
     app = FastAPI(title="fastwave", version=__version__, docs_url=None, redoc_url=None, responses=REFUSALS)
 
+    _add_errors(app)
+    _add_sounds(app, server)
+    _add_views(app, server)
+    if hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    return Guard(app, server.metrics, token)
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Every refusal in the shape of the OpenAI API."""
+
     @app.exception_handler(FastwaveError)
     async def refused(_: Request, error: FastwaveError) -> JSONResponse:
         if isinstance(error, Busy):
@@ -194,6 +205,10 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
     @app.exception_handler(HTTPException)
     async def other(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse(error_of(str(error.detail)), error.status_code, error.headers)
+
+
+def _add_sounds(app: FastAPI, server: Server) -> None:
+    """The routes that make sound or text."""
 
     @app.post("/v1/generate", response_class=StreamingResponse, responses=_sounds("text/plain"))
     async def generate(body: Generate, request: Request) -> Response:
@@ -226,6 +241,10 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
         stream = await run_in_threadpool(entry.open, body.input, {"speed": body.speed, "seed": body.seed})
         encoding = encoding_of(body.response_format, entry.sample_rate, bare_rate=SPEECH_PCM_RATE)
         return await server.answer(request, entry, stream, encoding)
+
+
+def _add_views(app: FastAPI, server: Server) -> None:
+    """The routes that tell what there is, and the pages."""
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -261,10 +280,6 @@ def make_app(server: Server, token: str | None = None, hosts: list[str] | None =
     async def docs() -> str:
         """The routes, for people."""
         return docs_of(app.openapi())
-
-    if hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    return Guard(app, server.metrics, token)
 
 
 def _entry(catalog: Catalog, name: str | None, kind: type[Entry]) -> Entry:

@@ -1,4 +1,4 @@
-"""Places: nobody gets more than there is, everybody in turn, and the surplus is told when to come again."""
+"""Places: no more are given than there are, in the order of asking; who gets none hears when to come again."""
 
 import asyncio
 

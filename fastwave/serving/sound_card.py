@@ -29,7 +29,7 @@ class SoundCard:
         self, sample_rate: int, channels: int = 1, latency: float = LATENCY, device: int | str | None = None
     ) -> None:
         self.sample_rate, self.underruns, self.paused = sample_rate, 0, False
-        self._taken, self._is_on, self._ending = threading.Event(), False, False
+        self._taken, self._is_on, self._ending, self._is_gap = threading.Event(), False, False, False
         portaudio = _portaudio()
         self._error: type[Exception] = portaudio.PortAudioError
         try:
@@ -103,7 +103,9 @@ class SoundCard:
             out[:] = 0
             return
         fell_behind = self._ring.read(out) < samples and not self._ending
-        self.underruns += bool(fell_behind or (status and status.output_underflow))
+        is_gap = bool(fell_behind or (status and status.output_underflow))
+        self.underruns += is_gap and not self._is_gap  # one gap, however many calls it lasts
+        self._is_gap = is_gap
         self._taken.set()
 
 

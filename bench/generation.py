@@ -12,9 +12,9 @@ from torch import Tensor
 
 import ceilings
 from fastwave import Engine, FastwaveError, WaveNetConfig
+from fastwave.engine.example import example
 from fastwave.runtime import library
 from fastwave.tools import measure
-from fastwave.tools.doctor import example
 from proofs import prepared, prove
 
 PROOF_STREAMS = 9  # one more than a cluster takes

@@ -5,7 +5,7 @@ import functools
 import torch
 
 from fastwave import Engine, WaveNet
-from fastwave.tools.doctor import example
+from fastwave.engine.example import example
 from tolerances import assert_as_close_as_eager
 
 PROOF_SAMPLES = 24

@@ -8,7 +8,7 @@ import torch
 from eager import EagerLoop
 from fastwave import Engine, WaveNet, WaveNetConfig
 from fastwave.config import PRESETS
-from fastwave.tools.doctor import example
+from fastwave.engine.example import example
 from proofs import prepared, prove
 from tolerances import assert_as_close_as_eager
 
@@ -51,7 +51,7 @@ def test_cpu_engine(row, preset, dtype, batch, threads):
 def test_chunks_in_place(row, preset):
     """What small chunks cost, as of a stream that is played while it is made, beside one call of the same length."""
     config, chunk, samples = WaveNetConfig.preset(preset), 64, 1024
-    engine = Engine(prepared(config)[0], backend="cpu", threads=1)
+    engine = Engine(prepared(config)[0], backend="cpu", dtype="float32", threads=1)
     proof = prove(engine)
     horizon = 20 * samples * ROUNDS
     conditioning = example(config, horizon, 1)[1]
@@ -93,7 +93,7 @@ def test_excitation(row, preset):
         "conditioning of hop 1": {"condition_channels": channels},
     }.items():
         config = WaveNetConfig.preset(preset, **fields)
-        engine = Engine(prepared(config)[0], backend="cpu", threads=1)
+        engine = Engine(prepared(config)[0], backend="cpu", dtype="float32", threads=1)
         proof = prove(engine)
         given = example(config, (ROUNDS + 2) * samples, 1)[1]
         whole = engine.prepare(batch=1, samples=samples, **{"condition": None, "speaker": None, **given})
@@ -121,7 +121,7 @@ def eager_contender(model):
 
 def reference_contender(model):
     """The incremental reference."""
-    engine = Engine(model, backend="reference")
+    engine = Engine(model, backend="reference", dtype="float32")
     state = engine.start()
     return "generate ref, incremental reference", lambda: engine.run(state, 100), 100, "float32", 1
 

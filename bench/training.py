@@ -17,9 +17,9 @@ from torch import Tensor
 
 from fastwave import WaveNet, WaveNetConfig, conditioning, reference
 from fastwave.distributions import negative_log_likelihood
+from fastwave.engine.example import example
 from fastwave.stack import buffers, operator
 from fastwave.stack.head import head_loss
-from fastwave.tools.doctor import example
 
 MEANS = {
     "eager": "eager",

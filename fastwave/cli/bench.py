@@ -49,8 +49,9 @@ def bench(options: argparse.Namespace) -> int:
     if options.all:
         return _all(options)
     from ..engine.engine import Engine
+    from ..engine.example import example
     from ..tools import measure
-    from ..tools.doctor import examine, example
+    from ..tools.doctor import examine
 
     model, config = load_model(options)
     findings = examine(model)
@@ -59,7 +60,7 @@ def bench(options: argparse.Namespace) -> int:
         raise InputError(f"this model is not timed, because it fails: {'; '.join(failed)}. See fastwave doctor.")
     threads = options.threads or 1
     engine = Engine(model, options.backend, options.dtype, threads)
-    limit = measure.ceiling(config, options.dtype)
+    limit = measure.ceiling(config, engine.dtype)
     _, inputs = example(config, options.samples, options.batch)
     start = engine.start(options.batch, **inputs)
     engine.run(start.copy(), options.samples, **inputs)  # warm-up
@@ -75,7 +76,7 @@ def bench(options: argparse.Namespace) -> int:
         seconds,
         findings[-1].detail,
         limit,
-        dtype=options.dtype,
+        dtype=engine.dtype,
         batch=options.batch,
         threads=threads,
     )

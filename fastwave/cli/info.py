@@ -58,6 +58,7 @@ def info(options: argparse.Namespace) -> int:
         ("training head", f"the head of a {config.output} output is computed by "
                           f"{head_computed_by(training.name, config.output)}"),
         ("generation backend", f"{generation.name} ({generation.why})"),
+        ("generation dtype", _dtype(model)),
     ]  # fmt: skip
     for dtype in ("float32", "bfloat16"):
         rows.append((f"{dtype} CUDA kernel", _cuda_kernel(model, dtype)))
@@ -121,6 +122,14 @@ def _features(config: WaveNetConfig) -> str:
     kind = values.pop("kind")
     shown = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
     return f"{kind}, {shown}; --condition takes {config.features.reads}"
+
+
+def _dtype(model: WaveNet) -> str:
+    """What `--dtype auto` takes for this model, and why."""
+    from ..engine.engine import Engine
+
+    engine = Engine(model, dtype="auto")
+    return f"{engine.dtype} ({engine.why_dtype})"
 
 
 def _cuda_kernel(model: WaveNet, dtype: str) -> str:

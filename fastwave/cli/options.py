@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "pluck"
 BACKENDS = ("auto", "reference", "cpu", "cuda")  # of generation; runtime/dispatch.py chooses among them
-DTYPES = ("float32", "bfloat16", "int8", "float64")
+DTYPES = ("auto", "float32", "bfloat16", "int8", "float64")
 
 Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[argparse.Namespace], int]
@@ -51,14 +51,22 @@ def add_model(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--untrained", metavar="PRESET", help="random weights of a preset shape instead: ref, small, ...")
 
 
-def add_engine(verb: argparse.ArgumentParser) -> None:
-    """What computes, in which numbers, on how many threads."""
-    for name, known, default in (("--backend", BACKENDS, "auto"), ("--dtype", DTYPES, "float32")):
-        verb.add_argument(
-            name, choices=known, default=default, metavar=name[2:].upper(),
-            help=f"{', '.join(known)} (default: {default})",
-        )  # fmt: skip
+def add_engine(verb: argparse.ArgumentParser, dtype: str = "auto") -> None:
+    """What computes, in which numbers (by default in `dtype`), on how many threads."""
+    verb.add_argument(
+        "--backend", choices=BACKENDS, default="auto", metavar="BACKEND", help=f"{', '.join(BACKENDS)} (default: auto)"
+    )
+    add_dtype(verb, "the fastest that costs this model next to nothing", dtype)
     verb.add_argument("--threads", type=whole_number(1), help="threads of the engine (default: all cores; 1 for bench)")
+
+
+def add_dtype(verb: argparse._ActionsContainer, auto: str, default: str = "auto") -> None:
+    """In which numbers it computes; `auto` says what that choice is."""
+    others = ", ".join(DTYPES[1:])
+    verb.add_argument(
+        "--dtype", choices=DTYPES, default=default, metavar="DTYPE",
+        help=f"{others}, or auto: {auto} (default: {default})",
+    )  # fmt: skip
 
 
 def add_conditioning(verb: argparse.ArgumentParser) -> None:

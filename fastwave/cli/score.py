@@ -25,7 +25,7 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(verbs, "score", score, check)
     verb.add_argument("model", metavar="MODEL", help="a checkpoint folder, or the name of a bundled model")
     verb.add_argument("files", nargs="+", metavar="FILE", help="sound or text files")
-    add_engine(verb)
+    add_engine(verb, dtype="float32")
     add_conditioning(verb)
     add_json(verb)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from ..locate import bundled, locate
 from ..speech.locate import VOICE_FILE, locate_voice, voices
-from .options import BACKENDS, DEFAULT_MODEL, DTYPES, Verbs, add_verb, check_file, note
+from .options import BACKENDS, DEFAULT_MODEL, Verbs, add_dtype, add_verb, check_file, note
 from .parser import number_above_zero, whole_number
 
 if TYPE_CHECKING:
@@ -37,9 +37,7 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--port", type=whole_number(0), default=8000, help="0 takes a free one (default: 8000)")
     verb.add_argument("--token-file", metavar="FILE", help="a file with a token, which requests then must bring")
     verb.add_argument("--backend", choices=BACKENDS, default="auto", metavar="BACKEND", help=", ".join(BACKENDS))
-    verb.add_argument(
-        "--dtype", choices=DTYPES, default="float32", metavar="DTYPE", help="of models; voices bring their own"
-    )
+    add_dtype(verb, "the fastest that costs a model next to nothing, and what a voice was made for")
     verb.add_argument("--threads", type=whole_number(1), help="threads of the engine (default: all cores)")
     verb.add_argument("--streams", type=whole_number(1), help="listeners at a time, for each name (default: measured)")
     verb.add_argument(

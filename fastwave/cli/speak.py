@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..generation.saving import check_folder, check_place
 from ..speech.locate import default_voice, locate_voice, read_description, voices
 from ..speech.options import RANGES, Delivery
-from .options import DTYPES, Verbs, add_json, add_verb, note, print_json
+from .options import Verbs, add_dtype, add_json, add_verb, note, print_json
 from .parser import table, whole_number
 from .player import find_player
 from .speak_text import Text, check_text, texts_of
@@ -85,10 +85,7 @@ def _add_voice(group: Any) -> None:
     )  # fmt: skip
     group.add_argument("--seed", type=int, default=0, help="the same seed gives the same samples (default: 0)")
     group.add_argument("--temperature", type=float, help="below 1 is smoother (default: what the voice was made for)")
-    group.add_argument(
-        "--dtype", choices=("auto", *DTYPES), default="auto", metavar="DTYPE",
-        help=f"auto, {', '.join(DTYPES)} (default: auto, what the voice was made for)",
-    )  # fmt: skip
+    add_dtype(group, "what the voice was made for")
     group.add_argument("--threads", type=whole_number(1), help="threads of the engine (default: all cores)")
 
 

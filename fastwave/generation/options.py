@@ -37,7 +37,7 @@ DEFAULTS: Options = {
     "excitation": None,
     "batch": 1,
     "backend": "auto",
-    "dtype": "float32",
+    "dtype": "auto",
     "threads": None,
 }
 

@@ -10,11 +10,11 @@ import torch
 from .. import __version__
 from ..config import WaveNetConfig
 from ..engine.engine import Engine
+from ..engine.example import example
 from ..errors import BackendUnavailable, GenerationError
 from ..model import WaveNet
 from ..runtime import machine
 from . import measure
-from .doctor import example
 
 PRESETS = ("ref", "small", "large", "vocoder", "music8x10")
 DTYPES = ("float32", "bfloat16", "int8")

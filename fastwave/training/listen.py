@@ -90,7 +90,7 @@ def render(
     folder = run / "samples"
     folder.mkdir(exist_ok=True)
     real = excerpt.save(folder)
-    engine, length, results, speeds = Engine(model), excerpt.length, [], []
+    engine, length, results, speeds = Engine(model, dtype="float32"), excerpt.length, [], []
     for number, temperature in enumerate(TEMPERATURES):
         begun = time.monotonic()
         end = begun + (deadline - begun) / (len(TEMPERATURES) - number)

@@ -55,7 +55,7 @@ def freely(write: Continue, forms: list[Form]) -> str:
 
 def by_model(model: fastwave.WaveNet, temperature: float) -> Continue:
     """A model that writes without any check, in parts until the chorale is over."""
-    engine = fastwave.Engine(model, threads=1)
+    engine = fastwave.Engine(model, dtype="float32", threads=1)
 
     def write(prime: str, characters: int, number: int) -> str:
         made, parts = "", fastwave.stream(
@@ -123,7 +123,7 @@ def main() -> None:
     chains = {order: Markov(train.encode(), order) for order in (4, 6, 8)}
     bits = {order: chain.bits(held_out.encode()[:8000]) for order, chain in chains.items()}
     best = min(bits, key=lambda order: bits[order])
-    writer = Writer(fastwave.Engine(model, threads=1), options.temperature, 0)
+    writer = Writer(fastwave.Engine(model, dtype="float32", threads=1), options.temperature, 0)
     begun = time.process_time()
     composed = [writer.choose(form) for form in forms]
     seconds = time.process_time() - begun

@@ -58,7 +58,7 @@ def prepare(data: Path, out: Path) -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Print the means of vocoder.py's measures."""
-    engine = Engine(WaveNet.from_pretrained(options.run), threads=1)
+    engine = Engine(WaveNet.from_pretrained(options.run), dtype="float32", threads=1)
     rows, seconds, samples = [], 0.0, 0
     for utterance in Utterances.read(options.data).held_out[: options.sentences]:
         frames = utterance.frames.numpy()

@@ -107,7 +107,7 @@ def rounded_trial(dtype, rounding):
             if name.endswith("weight") and not name.startswith("front"):
                 parameter.copy_(rounding(parameter))
     # its memory after the prime is the engine's own: that of the weights before rounding
-    plain, engine = Engine(model, "reference"), Engine(rounded, "reference")
+    plain, engine = Engine(model, "reference", dtype="float32"), Engine(rounded, "reference", dtype="float32")
     start = plain.start(3, prime=trial.prime)
     trial.eager = engine.feed(dataclasses.replace(start, fingerprint=engine.fingerprint), trial.tokens)
     return trial, [trial.outputs("cpu", dtype=dtype, instruction_set=each) for each in INSTRUCTION_SETS]
@@ -150,14 +150,17 @@ def test_a_real_model_runs_free_like_the_reference_for_20000_samples(options):
     count, seed = 20_000, 4
     ours, theirs = (
         engine.run(engine.start(), count, seed=seed, **options)[0]
-        for engine in (Engine(model, "cpu"), Engine(model, "reference"))
+        for engine in (Engine(model, "cpu", dtype="float32"), Engine(model, "reference", dtype="float32"))
     )
     assert len(ours.unique()) > 100  # alive
     different = (ours != theirs).nonzero()
     if len(different):
         at = int(different[0])
         common = ours[None, : at + 1]
-        outs = [e.feed(e.start(), common)[0, at] for e in (Engine(model, "cpu"), Engine(model, "reference"))]
+        outs = [
+            e.feed(e.start(), common)[0, at]
+            for e in (Engine(model, "cpu", dtype="float32"), Engine(model, "reference", dtype="float32"))
+        ]
         slack = (float((outs[0] - outs[1]).abs().max()), sum_rounding(256))
         near = choices_near(outs[1].numpy(), float(noise(seed, 0, at, 1)), slack, **options)
         assert {int(ours[at]), int(theirs[at])} <= near, f"sample {at}: {int(ours[at])}, {int(theirs[at])}, near {near}"
@@ -192,7 +195,7 @@ def test_draws_from_known_outputs_are_those_of_the_reference(classes, options):
         model.get_parameter("head.1.weight").zero_()
         model.get_parameter("head.1.bias").copy_(logits)
     streams, count = 64, 250
-    engine = Engine(model, "cpu")
+    engine = Engine(model, "cpu", dtype="float32")
     ours = engine.run(engine.start(streams), count, seed=8, **options)
 
     uniforms = torch.stack([noise(8, stream, 0, count) for stream in range(streams)]).flatten(0, 1)
@@ -211,7 +214,7 @@ def test_draws_from_known_outputs_are_those_of_the_reference(classes, options):
 def test_drawn_values_follow_from_the_engines_own_outputs(name, temperature):
     """Each within a few roundings of what the reference draws from the same outputs; one in a thousand may have chosen
     the other of two components, where the draw is within rounding of their boundary."""
-    engine = Engine(make_model(name), "cpu")
+    engine = Engine(make_model(name), "cpu", dtype="float32")
     count = 1000
     state = engine.start(2)
     drawn = engine.run(state.copy(), count, seed=3, temperature=temperature)
@@ -237,7 +240,7 @@ def test_scales_beyond_reason_are_bounded_as_in_the_reference(name, scale):
     for temperature, limit in ((0.0, 1e-5), (1e-6, 1e-3)):
         ours, theirs = (
             engine.run(engine.start(), 1, temperature=temperature)
-            for engine in (Engine(model, "cpu"), Engine(model, "reference"))
+            for engine in (Engine(model, "cpu", dtype="float32"), Engine(model, "reference", dtype="float32"))
         )
         assert (ours - theirs).abs().max() < limit
 
@@ -300,7 +303,7 @@ def test_a_stream_is_the_same_in_a_batch_of_any_size(instruction_set, dtype):
 def test_streams_at_different_times_keep_their_own_conditioning_and_noise():
     model = make_model("categorical-linear-ids")
     given = make_condition(model.config, 2, 400)
-    engine = Engine(model, "cpu", threads=2)
+    engine = Engine(model, "cpu", threads=2, dtype="float32")
     expected = engine.run(engine.start(2, **given), 400, seed=6, **given)
     late, early = engine.start(2, **given).take([0]), engine.start(2, **given).take([1])
     engine.run(late, 331, seed=6, **row_of(given, 0))
@@ -320,7 +323,7 @@ def test_all_instruction_sets_hear_the_same(dtype):
 
 
 def test_given_noise_and_tokens_are_read_on_from_call_to_call():
-    engine = Engine(make_model("mixture"), "cpu")
+    engine = Engine(make_model("mixture"), "cpu", dtype="float32")
     start = engine.start(2)
     drawn = torch.stack([noise(3, stream, 0, 2500, 2) for stream in range(2)])  # several native calls
     expected = engine.run(start.copy(), 2500, seed=3)
@@ -331,7 +334,7 @@ def test_given_noise_and_tokens_are_read_on_from_call_to_call():
 
 
 def test_python_threads_may_share_an_engine():
-    engine = Engine(make_model("mixture"), "cpu", threads=2)
+    engine = Engine(make_model("mixture"), "cpu", threads=2, dtype="float32")
     expected = [engine.run(engine.start(1, streams=[row]), 500, seed=2) for row in range(4)]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda row: engine.run(engine.start(1, streams=[row]), 500, seed=2), range(4)))
@@ -387,7 +390,7 @@ def test_a_broken_embedding_is_named_with_its_sample_and_stream(value, dtype, th
 
 def test_conditioning_that_is_not_finite_is_refused():
     model = make_model("gaussian-repeat")
-    engine = Engine(model, "cpu")
+    engine = Engine(model, "cpu", dtype="float32")
     given = make_condition(model.config, 2, 60)
     state = engine.start(2, **given)
     prepared = engine.prepare(given["condition"], None, 2, 60)
@@ -404,7 +407,7 @@ def test_conditioning_that_is_not_finite_is_refused():
 
 
 def test_the_end_of_time_is_refused():
-    engine = Engine(make_model("categorical"), "cpu")
+    engine = Engine(make_model("categorical"), "cpu", dtype="float32")
     state = engine.start(2)
     state.time = torch.tensor([0, 2**63 - 20])
     engine.run(state, 10)
@@ -418,7 +421,7 @@ def test_no_samples_and_no_tokens_are_empty_answers():
     for name in ("categorical", "mixture-learned"):
         model = make_model(name)
         given = make_condition(model.config, 2, 1)
-        engine = Engine(model, "cpu")
+        engine = Engine(model, "cpu", dtype="float32")
         state = engine.start(2, **given)
         before = state.copy()
         assert engine.run(state, 0, **given).shape == (2, 0)
@@ -433,19 +436,19 @@ def test_no_samples_and_no_tokens_are_empty_answers():
 @pytest.mark.parametrize("instruction_set", ["sse9", "AVX2", ""])
 def test_an_unknown_instruction_set_is_refused(instruction_set):
     with pytest.raises(InputError, match="portable, avx2"):
-        Engine(make_model("categorical"), "cpu", instruction_set=instruction_set)
+        Engine(make_model("categorical"), "cpu", instruction_set=instruction_set, dtype="float32")
 
 
 def test_states_of_another_dtype_are_refused_and_of_another_instruction_set_are_not():
     model = make_model("categorical")
     engines = [Engine(model, "cpu", dtype=dtype) for dtype in ("float32", "bfloat16", "int8")]
     for engine in engines:
-        for other in (*engines, Engine(model, "reference")):
+        for other in (*engines, Engine(model, "reference", dtype="float32")):
             if other is not engine:
                 with pytest.raises(InputError, match="not of this engine"):
                     engine.run(other.start(), 1)
     for instruction_set in INSTRUCTION_SETS:
-        state = Engine(model, "cpu", instruction_set=instruction_set).start()
+        state = Engine(model, "cpu", instruction_set=instruction_set, dtype="float32").start()
         assert engines[0].run(state, 5).shape == (1, 5)
 
 
@@ -498,7 +501,7 @@ def test_states_of_a_wrong_shape_or_type_are_refused(tmp_path):
 
 def test_the_largest_number_of_classes_is_drawn_from():
     model = lively(residual_channels=4, skip_channels=4, dilations=(1,), classes=65_536)
-    engine = Engine(model, "cpu")
+    engine = Engine(model, "cpu", dtype="float32")
     state = engine.start(3)
     logits = engine.feed(state.copy(), torch.zeros(3, 1, dtype=torch.int64))[:, 0]
     drawn = engine.run(state, 1, seed=5)[:, 0]

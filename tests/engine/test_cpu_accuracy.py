@@ -10,8 +10,8 @@ import torch
 
 from fastwave import Engine, GenerationError, WaveNet, WaveNetConfig, noise, score
 from fastwave.config import PRESETS
+from fastwave.engine.example import example
 from fastwave.runtime import library
-from fastwave.tools.doctor import example
 from shapes import CONFIGS, make_condition, make_model, make_tokens
 from tolerances import assert_as_close_as_eager
 
@@ -86,7 +86,10 @@ def test_free_running_waveforms_follow_the_reference(name):
     given = make_condition(model.config, 2, 30)
     ours, theirs = (
         engine.run(engine.start(2, **given), 30, seed=5, **given)
-        for engine in (Engine(model, backend="cpu"), Engine(model, backend="reference"))
+        for engine in (
+            Engine(model, backend="cpu", dtype="float32"),
+            Engine(model, backend="reference", dtype="float32"),
+        )
     )
     assert (ours - theirs).abs().max() < 1e-3  # rounding, carried through 30 steps of feedback
 
@@ -186,7 +189,7 @@ def test_broken_weights_stop_with_the_step_and_leave_the_state(name, value, dtyp
 
 def test_a_million_samples_in_one_call():
     model = WaveNet(WaveNetConfig(4, skip_channels=4, dilations=(1, 2), classes=4), backend="reference")
-    engine = Engine(model, backend="cpu")
+    engine = Engine(model, backend="cpu", dtype="float32")
     state = engine.start()
     assert engine.run(state, 1_000_000).shape == (1, 1_000_000)
     assert state.time.tolist() == [1_000_000]

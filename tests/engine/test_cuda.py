@@ -86,9 +86,9 @@ def test_bfloat16_outputs_are_those_of_rounded_weights(machine):
             if name.endswith("weight") and not name.startswith("front"):
                 parameter.copy_(to_bfloat16(parameter))
     plain, exact, eager = (
-        Engine(model, "reference"),
+        Engine(model, "reference", dtype="float32"),
         Engine(rounded, "reference", "float64"),
-        Engine(rounded, "reference"),
+        Engine(rounded, "reference", dtype="float32"),
     )
     start = plain.start(3, prime=trial.prime)  # its memory after the prime is that of the weights before rounding
     outs = []
@@ -110,7 +110,7 @@ def test_bfloat16_outputs_are_those_of_rounded_weights(machine):
 def test_free_running_tokens_are_the_references_under_every_schedule(machine, name, options):
     model, count = make_model(name), 25
     given = make_condition(model.config, 5, count)
-    reference, ours = Engine(model, "reference"), general(model)
+    reference, ours = Engine(model, "reference", dtype="float32"), general(model)
     expected = reference.run(reference.start(5, **given), count, seed=3, **options, **given)
     assert options.get("temperature") == 0 or len(expected.unique()) > 3  # alive
     start = ours.start(5, **given)
@@ -126,7 +126,7 @@ def test_free_running_tokens_are_the_references_under_every_schedule(machine, na
 def test_free_running_waveforms_follow_the_reference_under_every_schedule(machine, name):
     model = make_model(name)
     given = make_condition(model.config, 3, 30)
-    reference, ours = Engine(model, "reference"), general(model)
+    reference, ours = Engine(model, "reference", dtype="float32"), general(model)
     expected = reference.run(reference.start(3, **given), 30, seed=5, **given)
     first = None
     for seed in range(SCHEDULES):
@@ -186,7 +186,7 @@ def test_among_equals_the_lower_classes_stay(machine, options):
     with torch.no_grad():
         model.get_parameter("head.1.weight").zero_()
         model.get_parameter("head.1.bias").copy_((torch.arange(70) % 7 < 3).float())
-    ours, theirs = (Engine(model, backend) for backend in ("cuda", "reference"))
+    ours, theirs = (Engine(model, backend, dtype="float32") for backend in ("cuda", "reference"))
     drawn = ours.run(ours.start(16), 40, seed=4, **options)
     assert torch.equal(drawn, theirs.run(theirs.start(16), 40, seed=4, **options))
 
@@ -301,7 +301,7 @@ def test_a_machine_without_a_device_is_refused_with_the_cure(machine, settings, 
     machine.set(**settings)
     with pytest.raises(BackendUnavailable, match=message):
         general(make_model("categorical"))
-    engine = Engine(make_model("categorical"))
+    engine = Engine(make_model("categorical"), dtype="float32")
     assert engine.backend == "cpu" and "cuda: " in engine.choice.why
 
 
@@ -395,7 +395,7 @@ def test_odd_sizes_on_a_gpu_match_float64(gpu, sizes):
 def test_free_running_tokens_on_a_gpu_are_the_references(gpu, name, options):
     model = make_model(name)
     given = make_condition(model.config, 5, 100)
-    reference, ours = Engine(model, "reference"), general(model)
+    reference, ours = Engine(model, "reference", dtype="float32"), general(model)
     expected = reference.run(reference.start(5, **given), 100, seed=3, **options, **given)
     assert torch.equal(ours.run(ours.start(5, **given), 100, seed=3, **options, **given).cpu(), expected)
 

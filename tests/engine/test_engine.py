@@ -38,7 +38,7 @@ def test_parallel_equals_incremental(name, dtype):
 def test_any_split_into_calls_gives_the_same_samples(backend, name):
     model = make_model(name)
     given = make_condition(model.config, 2, 60)
-    engine = Engine(model, backend=backend)
+    engine = Engine(model, backend=backend, dtype="float32")
     whole = engine.run(engine.start(2, **given), 60, seed=5, **given)
     state = engine.start(2, **given)
     parts = [engine.run(state, count, seed=5, **given) for count in (1, 0, 29, 7, 23)]
@@ -52,7 +52,7 @@ def test_calls_longer_than_a_block_equal_their_parts(monkeypatch):
         ("reference", "engine.reference.BLOCK", 7),
         ("cpu", "engine.native.CALL_SECONDS", 1e-9),
     ):
-        engine = Engine(model, backend=backend)
+        engine = Engine(model, backend=backend, dtype="float32")
         whole = engine.run(engine.start(1, **given), 150, **given)
         monkeypatch.setattr(f"fastwave.{setting}", value)
         assert torch.equal(engine.run(engine.start(1, **given), 150, **given), whole)
@@ -62,7 +62,7 @@ def test_calls_longer_than_a_block_equal_their_parts(monkeypatch):
 def test_a_stream_does_not_depend_on_batch_size_or_place(backend, name):
     model = make_model(name)
     given = make_condition(model.config, 5, 50)
-    engine = Engine(model, backend=backend)
+    engine = Engine(model, backend=backend, dtype="float32")
     batch = engine.run(engine.start(5, **given), 50, seed=9, **given)
     for row in (0, 3):
         alone = engine.start(1, streams=[row], **row_of(given, row))
@@ -74,7 +74,7 @@ def test_a_stream_does_not_depend_on_batch_size_or_place(backend, name):
 
 def test_samples_do_not_depend_on_torchs_thread_count():
     model = WaveNet(WaveNetConfig.preset("small"), backend="reference")
-    engine = Engine(model, backend="reference")
+    engine = Engine(model, backend="reference", dtype="float32")
     outcomes = []
     before = torch.get_num_threads()
     try:
@@ -88,7 +88,7 @@ def test_samples_do_not_depend_on_torchs_thread_count():
 
 
 def test_a_fork_continues_like_its_origin_and_leaves_it_alone(backend):
-    engine = Engine(make_model("categorical"), backend=backend)
+    engine = Engine(make_model("categorical"), backend=backend, dtype="float32")
     state = engine.start(2)
     engine.run(state, 20)
     fork = state.copy()
@@ -114,10 +114,14 @@ def test_a_saved_state_goes_on_as_if_never_stopped(backend, name, tmp_path):
 
 def test_a_state_of_another_engine_is_refused(tmp_path):
     model, other = make_model("categorical"), make_model("categorical", seed=1)
-    engine = Engine(model)
+    engine = Engine(model, dtype="float32")
     state = engine.start()
     state.save(tmp_path / "state")
-    for stranger in (Engine(other), Engine(model, dtype="float64"), Engine(model, backend="reference")):
+    for stranger in (
+        Engine(other, dtype="float32"),
+        Engine(model, dtype="float64"),
+        Engine(model, backend="reference", dtype="float32"),
+    ):
         with pytest.raises(CheckpointError, match="not a state of this model"):
             stranger.load_state(tmp_path / "state")
         with pytest.raises(InputError, match="not of this engine"):
@@ -125,7 +129,7 @@ def test_a_state_of_another_engine_is_refused(tmp_path):
 
 
 def test_a_place_in_the_batch_is_given_to_another_stream(backend):
-    engine = Engine(make_model("categorical"), backend=backend)
+    engine = Engine(make_model("categorical"), backend=backend, dtype="float32")
     state = engine.start(3)
     engine.run(state, 30)
     expected = engine.run(state.take([0, 2]), 30)
@@ -160,7 +164,7 @@ def test_priming_the_cpu_engine_leaves_the_memory_that_feeding_leaves(name, leng
     model = make_model(name)
     given = make_condition(model.config, 2, 120)
     prime = make_tokens(model.config, 2, length)
-    engine = Engine(model, backend="cpu")
+    engine = Engine(model, backend="cpu", dtype="float32")
     primed, fed = engine.start(2, prime=prime, **given), engine.start(2, **given)
     engine.feed(fed, prime, **given)
     assert torch.equal(primed.time, fed.time) and torch.equal(primed.tokens, fed.tokens)
@@ -176,7 +180,7 @@ def test_a_run_continued_from_its_own_output_is_the_same_run():
 
 
 def test_the_noise_argument_replaces_the_seed(backend):
-    engine = Engine(make_model("mixture"), backend=backend)
+    engine = Engine(make_model("mixture"), backend=backend, dtype="float32")
     drawn = torch.stack([noise(3, stream, 0, 12, 2) for stream in range(2)])
     expected = engine.run(engine.start(2), 12, seed=3)
     assert torch.equal(engine.run(engine.start(2), 12, noise=drawn), expected)
@@ -188,7 +192,7 @@ def test_the_noise_argument_replaces_the_seed(backend):
 
 def test_prepared_conditioning_is_checked_once_and_only_fits_its_model(backend):
     model = make_model("gaussian-repeat")
-    engine = Engine(model, backend=backend)
+    engine = Engine(model, backend=backend, dtype="float32")
     frames = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(3))
     prepared = engine.prepare(frames, None, 2, 30)
     expected = engine.run(engine.start(2, condition=frames), 30, condition=frames)
@@ -196,25 +200,25 @@ def test_prepared_conditioning_is_checked_once_and_only_fits_its_model(backend):
     with pytest.raises(InputError, match="has 2 streams, 1 are needed"):
         engine.start(1, condition=prepared)
     with pytest.raises(InputError, match="another model"):
-        Engine(make_model("gaussian"), backend=backend).start(2, condition=prepared)
+        Engine(make_model("gaussian"), backend=backend, dtype="float32").start(2, condition=prepared)
     with pytest.raises(InputError, match="holds the speaker already"):
         engine.start(2, condition=prepared, speaker=1)
 
 
 def test_memory_holds_exactly_the_slots_a_layer_needs():
     model = make_model("categorical-front3")
-    engine = Engine(model, backend="reference")
+    engine = Engine(model, backend="reference", dtype="float32")
     state = engine.start(2)
     engine.run(state, 3)
     shapes = [tuple(tensor.shape) for tensor in state.memory]
     assert shapes == [(2, 2 * d, 5) for d in model.config.dilations]
     assert state.tokens.shape == (2, 3)
-    native = Engine(model, backend="cpu").start(2)
+    native = Engine(model, backend="cpu", dtype="float32").start(2)
     assert [tuple(tensor.shape) for tensor in native.memory] == [(2, sum(2 * d for d in model.config.dilations) * 16)]
 
 
 def test_zero_samples_are_an_empty_answer(backend):
-    engine = Engine(make_model("gaussian"), backend=backend)
+    engine = Engine(make_model("gaussian"), backend=backend, dtype="float32")
     state = engine.start(2)
     assert engine.run(state, 0).shape == (2, 0)
     assert state.time.tolist() == [0, 0]
@@ -223,7 +227,7 @@ def test_zero_samples_are_an_empty_answer(backend):
 @pytest.mark.parametrize("where", ["dilated.weight", "head.1.bias"])
 def test_a_non_finite_output_stops_with_its_step_and_leaves_the_state(where):
     model = make_model("categorical")
-    engine = Engine(model, backend="reference")
+    engine = Engine(model, backend="reference", dtype="float32")
     state = engine.start()
     engine.run(state, 17)
     engine._driver.parameters[where].view(-1)[0] = math.nan
@@ -236,7 +240,7 @@ def test_a_non_finite_output_stops_with_its_step_and_leaves_the_state(where):
 
 def test_the_engine_keeps_a_copy_of_the_weights(backend):
     model = make_model("categorical")
-    engine = Engine(model, backend=backend)
+    engine = Engine(model, backend=backend, dtype="float32")
     expected = engine.run(engine.start(), 30)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -265,11 +269,11 @@ def test_the_engine_keeps_a_copy_of_the_weights(backend):
 )
 def test_impossible_requests_are_refused_with_the_reason(backend, call, message):
     with pytest.raises(InputError, match=message):
-        call(Engine(make_model("categorical"), backend=backend))
+        call(Engine(make_model("categorical"), backend=backend, dtype="float32"))
 
 
 def test_conditioning_that_is_too_short_or_not_finite_is_refused(backend):
-    engine = Engine(make_model("gaussian-repeat"), backend=backend)
+    engine = Engine(make_model("gaussian-repeat"), backend=backend, dtype="float32")
     frames = torch.zeros(4, 4)  # 4 frames of 6 samples
     state = engine.start(condition=frames)
     engine.run(state, 24, condition=frames)
@@ -286,6 +290,6 @@ def test_engine_options_are_checked():
     with pytest.raises(InputError, match="int4"):
         Engine(model, dtype="int4")
     with pytest.raises(InputError, match="threads"):
-        Engine(model, threads=0)
+        Engine(model, threads=0, dtype="float32")
     with pytest.raises(InputError, match="WaveNet"):
-        Engine("model")
+        Engine("model", dtype="float32")

@@ -125,11 +125,11 @@ def test_a_function_and_its_tensor_give_the_same_samples_in_any_split(model, bac
 def test_samples_do_not_depend_on_threads_schedules_or_the_length_of_calls(name, monkeypatch):
     model = make_model(name)
     given = make_condition(model.config, 17, 300)
-    alone = Engine(model, "cpu", threads=1)
+    alone = Engine(model, "cpu", threads=1, dtype="float32")
     expected = alone.run(alone.start(17, **given), 300, **given)
     monkeypatch.setattr(native, "CALL_SECONDS", 1e-4)
     for threads in (2, 3):
-        engine = Engine(model, "cpu", threads=threads)
+        engine = Engine(model, "cpu", threads=threads, dtype="float32")
         assert torch.equal(engine.run(engine.start(17, **given), 300, **given), expected)
         few = {key: values[:3] for key, values in given.items()}
         assert torch.equal(engine.run(engine.start(3, **few), 300, **few), expected[:3])
@@ -161,7 +161,7 @@ def test_a_saved_state_continues_with_the_excitation_of_its_time(model, backend,
 
 
 def test_an_excitation_that_ends_too_early_is_refused_and_leaves_the_state(model):
-    engine = Engine(model)
+    engine = Engine(model, dtype="float32")
     e = make_condition(model.config, 1, 30)["excitation"]
     state = engine.start(excitation=e)
     engine.run(state, 20, excitation=e)
@@ -170,7 +170,7 @@ def test_an_excitation_that_ends_too_early_is_refused_and_leaves_the_state(model
     with pytest.raises(InputError, match="takes an excitation"):
         engine.run(state, 1)
     with pytest.raises(InputError, match="takes no excitation"):
-        Engine(make_model("categorical")).start(excitation=e)
+        Engine(make_model("categorical"), dtype="float32").start(excitation=e)
     assert int(state.time) == 20 and engine.run(state, 10, excitation=e).shape == (1, 10)
 
 
@@ -186,8 +186,8 @@ def test_generate_and_stream_take_an_excitation_and_last_as_long(model):
     prime = make_tokens(model.config, 1, 30)
     primed = generate(model, excitation=e, prime=prime)
     assert primed.lengths == (60,)
-    prepared = Engine(model).prepare(None, None, 1, 90, e)
-    assert torch.equal(generate(Engine(model), condition=prepared).tokens, result.tokens)
+    prepared = Engine(model, dtype="float32").prepare(None, None, 1, 90, e)
+    assert torch.equal(generate(Engine(model, dtype="float32"), condition=prepared).tokens, result.tokens)
     assert not torch.equal(generate(model, samples=90, excitation=-e).tokens, result.tokens)
     with pytest.raises(InputError, match="has 90 samples, but 91 are needed"):
         generate(model, samples=91, excitation=e)

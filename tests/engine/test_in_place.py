@@ -39,7 +39,7 @@ def check_chunks(engine):
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_chunks_in_place_are_one_call_bit_for_bit(backend, name):
-    check_chunks(Engine(make_model(name), backend))
+    check_chunks(Engine(make_model(name), backend, dtype="float32"))
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -58,11 +58,11 @@ def test_chunks_in_place_are_one_call_on_the_cuda_engine(machine, name, kernel):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", CONFIGS)
 def test_chunks_in_place_are_one_call_on_a_gpu(gpu, name):
-    check_chunks(Engine(make_model(name), "cuda"))
+    check_chunks(Engine(make_model(name), "cuda", dtype="float32"))
 
 
 def test_a_run_in_place_copies_nothing():
-    engine = Engine(make_model("categorical"), "cpu")
+    engine = Engine(make_model("categorical"), "cpu", dtype="float32")
     state = engine.start(2)
     places = [tensor.data_ptr() for tensor in state.tensors()]
     engine.run(state, 50, in_place=True)
@@ -74,7 +74,7 @@ def test_a_run_in_place_copies_nothing():
 def test_forks_and_ended_streams_are_independent_of_a_run_in_place():
     model = make_model("categorical-linear-ids")
     conditioning = make_condition(model.config, 3, 200)
-    engine = Engine(model, "cpu")
+    engine = Engine(model, "cpu", dtype="float32")
     prepared = engine.prepare(conditioning["condition"], conditioning["speaker"], 3, 200)
     state = engine.start(3, condition=prepared)
     engine.run(state, 40, condition=prepared, in_place=True)
@@ -92,7 +92,7 @@ def test_forks_and_ended_streams_are_independent_of_a_run_in_place():
 
 def test_what_was_projected_for_one_condition_is_not_used_for_another():
     model = make_model("gaussian-repeat")
-    engine = Engine(model, "cpu")
+    engine = Engine(model, "cpu", dtype="float32")
     first, second = (engine.prepare(torch.randn(30, 4), None, 1, 120) for _ in "ab")
     state, expected = engine.start(condition=first), engine.start(condition=first)
     engine.run(state, 10, condition=first, in_place=True)
@@ -102,7 +102,7 @@ def test_what_was_projected_for_one_condition_is_not_used_for_another():
 
 
 def test_a_state_that_was_changed_is_checked_again():
-    engine = Engine(make_model("categorical-front3"), "cpu")
+    engine = Engine(make_model("categorical-front3"), "cpu", dtype="float32")
     state = engine.start(2)
     engine.run(state, 20, in_place=True)
     for change in (
@@ -128,7 +128,7 @@ def test_after_a_failure_in_place_every_use_of_the_state_is_refused(backend, tmp
     model = make_model("categorical")
     with torch.no_grad():
         model.get_parameter("front.weight")[0, 9] = math.nan
-    engine = Engine(model, backend)
+    engine = Engine(model, backend, dtype="float32")
     state = engine.start(2)
     good = make_tokens(model.config, 2, 10).clamp(max=8)
     engine.feed(state, good, in_place=True)
@@ -152,7 +152,7 @@ def test_after_a_failure_in_place_every_use_of_the_state_is_refused(backend, tmp
 
 
 def test_a_request_that_is_refused_leaves_the_state_usable():
-    engine = Engine(make_model("categorical"), "cpu")
+    engine = Engine(make_model("categorical"), "cpu", dtype="float32")
     state = engine.start()
     for options in ({"top_k": 0}, {"seed": -1}, {"noise": torch.ones(1, 5, 1)}, {"speaker": 3}):
         with pytest.raises(InputError):
@@ -161,7 +161,7 @@ def test_a_request_that_is_refused_leaves_the_state_usable():
 
 
 def test_a_state_made_in_inference_mode_runs_in_place():
-    engine = Engine(make_model("categorical"), "cpu")
+    engine = Engine(make_model("categorical"), "cpu", dtype="float32")
     expected = engine.run(engine.start(2), 60)
     with torch.inference_mode():
         state = engine.start(2)
@@ -173,6 +173,6 @@ def test_a_kernel_is_of_the_cuda_engine_alone():
     model = lively(residual_channels=4, skip_channels=4, dilations=(1,), classes=4)
     for backend in ("cpu", "reference"):
         with pytest.raises(InputError, match="chooses a CUDA kernel"):
-            Engine(model, backend, kernel="general")
+            Engine(model, backend, kernel="general", dtype="float32")
         with pytest.raises(InputError, match=f"runs on {backend}"):
-            Engine(model, backend).plan(1)
+            Engine(model, backend, dtype="float32").plan(1)

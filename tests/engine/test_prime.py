@@ -105,7 +105,7 @@ def test_a_primed_state_is_as_close_to_float64_as_that_of_engine_start(name, tim
 
 
 def test_a_missing_or_invalid_past_is_refused():
-    engine = Engine(make_model("categorical"), backend="cpu", threads=1)
+    engine = Engine(make_model("categorical"), backend="cpu", threads=1, dtype="float32")
     past = make_tokens(engine.config, 1, 4)
     tensors, numbers = state_fields(engine, past, 4)
     for fields, fault in (
@@ -120,7 +120,7 @@ def test_a_missing_or_invalid_past_is_refused():
     tensors["given_classes"][0, 2] = 11
     with pytest.raises(InputError, match="class is out of range"):
         call(engine._driver._engine.prime, tensors, numbers, {})
-    conditioned = Engine(make_model("gaussian-repeat"), backend="cpu", threads=1)
+    conditioned = Engine(make_model("gaussian-repeat"), backend="cpu", threads=1, dtype="float32")
     past = make_tokens(conditioned.config, 1, 20)
     tensors, numbers = state_fields(conditioned, past, 20)
     prepared = conditioned.prepare(torch.zeros(4, 4), None, 1, 20)

@@ -138,7 +138,7 @@ def test_generate_and_stream_show_the_same_options():
         *("model", "seconds", "samples", "seed", "temperature", "top_k", "top_p", "prime", "condition", "speaker"),
         *("excitation", "batch", "backend", "dtype", "threads"),
     ]
-    defaults = {"seed": 0, "temperature": 1.0, "batch": 1, "backend": "auto", "dtype": "float32"}
+    defaults = {"seed": 0, "temperature": 1.0, "batch": 1, "backend": "auto", "dtype": "auto"}
     assert {
         name: each.default for name, each in kinds.items() if each.default is not None and name != "model"
     } == defaults

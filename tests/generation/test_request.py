@@ -94,7 +94,7 @@ def never_runs(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("samples were made")
 
-    monkeypatch.setattr("fastwave.engine.engine.Engine.run", fail)
+    monkeypatch.setattr("fastwave.generation.request.Request.parts", fail)
 
 
 @pytest.mark.parametrize(

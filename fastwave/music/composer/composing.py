@@ -83,9 +83,9 @@ def _engine(model: Model | None) -> Engine:
         return model
     if not isinstance(model, (WaveNet, str, os.PathLike)):
         raise InputError(f"model is a WaveNet, an Engine or the path of a checkpoint, got {type(model).__name__}.")
-    return Engine(model if isinstance(model, WaveNet) else WaveNet.from_pretrained(model), threads=1)
+    return Engine(model if isinstance(model, WaveNet) else WaveNet.from_pretrained(model), dtype="float32", threads=1)
 
 
 @functools.cache
 def _bundled() -> Engine:
-    return Engine(WaveNet.from_pretrained(BUNDLED), threads=1)
+    return Engine(WaveNet.from_pretrained(BUNDLED), dtype="float32", threads=1)

@@ -3,8 +3,8 @@
  *   cc generate.c -o generate -I csrc -L fastwave -lfastwave_cpu -Wl,-rpath,fastwave -lm
  *   ./generate fastwave/bundled/pluck out.wav 3 0      (checkpoint, output, seconds, seed)
  *
- * The file equals that of `fastwave generate pluck -o out.wav --seconds 3 --seed 0`. For models of mu-law classes
- * without conditioning; csrc/fastwave.h says what other models need.
+ * It computes in float32: the file equals that of `fastwave generate pluck -o out.wav --seconds 3 --seed 0 --dtype
+ * float32`. For models of mu-law classes without conditioning; csrc/fastwave.h says what other models need.
  */
 #include <math.h>
 #include <stdint.h>

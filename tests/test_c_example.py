@@ -50,7 +50,19 @@ def test_the_c_example_writes_the_file_that_the_command_line_writes(tmp_path):
     compile_example(tmp_path)
     pluck = checkpoint.BUNDLED / "pluck"
     subprocess.run([tmp_path / "generate", pluck, tmp_path / "c.wav", "3", "7"], check=True, timeout=60)
-    command = [sys.executable, "-m", "fastwave", "generate", "pluck", "--seconds", "3", "--seed", "7"]
+    command = [
+        sys.executable,
+        "-m",
+        "fastwave",
+        "generate",
+        "pluck",
+        "--seconds",
+        "3",
+        "--seed",
+        "7",
+        "--dtype",
+        "float32",
+    ]
     subprocess.run([*command, "-o", tmp_path / "python.wav"], check=True, timeout=60, cwd=tmp_path)
 
     assert (tmp_path / "c.wav").read_bytes() == (tmp_path / "python.wav").read_bytes()

@@ -40,7 +40,7 @@ STOPPED_IN_THE_MIDDLE = """
 import signal, sys, time, torch, fastwave
 torch.manual_seed(0)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
-engine = fastwave.Engine(fastwave.WaveNet(fastwave.WaveNetConfig.preset("large")), backend="cpu")
+engine = fastwave.Engine(fastwave.WaveNet(fastwave.WaveNetConfig.preset("large")), backend="cpu", dtype="float32")
 state = engine.start()
 begun = []
 signal.setitimer(signal.ITIMER_REAL, 0.5)

@@ -87,7 +87,7 @@ def test_help_shows_verbs_in_groups_examples_presets_and_models(capsys):
 def test_the_words_that_help_and_choices_know_are_those_of_the_package():
     assert list(PURPOSES) == list(PRESETS)
     assert set(shared.BACKENDS) == {"auto", *CANDIDATES["generation"]}
-    assert set(shared.DTYPES) == {dtype for dtypes in DTYPES["generation"].values() for dtype in dtypes}
+    assert set(shared.DTYPES) == {"auto", *(dtype for dtypes in DTYPES["generation"].values() for dtype in dtypes)}
 
 
 def test_models_and_presets_have_a_line_each(capsys):

@@ -346,7 +346,8 @@ import os, torch, warnings
 from fastwave import Engine, WaveNet, WaveNetConfig
 warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tried here
 torch.manual_seed(0)
-engine = Engine(WaveNet(WaveNetConfig(8, skip_channels=8, dilations=(1, 2)), backend="reference"), "cpu", threads=3)
+model = WaveNet(WaveNetConfig(8, skip_channels=8, dilations=(1, 2)), backend="reference")
+engine = Engine(model, "cpu", "float32", threads=3)
 state = engine.start(4)
 engine.run(state, 100)
 fork = state.copy()
@@ -456,7 +457,7 @@ WRONG_STATES = """
 import dataclasses, sys, torch
 from fastwave import Engine, InputError, WaveNet, WaveNetConfig
 config = WaveNetConfig(20, skip_channels=8, dilations=(1, 2, 4), classes=11, front_kernel=2)
-engine = Engine(WaveNet(config, backend="reference"), "cpu", threads=1)
+engine = Engine(WaveNet(config, backend="reference"), "cpu", "float32", threads=1)
 s = engine.start(4)
 wrong = {
     "time of int32": {"time": s.time.int()},

@@ -186,8 +186,8 @@ def test_generate_and_stream_take_an_excitation_and_last_as_long(model):
     prime = make_tokens(model.config, 1, 30)
     primed = generate(model, excitation=e, prime=prime)
     assert primed.lengths == (60,)
-    prepared = Engine(model, dtype="float32").prepare(None, None, 1, 90, e)
-    assert torch.equal(generate(Engine(model, dtype="float32"), condition=prepared).tokens, result.tokens)
+    prepared = Engine(model).prepare(None, None, 1, 90, e)
+    assert torch.equal(generate(Engine(model), condition=prepared).tokens, result.tokens)
     assert not torch.equal(generate(model, samples=90, excitation=-e).tokens, result.tokens)
     with pytest.raises(InputError, match="has 90 samples, but 91 are needed"):
         generate(model, samples=91, excitation=e)

@@ -37,7 +37,7 @@ class Trial:
     eager: torch.Tensor
 
     def outputs(self, backend, **options):
-        engine = Engine(self.model, backend, **options)
+        engine = Engine(self.model, backend, **{"dtype": "float32", **options})
         state = engine.start(len(self.prime), prime=self.prime, **self.given)
         return engine.feed(state, self.tokens, **self.given)
 

@@ -138,7 +138,7 @@ def make_cases(folder: Path) -> dict[str, Case]:
     )
     path = folder / "weights" / WEIGHTS_FILE
     cases["weights"] = Case(path, [path.read_bytes()], lambda: WaveNet.from_pretrained(folder / "weights"))
-    engine = Engine(make_model("categorical"))
+    engine = Engine(make_model("categorical"), dtype="float32")
     state = folder / "state" / "state"
     engine.start(2).save(state)
     cases["state"] = Case(state, [state.read_bytes()], lambda: engine.load_state(state))

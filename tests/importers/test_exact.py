@@ -74,6 +74,7 @@ def test_greedy_continuation_on_the_cpu_engine_is_the_projects_token_for_token(i
         prime=expected["start"],
         temperature=0,
         backend="cpu",
+        dtype="float32",
         condition=None if trial.frames is None else trial.frames.float(),
         speaker=trial.speaker,
     )

@@ -72,8 +72,8 @@ def test_the_samples_are_what_generation_makes_of_the_same_prime(data, tmp_path,
     model, excerpt = model_of(make_config()), Excerpt(data, make_config(), Place(1, 0, 4000), 0.02)
     plain, primed = waves_of(tmp_path, render(model, excerpt, tmp_path, 1, seed=0))
     prime = excerpt.tokens(excerpt.prime)
-    assert heard(plain, generate(model, samples=320, temperature=0.0))
-    assert heard(primed[excerpt.prime :], generate(model, samples=320, temperature=0.0, prime=prime))
+    assert heard(plain, generate(model, samples=320, temperature=0.0, dtype="float32"))
+    assert heard(primed[excerpt.prime :], generate(model, samples=320, temperature=0.0, dtype="float32", prime=prime))
 
 
 def test_a_conditioned_model_gets_the_frames_of_what_it_makes(mel_data, tmp_path, monkeypatch):
@@ -84,7 +84,7 @@ def test_a_conditioned_model_gets_the_frames_of_what_it_makes(mel_data, tmp_path
     plain, primed = waves_of(tmp_path, render(model, excerpt, tmp_path, 1, seed=0))
     assert excerpt.prime == 1984 and excerpt.prime % 64 == 0
     frames = torch.from_numpy(mel_data.frames(1, np.arange(60)))
-    options = {"samples": 320, "temperature": 0.0, "condition": frames}
+    options = {"dtype": "float32", "samples": 320, "temperature": 0.0, "condition": frames}
     assert heard(plain, generate(model, **options))
     assert heard(primed[excerpt.prime :], generate(model, **options, prime=excerpt.tokens(excerpt.prime)))
 

@@ -29,15 +29,19 @@ def verdict(run: Path) -> str:
     lines = read(run).samples
     newest = [line for line in lines if line["step"] == lines[-1]["step"]]
     faults: dict[str, list[str]] = {}
+    faulty = 0
     for line in newest:
-        for problem in _problems(run / "samples" / Path(str(line.get("file"))).name, line):
+        found = _problems(run / "samples" / Path(str(line.get("file"))).name, line)
+        faulty += bool(found)
+        for problem in found:
             faults.setdefault(problem, []).append(str(line.get("label", "")))
     if not faults:
         return ORDINARY if newest else ""
     named = ((problem, [label for label in labels if label]) for problem, labels in faults.items())
-    return "is " + "; ".join(
+    sentence = "is " + "; ".join(
         problem + (f" ({'; '.join(labels)})" if 0 < len(labels) < len(newest) else "") for problem, labels in named
     )
+    return f"{ORDINARY}, but {sentence}" if faulty < len(newest) else sentence
 
 
 def _problems(path: Path, line: dict[str, Any]) -> tuple[str, ...]:
@@ -57,6 +61,8 @@ def _quality(history: History) -> str:
         return ""
     if history.verdict == ORDINARY:
         return "The text that it makes changes all the time." if text else "What it makes sounds ordinary."
+    if history.verdict.startswith(ORDINARY):
+        return f"What it makes {history.verdict}. The report shows all its samples."
     return f"What it makes {history.verdict}: more training usually helps. The report shows all its samples."
 
 

@@ -227,7 +227,8 @@ def _sentences(task: WaveNetTask, preset: str, seconds: float, group: Group) -> 
     unit = "samples" if config.sample_rate else "characters"
     targets = s.steps * s.batch * task.training.window
     field = f"{config.receptive_field_ms:,.0f} ms" if config.receptive_field_ms else f"{config.receptive_field} {unit}"
-    device = f"{torch.get_num_threads()} threads" if group.device.type == "cpu" else str(group.device)
+    threads = torch.get_num_threads()
+    device = f"{threads} {'thread' if threads == 1 else 'threads'}" if group.device.type == "cpu" else str(group.device)
     rate = f"the learning rate is at most {s.learning_rate:g}, on the {s.schedule} schedule"
     if s.knots:
         rate = f"the learning rate rises to {s.learning_rate:g} in {s.warmup:,} steps, stays, and falls to 0 over the "

@@ -47,10 +47,14 @@ def test_the_verdict_names_the_samples_that_it_is_about(tmp_path):
     lines += [{**sample(20), "file": f"samples/{name}.wav", "label": name} for name in ("plain", "cool")]
     lines += [{**sample(20), "file": "samples/primed.wav", "label": "primed", "prime": RATE}]
     write_log(tmp_path, [start(), *lines])
-    assert ending.verdict(tmp_path) == "is silent (cool; primed)"
-    assert "What it makes is silent (cool; primed): more training" in sentences_of(
-        tmp_path, *lines, {**END, "reason": "done", "verdict": ending.verdict(tmp_path)}
-    )
+    assert ending.verdict(tmp_path) == "sounds ordinary, but is silent (cool; primed)"
+
+    def quality(*lines):
+        return sentences_of(tmp_path, *lines, {**END, "reason": "done", "verdict": ending.verdict(tmp_path)})
+
+    assert "What it makes sounds ordinary, but is silent (cool; primed). The report" in quality(*lines)
+    write_log(tmp_path, [start(), *lines[2:]])
+    assert "What it makes is silent: more training usually helps." in quality(*lines[2:])
     write_log(tmp_path, [start(), lines[1]])
     assert ending.verdict(tmp_path) == ending.ORDINARY
     (tmp_path / "samples/plain.wav").unlink()

@@ -34,6 +34,16 @@ def test_the_bundled_models_are_small_and_whole():
         assert "licence" in (folder / "README.md").read_text()
 
 
+def test_every_voice_and_band_that_is_bundled_has_a_card_with_its_licence_data_and_recipe():
+    package = checkpoint.BUNDLED.parent
+    folders = [*(package / "speech" / "voices").iterdir(), *(package / "music" / "instruments").iterdir()]
+    assert {folder.name for folder in folders} >= {"hazel", "chamber"}
+    for folder in folders:
+        card = (folder / "README.md").read_text()
+        assert card.startswith(f"# {folder.name}: ")
+        assert "- licence: MIT" in card and "NOTICE" in card and "recipes/" in card
+
+
 @pytest.mark.alone
 def test_three_seconds_are_made_in_less_time_than_they_play(hello):
     path, seconds = hello

@@ -21,7 +21,7 @@ from ..codec import Codec
 from ..conditioning import Condition
 from ..config import WaveNetConfig
 from ..distributions import DRAWS, Sampling
-from ..errors import CheckpointError, InputError
+from ..errors import BackendUnavailable, CheckpointError, InputError
 from ..model import WaveNet, check_tokens
 from ..runtime import library
 from ..runtime.dispatch import choose
@@ -62,16 +62,28 @@ class Engine:
         self.config: WaveNetConfig = model.config
         self.dtype = dtype
         self._parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        self._driver = self._make_driver(dtype, threads, instruction_set, kernel)
         self.fingerprint = self._digest()
-        self._driver: ReferenceEngine | CpuEngine | CudaEngine
-        if self.backend == "cpu":
-            self._driver = CpuEngine(self.config, self._parameters, dtype, threads, instruction_set)
-        elif self.backend == "cuda":
-            self._driver = CudaEngine(self.config, self._parameters, dtype, kernel)
-        else:
-            self._driver = ReferenceEngine(self.config, self._parameters, dtype)
         self._parameters = {}
         self._device = self._driver.like.device
+
+    def _make_driver(
+        self, dtype: str, threads: int | None, instruction_set: str | None, kernel: str
+    ) -> ReferenceEngine | CpuEngine | CudaEngine:
+        """What runs on the chosen backend."""
+        if self.backend == "cpu":
+            return CpuEngine(self.config, self._parameters, dtype, threads, instruction_set)
+        if self.backend == "reference":
+            return ReferenceEngine(self.config, self._parameters, dtype)
+        try:
+            return CudaEngine(self.config, self._parameters, dtype, self.choice.kernel if kernel == "auto" else kernel)
+        except BackendUnavailable as error:
+            if kernel != "auto" or self.choice.kernel != "cluster":
+                raise
+            # auto would use the cluster kernel alone, which holds no model of this size
+            self.choice = choose("generation", "auto", dtype, passed_over=("cuda", str(error)))
+            self.backend = self.choice.name
+            return self._make_driver(dtype, threads, instruction_set, kernel)
 
     @property
     def codec(self) -> Codec:

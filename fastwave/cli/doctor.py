@@ -7,6 +7,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any
 
+from ..errors import InputError
 from ..runtime.verdict import GOOD, PROVED
 from .options import Verbs, add_json, add_model, add_verb, check_model, load_model, print_json, print_rows
 
@@ -24,11 +25,14 @@ def add(verbs: Verbs) -> None:
         help="check the kernels of the GPU here against the reference, in full, and time them (minutes); auto then "
         "chooses by it",
     )
+    verb.add_argument("--quick", action="store_true", help="with --prove: as on first use, up to 30 s for each dtype")
     add_json(verb)
 
 
 def check(options: argparse.Namespace) -> None:
     """Refuse a model that does not exist. Here none is the default: then the machine alone is looked at."""
+    if options.quick and not options.prove:
+        raise InputError("--quick says how long --prove may take: give both.")
     if options.model is not None or options.untrained is not None:
         check_model(options)
 
@@ -69,8 +73,8 @@ def _prove(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
         if not status.available:
             print(f"{status.role} {status.name}: nothing to prove: {status.reason}", file=sys.stderr)
             continue
-        print(f"{status.role} {status.name}: proving, which takes minutes ...", file=sys.stderr)
-        verdicts = proving.prove_again(status.role)
+        print(f"{status.role} {status.name}: proving, which may take minutes ...", file=sys.stderr)
+        verdicts = proving.prove_again(status.role, options.quick)
         proofs[status.role] = {str(subject): verdict.to_dict() for subject, verdict in verdicts.items()}
         if not options.json:
             print(f"{table(verdicts)}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
 from ..config import PRESETS, WaveNetConfig
 from ..runtime.verdict import Rates, Subject
@@ -48,7 +49,7 @@ def candidate(subject: Subject, depth: str) -> Candidate:
         shapes += [Shape(name, config, STREAMS) for name, config in presets.items()]
         return of_generation(subject, shapes, Shape("ref", ref, MANY))
     cases = {"odd sizes": ODD_CASE, **{name: Case.of(config, 2, 1000) for name, config in presets.items()}}
-    return of_training(subject, cases, ("ref", Case.of(ref, 2, 8192)), [False] if depth == "quick" else [False, True])
+    return of_training(subject, cases, ("ref", Case.of(ref, 2, 8192)), depth)
 
 
 def of_generation(subject: Subject, shapes: Sequence[Shape], timed: Shape) -> Candidate:
@@ -61,23 +62,37 @@ def of_generation(subject: Subject, shapes: Sequence[Shape], timed: Shape) -> Ca
 
 
 def of_training(
-    subject: Subject, cases: dict[str, Case], timed: tuple[str, Case], recompute: Sequence[bool], device: str = "cuda"
+    subject: Subject, cases: dict[str, Case], timed: tuple[str, Case], depth: str, device: str = "cuda"
 ) -> Candidate:
-    """The residual stack in Triton: forward pass and all gradients of these cases, and its speed."""
-    stack = kernels(subject.backend)
-    modes = ["bfloat16", "autocast"] if subject.dtype == "bfloat16" else [subject.dtype]
+    """The residual stack in Triton: forward pass and all gradients of these cases, and its speed.
+
+    Quickly with one tile, under autocast or not; in full with every tile in turn, with recomputation too, and timed as
+    tuned.
+    """
+    stack, products = kernels(subject.backend), subject.dtype
+    modes = ["bfloat16", "autocast"] if products == "bfloat16" else [products]
+    tiles = range(len(stack.TILES[stack.PRECISIONS[products]]))
+    if depth == "quick":
+        wanted = [(name, modes[index % len(modes)], False, 0) for index, name in enumerate(cases)]
+    else:
+        wanted = [(name, mode, again, 0) for name in cases for mode in modes for again in (False, True)]
+        wanted += [(name, mode, False, index) for name in ("odd sizes", "ref") for mode in modes for index in tiles[1:]]
     checks = [
-        functools.partial(_named, name, functools.partial(training.check, stack, case, mode, again, device))
-        for name, case in cases.items()
-        for mode in modes
-        for again in recompute
+        functools.partial(_checked, stack, name, cases[name], mode, again, index, device)
+        for name, mode, again, index in wanted
     ]
-    return Candidate(checks, functools.partial(training.contest, stack, *timed, modes[-1], device))
+
+    def contest() -> Rates:
+        with training.tile(stack, products, 0 if depth == "quick" else None):
+            return training.contest(stack, *timed, modes[-1], device)
+
+    return Candidate(checks, contest)
 
 
-def _named(name: str, check: Callable[[], str]) -> str:
+def _checked(stack: ModuleType, name: str, case: Case, mode: str, again: bool, tile: int, device: str) -> str:
     """The figures, or what is wrong, with the name of the case."""
     try:
-        return f"{name}: {check()}"
+        with training.tile(stack, training.MODES[mode][1], tile):
+            return f"{name}: {training.check(stack, case, mode, again, device)}"
     except NotProved as error:
-        raise NotProved(f"{name}: {error}") from error
+        raise NotProved(f"{name}, tile {tile}{', recomputed' if again else ''}: {error}") from error

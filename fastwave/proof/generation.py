@@ -150,8 +150,10 @@ def _drawn_otherwise(config: WaveNetConfig, outputs: Tensor, drawn: Tensor, firs
         wrong = ~((drawn - expected).abs() <= HALF_STEP)
     if not wrong.any():
         return ""
-    stream, time_ = (int(index) for index in wrong.nonzero()[0])
-    return f"{int(wrong.sum())} of {wrong.numel()} are not those of their uniforms, first sample {time_} of {stream}"
+    stream, at = (int(index) for index in wrong.nonzero()[0])
+    return (
+        f"{int(wrong.sum())} of {wrong.numel()} are not those of their uniforms, first sample {at} of stream {stream}"
+    )
 
 
 def _not_at(logits: Tensor, drawn: Tensor, uniforms: Tensor) -> Tensor:

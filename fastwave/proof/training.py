@@ -143,6 +143,26 @@ def check(kernels: ModuleType, case: Case, mode: str, recompute: bool, device: s
     return f"{what}, {nearest.figures}"
 
 
+@contextlib.contextmanager
+def tile(kernels: ModuleType, products: str, index: int | None) -> Iterator[None]:
+    """While the block runs, one of the tiles of a precision is used; with None, they are tuned as always.
+
+    The results do not depend on it. Tuning compiles all: 24 to 52 kernels a shape, 0.5 to 2 s each.
+    """
+    if index is None:
+        yield
+        return
+    precision = kernels.PRECISIONS[products]
+    tiles = kernels.TILES[precision]
+    kernels.TILES[precision] = (tiles[index],)
+    kernels._tuned.cache_clear()
+    try:
+        yield
+    finally:
+        kernels.TILES[precision] = tiles
+        kernels._tuned.cache_clear()
+
+
 def contest(kernels: ModuleType, name: str, case: Case, mode: str, device: str) -> Rates:
     """The speed of a forward and backward pass of the residual stack beside eager PyTorch."""
     dtype, products = MODES[mode]

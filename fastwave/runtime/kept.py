@@ -27,7 +27,7 @@ def path_of(identity: Mapping[str, str]) -> Path:
 
 
 def read(identity: Mapping[str, str]) -> dict[Subject, Verdict]:
-    """The verdicts on all subjects of this identity; empty where they are missing, damaged, or another's."""
+    """The verdicts of this identity; empty where they are missing, damaged, or another's."""
     try:
         path = path_of(identity)
         if path.stat().st_size > LARGEST_FILE:
@@ -38,11 +38,11 @@ def read(identity: Mapping[str, str]) -> dict[Subject, Verdict]:
 
 
 def write(identity: Mapping[str, str], verdicts: Mapping[Subject, Verdict]) -> bool:
-    """Keep them; False where the folder cannot be written."""
+    """Keep them with those that are there; False where the folder cannot be written."""
+    every = read(identity) | dict(verdicts)
     values = {
         "identity": dict(identity),
-        "made": time.time(),
-        "verdicts": {str(subject): verdict.to_dict() for subject, verdict in verdicts.items()},
+        "verdicts": {str(subject): verdict.to_dict() for subject, verdict in every.items()},
     }
     try:
         path = path_of(identity)
@@ -57,14 +57,12 @@ def write(identity: Mapping[str, str], verdicts: Mapping[Subject, Verdict]) -> b
 def _parse(values: Any, identity: Mapping[str, str]) -> dict[Subject, Verdict]:
     if not isinstance(values, Mapping) or values.get("identity") != dict(identity):
         raise ValueError("this file is of another GPU, driver or version")
-    verdicts, made = values.get("verdicts"), values.get("made")
-    subjects = SUBJECTS[identity["role"]]
-    if not isinstance(verdicts, Mapping) or set(verdicts) != {str(subject) for subject in subjects}:
+    named, verdicts = {str(subject): subject for subject in SUBJECTS[identity["role"]]}, values.get("verdicts")
+    if not isinstance(verdicts, Mapping) or not set(verdicts) <= set(named):
         raise ValueError("this file has other kernels")
-    if not isinstance(made, int | float):
-        raise ValueError("this file has no time")
-    parsed = {subject: Verdict.from_dict(verdicts[str(subject)], subject.backend) for subject in subjects}
-    unfinished = any(verdict.outcome == "unfinished" for verdict in parsed.values())
-    if unfinished and not 0 <= time.time() - made < AGAIN_SECONDS:
-        raise ValueError("it is time to try again")
-    return parsed
+    parsed = {named[name]: Verdict.from_dict(each, named[name].backend) for name, each in verdicts.items()}
+    return {subject: verdict for subject, verdict in parsed.items() if not _again(verdict)}
+
+
+def _again(verdict: Verdict) -> bool:
+    return verdict.outcome == "unfinished" and not 0 <= time.time() - verdict.made < AGAIN_SECONDS

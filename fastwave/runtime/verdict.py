@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class Subject(NamedTuple):
         return " ".join(self)
 
 
-# In the order in which they are proved: what is used most comes first, as the time may not reach for all.
+# In the order in which they are proved, as the time may not reach for all.
 SUBJECTS = {
     "generation": (
         Subject("generation", "cuda", "general", "float32"),
@@ -46,6 +47,7 @@ SUBJECTS = {
         Subject("training", "triton", "stack", "tf32"),
     ),
 }
+
 PROVED = {subject.backend for subjects in SUBJECTS.values() for subject in subjects}
 
 Rates = dict[str, dict[str, float]]  # case -> backend -> samples a second; the first case decides
@@ -59,6 +61,7 @@ class Verdict:
     detail: str  # the figures of a proof that passed; what was wrong with another
     rates: Rates = dataclasses.field(default_factory=dict)
     seconds: float = 0.0  # that the proof took
+    made: float = dataclasses.field(default_factory=time.time, compare=False)
 
     def objection(self, backend: str) -> str:
         """Why `auto` does not use the kernel of this backend; nothing where it does."""
@@ -91,17 +94,14 @@ class Verdict:
         """From JSON that is not trusted; a ValueError says what is wrong with it."""
         if not isinstance(values, Mapping) or set(values) != {field.name for field in dataclasses.fields(cls)}:
             raise ValueError("a verdict has other fields")
-        outcome, detail, rates, seconds = (values[name] for name in ("outcome", "detail", "rates", "seconds"))
-        if (
-            not isinstance(outcome, str)
-            or outcome not in OUTCOMES
-            or not isinstance(detail, str)
-            or not _is_rate(seconds)
-        ):
-            raise ValueError("a field of a verdict has another type")
+        outcome, detail, rates, seconds, made = (values[field.name] for field in dataclasses.fields(cls))
+        if not isinstance(outcome, str) or outcome not in OUTCOMES or not isinstance(detail, str):
+            raise ValueError("a verdict has another outcome")
+        if not _is_rate(seconds) or not _is_rate(made):
+            raise ValueError("a time of a verdict is none")
         if not isinstance(rates, Mapping) or not all(_are_rates(each, backend) for each in rates.values()):
             raise ValueError("the rates of a verdict are no rates")
-        return cls(outcome, detail, {case: dict(each) for case, each in rates.items()}, seconds)
+        return cls(outcome, detail, {case: dict(each) for case, each in rates.items()}, seconds, made)
 
 
 def _is_rate(value: Any) -> bool:
@@ -118,6 +118,11 @@ def _are_rates(values: Any, backend: str) -> bool:
     )
 
 
+def needed(role: str, backend: str, dtype: str) -> tuple[Subject, ...]:
+    """The subjects on which it depends whether `auto` uses a backend in a dtype."""
+    return tuple(each for each in SUBJECTS[role] if (each.backend, each.dtype) == (backend, dtype))
+
+
 class Ruling(NamedTuple):
     """What all verdicts say about a backend in one dtype: why it is not used, or how it is."""
 
@@ -130,7 +135,7 @@ def rule(verdicts: Mapping[Subject, Verdict], role: str, backend: str, dtype: st
     """Of several kernels, those are used that passed and are faster. With "cluster" alone, a model that fits no cluster
     cannot run; the engine then takes another backend.
     """
-    subjects = [each for each in SUBJECTS[role] if (each.backend, each.dtype) == (backend, dtype)]
+    subjects = needed(role, backend, dtype)
     objections, good = {}, {}
     for subject in subjects:
         verdict = verdicts.get(subject)

@@ -7,7 +7,7 @@ from pathlib import Path
 from fastwave.runtime.prover import Limits, Prover
 
 SCENARIOS = Path(__file__).with_name("proof_scenarios.py")
-LIMITS = Limits(start=20.0, subject=1.0, total=40.0)
+LIMITS = Limits(start=20.0, subject=1.0, compiled=1.0, total=40.0)
 
 
 def prover(folder, faults, limits=LIMITS):

@@ -72,6 +72,13 @@ def test_the_time_for_all_ends_all(tmp_path):
     assert verdicts[THIRD].detail == "the 1 s for all proofs were over" and time.monotonic() - begun < 4
 
 
+def test_kernels_that_are_compiled_first_have_a_limit_of_their_own(tmp_path):
+    slow = dataclasses.replace(LIMITS, compiled=0.5, subject=30.0)
+    (subject, *_) = SUBJECTS["training"]
+    verdict = prover(tmp_path, {str(subject): "hang"}, slow).prove([subject], 0)[subject]
+    assert (verdict.outcome, verdict.detail) == ("hung", "stopped after 0.5 s")
+
+
 @pytest.mark.parametrize(
     ("start", "outcome", "detail"),
     [

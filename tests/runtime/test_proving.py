@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def again(**options):
 def test_the_first_to_ask_proves_with_one_line_and_the_next_process_reads(place, capsys):
     assert ask().objection == "" and "2.0 times as fast as cpu (1 stream)" in ask().evidence
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("fastwave: first generation on this GPU of a test: its kernels are checked once")
+    assert line.startswith("fastwave: first generation in float32 on this GPU of a test: its kernels are checked")
     assert QUICK.total + 1 < 30 and f"up to {QUICK.total:g} s" in line
     assert again().objection == "" and capsys.readouterr().err == ""
     assert len(starts(place)) == 1
@@ -68,7 +69,28 @@ def test_looking_proves_nothing(place, capsys):
 def test_training_has_a_proof_of_its_own(place):
     ask()
     assert ask("tf32", "training", "triton").objection == ""
-    assert len(starts(place)) == 2 and starts(place)[1].startswith("training triton stack float32")
+    assert starts(place) == [str(FIRST), "training triton stack tf32"]
+
+
+def test_each_dtype_is_proved_when_it_is_wanted_and_kept_beside_the_others(place):
+    ask()
+    assert again(dtype="bfloat16").objection == ""
+    assert starts(place) == [str(FIRST), f"{CLUSTER}, {GENERAL}"]
+    assert again().objection == again(dtype="bfloat16").objection == "" and len(starts(place)) == 2
+
+
+@pytest.mark.parametrize(
+    ("quick", "processes"), [(True, [[FIRST], [CLUSTER, GENERAL]]), (False, [list(SUBJECTS["generation"])])]
+)
+def test_proving_again_replaces_what_was_kept(place, monkeypatch, quick, processes):
+    monkeypatch.setattr(proving, "PROVER", prover(place, {str(FIRST): "wrong"}))
+    assert ask().objection
+    for name in ("PROVER", "THOROUGH_PROVER"):
+        monkeypatch.setattr(proving, name, prover(place, {}))
+    verdicts = proving.prove_again("generation", quick)
+    assert list(verdicts) == list(SUBJECTS["generation"])
+    assert ask().objection == again().objection == ""
+    assert starts(place)[1:] == [", ".join(map(str, each)) for each in processes]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +163,7 @@ def damage(name, path):
     elif name == "other driver":
         path.write_text(json.dumps(values | {"identity": values["identity"] | {"driver": "551.0"}}))
     elif name == "other kernels":
-        values["verdicts"].pop(str(FIRST))
+        values["verdicts"]["generation cuda general int4"] = values["verdicts"][str(FIRST)]
         path.write_text(json.dumps(values))
     else:
         values["verdicts"][str(FIRST)] |= json.loads(name)
@@ -152,7 +174,14 @@ def damage(name, path):
     "name",
     [
         *("empty", "cut", "bytes", "nested", "huge", "folder", "list", "other driver", "other kernels"),
-        *('{"outcome": "perfect"}', '{"outcome": []}', '{"detail": null}', '{"rates": []}', '{"seconds": "long"}'),
+        *(
+            '{"outcome": "perfect"}',
+            '{"outcome": []}',
+            '{"detail": null}',
+            '{"rates": []}',
+            '{"seconds": "long"}',
+            '{"made": "today"}',
+        ),
         *('{"rates": {"1": {"cpu": 1.0}}}', '{"rates": {"1": {"cuda": 9.0}}}', '{"extra": 1}'),
         *('{"rates": {"1": {"cuda": Infinity, "cpu": 1.0}}}', '{"rates": {"1": {"cuda": "9", "cpu": 1.0}}}'),
     ],
@@ -186,14 +215,13 @@ def test_another_device_driver_or_version_is_proved_anew(place, monkeypatch, fie
 def test_what_did_not_come_to_an_end_is_tried_again_after_a_day(place, monkeypatch):
     monkeypatch.setattr(proving, "PROVER", prover(place, {str(FIRST): "unfinished"}))
     assert "its proof did not come to an end" in ask().objection
-    assert again().objection and len(starts(place)) == 2
+    assert again().objection and len(starts(place)) == 1
     path = kept.path_of(IDENTITY)
     values = json.loads(path.read_text())
-    for made in (values["made"] - 90_000, values["made"] + 90_000):  # yesterday, or the clock was wrong
-        monkeypatch.setattr(proving, "PROVER", prover(place, {}))
-        path.write_text(json.dumps(values | {"made": made}))
-        assert again().objection == ""
-    assert len(starts(place)) == 4
+    for count, age in ((2, 90_000), (3, -90_000)):  # since yesterday, or the clock was wrong
+        values["verdicts"][str(FIRST)]["made"] = time.time() - age
+        path.write_text(json.dumps(values))
+        assert again().objection and len(starts(place)) == count
 
 
 @pytest.mark.parametrize("obstacle", ["file in the way", "no home", "read-only"])

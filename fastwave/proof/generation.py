@@ -20,6 +20,7 @@ from ..config import WaveNetConfig
 from ..distributions import DRAWS, sample
 from ..engine.engine import Engine
 from ..engine.state import State
+from ..errors import BackendUnavailable
 from ..model import WaveNet
 from ..philox import noise
 from ..runtime import library
@@ -42,6 +43,7 @@ class Shape(NamedTuple):
     name: str
     config: WaveNetConfig
     streams: int
+    may_not_fit: bool = False  # then a kernel that cannot hold it is not refused for that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Trial:
     tokens: Tensor  # [streams, SAMPLES]
     conditioning: dict[str, Tensor]
     exact: Tensor  # the outputs in float64
-    eager: dict[str, Tensor]  # and of eager PyTorch, by dtype
+    eager: Tensor  # and of eager PyTorch
 
 
 def lively(config: WaveNetConfig, seed: int = 0) -> WaveNet:
@@ -75,12 +77,16 @@ def check(shape: Shape, kernel: str, dtype: str) -> str:
     those of float32.
     """
     rounded = kernel == "general" and dtype == "bfloat16"
-    trial = _trial(shape.config, shape.streams, rounded)
-    engine = Engine(trial.model, "cuda", dtype, kernel=kernel)
+    trial = _trial(shape.config, shape.streams, "float32" if rounded else dtype, rounded)
+    try:
+        engine = Engine(trial.model, "cuda", dtype, kernel=kernel)
+    except BackendUnavailable as error:
+        if shape.may_not_fit:
+            return f"{shape.name}: {error}"
+        raise
     state, condition = _start(engine, trial)
     outputs = engine.feed(state.copy(), trial.tokens, condition=condition).cpu()
-    eager = trial.eager["float32" if rounded else dtype]
-    comparison = compare(outputs.to(eager.dtype), eager, trial.exact)
+    comparison = compare(outputs.to(trial.eager.dtype), trial.eager, trial.exact)
     if comparison.fault:
         raise NotProved(f"outputs of {shape.name}: {comparison.fault}")
     drawn = engine.run(state.copy(), SAMPLES, seed=SEED, condition=condition)
@@ -105,7 +111,8 @@ def contest(shape: Shape, kernel: str, dtype: str) -> Rates:
 
 
 @functools.cache
-def _trial(config: WaveNetConfig, streams: int, rounded: bool) -> Trial:
+def _trial(config: WaveNetConfig, streams: int, eager: str, rounded: bool) -> Trial:
+    """With the outputs of eager PyTorch in a dtype, of weights that are `rounded` to bfloat16 or not."""
     model = lively(config)
     if rounded:
         with torch.no_grad():
@@ -118,9 +125,8 @@ def _trial(config: WaveNetConfig, streams: int, rounded: bool) -> Trial:
         after = torch.rand(streams, SAMPLES, generator=random) * 1.8 - 0.9
     else:
         after = torch.randint(config.classes, (streams, SAMPLES), generator=random)
-    trial = Trial(model, tokens[:, :past], after, conditioning, torch.empty(0), {})
-    outputs = {dtype: _reference(trial, dtype) for dtype in ("float64", "float32", "bfloat16")}
-    return dataclasses.replace(trial, exact=outputs.pop("float64"), eager=outputs)
+    trial = Trial(model, tokens[:, :past], after, conditioning, torch.empty(0), torch.empty(0))
+    return dataclasses.replace(trial, exact=_reference(trial, "float64"), eager=_reference(trial, eager))
 
 
 def _reference(trial: Trial, dtype: str) -> Tensor:

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -144,22 +145,26 @@ def check(kernels: ModuleType, case: Case, mode: str, recompute: bool, device: s
 
 
 @contextlib.contextmanager
-def tile(kernels: ModuleType, products: str, index: int | None) -> Iterator[None]:
-    """While the block runs, one of the tiles of a precision is used; with None, they are tuned as always.
+def tile(kernels: Any, index: int | None) -> Iterator[None]:
+    """While the block runs, every kernel uses one of its tiles; with None, they are tuned as always.
 
     The results do not depend on it. Tuning compiles all: 24 to 52 kernels a shape, 0.5 to 2 s each.
     """
     if index is None:
         yield
         return
-    precision = kernels.PRECISIONS[products]
-    tiles = kernels.TILES[precision]
-    kernels.TILES[precision] = (tiles[index],)
+    every, at = kernels.configs, index
+
+    def one(*of_kernel: object) -> list[object]:
+        tiles = every(*of_kernel)
+        return [tiles[min(at, len(tiles) - 1)]]
+
+    kernels.configs = one
     kernels._tuned.cache_clear()
     try:
         yield
     finally:
-        kernels.TILES[precision] = tiles
+        kernels.configs = every
         kernels._tuned.cache_clear()
 
 

@@ -45,7 +45,7 @@ class Limits:
         return self.compiled if subject.backend == "triton" else self.subject
 
 
-QUICK = Limits(start=20, subject=12, compiled=28, total=28)  # on first use: under 30 s with the ends of processes
+QUICK = Limits(start=20, subject=18, compiled=28, total=28)  # on first use: under 30 s with the ends of processes
 FULL = Limits(start=60, subject=150, compiled=600, total=1800)  # `fastwave doctor --prove`
 
 

@@ -3,6 +3,7 @@ CUDA sources compiled for the CPU, and for training the C++ stack or Triton's in
 """
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import math
@@ -146,6 +147,24 @@ def test_every_subject_has_its_candidate_of_both_depths():
             continue
         quick, full = (candidates.candidate(subject, depth) for depth in ("quick", "full"))
         assert 2 <= len(quick.checks) < len(full.checks)
+
+
+@pytest.mark.slow
+def test_a_shape_that_need_not_fit_a_kernel_is_passed_over_and_another_is_refused(machine):
+    machine.set(clusters=0)
+    shape = generation.Shape("a small model", proof_on_cpu.SMALL, 3)
+    with pytest.raises(BackendUnavailable, match="side by side"):
+        generation.check(shape, "cluster", "bfloat16")
+    assert "side by side" in generation.check(shape._replace(may_not_fit=True), "cluster", "bfloat16")
+
+
+def test_one_tile_of_every_kernel_is_chosen_and_all_are_back_afterwards():
+    stack = SimpleNamespace(configs=lambda kernel, constants, architecture: list("abc")[: len(kernel)])
+    stack._tuned = functools.cache(lambda kernel: stack.configs(kernel, {}, 90))
+    for index, tiles in ((0, ["a"]), (1, ["b"]), (2, ["b"])):
+        with training.tile(stack, index):
+            assert stack._tuned("xy") == tiles
+        assert stack._tuned("xy") == ["a", "b"]
 
 
 # Processes of their own, and what auto makes of them

@@ -224,6 +224,15 @@ def test_what_did_not_come_to_an_end_is_tried_again_after_a_day(place, monkeypat
         assert again().objection and len(starts(place)) == count
 
 
+def test_only_what_did_not_come_to_an_end_is_tried_again(place, monkeypatch):
+    monkeypatch.setattr(proving, "PROVER", prover(place, {str(CLUSTER): "wrong", str(GENERAL): "unfinished"}))
+    assert "cluster kernel: it computes wrong numbers" in ask("bfloat16").objection
+    monkeypatch.setattr(kept, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(proving, "PROVER", prover(place, {}))
+    found = again(dtype="bfloat16")
+    assert (found.objection, found.kernel) == ("", "general") and starts(place)[-1] == str(GENERAL)
+
+
 @pytest.mark.parametrize("obstacle", ["file in the way", "no home", "read-only"])
 def test_a_cache_that_cannot_be_written_is_survived(place, monkeypatch, obstacle):
     if obstacle == "file in the way":

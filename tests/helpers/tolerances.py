@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fastwave.proof.closeness import compare, distance, incomparable, largest, worst
+from fastwave.proof.closeness import FLOORS, compare, distance, incomparable, largest, worst
+
+__all__ = ["EXACT", "FLOORS", "assert_as_close_as_eager", "assert_exact"]
 
 # Float64 against float64, for values near 1. Rounding through a hundred layers of sums of a thousand terms stays
 # below 1e-11 (1e5 roundings of 1e-16, all of one sign); a wrong tap, index or formula is far above.

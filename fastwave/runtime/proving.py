@@ -52,12 +52,13 @@ def prove_again(role: str, quick: bool = False) -> Verdicts:
     """Prove every dtype, whatever is known already, and keep the verdicts: in full, or as on first use."""
     device = gpu.current_device()
     identity = gpu.identity(role, device)
+    groups = [needed(role, *each) for each in dict.fromkeys((each.backend, each.dtype) for each in SUBJECTS[role])]
     verdicts: Verdicts = {}
-    dtypes = dict.fromkeys((subject.backend, subject.dtype) for subject in SUBJECTS[role])
-    for subjects in (needed(role, *each) for each in dtypes) if quick else (SUBJECTS[role],):
+    for subjects in groups if quick else [SUBJECTS[role]]:
         verdicts |= (PROVER if quick else THOROUGH_PROVER).prove(subjects, device)
     kept.write(identity, verdicts)
-    forget()
+    for subjects in groups:  # known here even where they cannot be kept
+        _known[subjects, device] = {subject: verdicts[subject] for subject in subjects}
     return verdicts
 
 

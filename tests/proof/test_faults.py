@@ -263,6 +263,11 @@ def test_doctor_without_a_gpu_says_that_there_is_nothing_to_prove(proofs, monkey
     assert "generation cuda: nothing to prove: no GPU" in capsys.readouterr().err
 
 
+def test_how_long_a_proof_may_take_means_nothing_without_one(capsys):
+    assert main(["doctor", "--quick"]) == 1
+    assert "--quick says how long --prove may take: give both" in capsys.readouterr().err
+
+
 def test_the_table_has_a_line_for_each_kernel_and_each_case():
     verdicts = {
         GENERAL: Verdict("passed", "figures", {"1 stream": {"cuda": 10.0, "cpu": 5.0}, "16 streams": {"cuda": 99.0,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fastwave.runtime.prover import Prover
+from fastwave.runtime import library
+from fastwave.runtime.prover import QUICK, Prover
 from fastwave.runtime.verdict import SUBJECTS
 from proofs_in_scenarios import LIMITS, prover, starts
 
@@ -119,3 +120,17 @@ def test_a_stopped_parent_leaves_no_process(tmp_path, monkeypatch):
     assert processes[0].returncode is not None
     with pytest.raises(ProcessLookupError):
         os.kill(processes[0].pid, 0)
+
+
+@pytest.mark.slow
+def test_the_process_of_a_real_proof_is_this_fastwave_and_takes_nothing_from_the_folder_it_starts_in(
+    tmp_path, monkeypatch
+):
+    for name in ("json", "torch", "fastwave"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current folder')")
+    monkeypatch.chdir(tmp_path)
+    verdict = Prover(QUICK, "quick").prove([FIRST], 0)[FIRST]
+    if library.missing("cuda"):
+        assert verdict.outcome == "refused" and "libfastwave_cuda" in verdict.detail, verdict
+    else:
+        assert verdict.outcome in ("passed", "refused"), verdict

@@ -182,7 +182,12 @@ def damage(name, path):
             '{"seconds": "long"}',
             '{"made": "today"}',
         ),
-        *('{"rates": {"1": {"cpu": 1.0}}}', '{"rates": {"1": {"cuda": 9.0}}}', '{"extra": 1}'),
+        *(
+            '{"rates": {"1": {"cpu": 1.0}}}',
+            '{"rates": {"1": {"cuda": 9.0}}}',
+            '{"rates": {"1": {"cpu": 1.0, "reference": 1.0}}}',
+            '{"extra": 1}',
+        ),
         *('{"rates": {"1": {"cuda": Infinity, "cpu": 1.0}}}', '{"rates": {"1": {"cuda": "9", "cpu": 1.0}}}'),
     ],
 )

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that only an NVIDIA GPU shows, in one call of at most 10 minutes and without a network: bench/gpu.sh FOLDER
-# Builds the native libraries outside the checkout, runs every test marked gpu, the GPU rows of the bench (generation,
-# then training) and compute-sanitizer, and leaves in FOLDER log.txt, and of tests, generation and training an .xml, of
-# the rows a .json. A step that fails stops no other.
+# Builds the native libraries outside the checkout, has the kernels proved as on first use (fastwave doctor --prove),
+# runs every test marked gpu, the GPU rows of the bench (generation, then training) and compute-sanitizer, and leaves in
+# FOLDER log.txt, the table of the proof in proof.txt, and of tests, generation and training an .xml, of the rows a
+# .json. A step that fails stops no other.
 # Needs bash, python3 with torch, numpy, safetensors, triton and pytest; nvcc, CMake and a C++ compiler to build.
 # Exit status: 0 all passed, 1 something failed, 2 wrong use, 3 no GPU.
 set -uo pipefail
@@ -99,15 +100,18 @@ export work package
 step "build the native libraries" 130 bash -c build
 
 cd "$work" || finish 1 # python3 -m puts the current folder first, and the checkout's fastwave/ has no kernels/
+export out XDG_CACHE_HOME=$work/cache
+step "proof of the kernels" 225 bash -o pipefail -c 'python3 -m fastwave doctor --prove --quick | tee "$out/proof.txt"'
+
 pytest=(python3 -m pytest -c "$repository/pyproject.toml" --rootdir "$repository" -p no:cacheprovider)
 # Only files with such tests: what other tests import may not be installed.
 mapfile -t gpu_tests < <(grep -lE 'mark\.gpu' "$repository"/tests/*/test_*.py)
-step "tests marked gpu" 240 "${pytest[@]}" -m gpu "${gpu_tests[@]}" --durations=10 --junitxml="$out/tests.xml"
+step "tests marked gpu" 310 "${pytest[@]}" -m gpu "${gpu_tests[@]}" --durations=10 --junitxml="$out/tests.xml"
 
-step "generation" 380 "${pytest[@]}" -m gpu "$repository/bench/test_cuda_engine.py" --durations=10 \
+step "generation" 425 "${pytest[@]}" -m gpu "$repository/bench/test_cuda_engine.py" --durations=10 \
   --report "$out/generation.json" --junitxml="$out/generation.xml"
 
-step "training" 480 "${pytest[@]}" -m gpu "$repository/bench/test_training.py" --durations=10 \
+step "training" 510 "${pytest[@]}" -m gpu "$repository/bench/test_training.py" --durations=10 \
   --compile ref,wide --report "$out/training.json" --junitxml="$out/training.xml"
 
 sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
@@ -115,9 +119,9 @@ if [ -z "$sanitizer" ]; then
   printf '\n=== compute-sanitizer\nnot run: it is not installed\n'
 else
   export PYTORCH_NO_CUDA_MEMORY_CACHING=1 # every tensor an allocation of its own, whose end the tools see
-  end=480
+  end=510
   for tool in memcheck racecheck initcheck synccheck; do
-    end=$((end + 27))
+    end=$((end + 20))
     step "compute-sanitizer $tool" "$end" "$sanitizer" --tool "$tool" --error-exitcode 1 --target-processes all \
       "${pytest[@]}" -q \
       "$repository/tests/stack/test_triton_gpu.py::test_odd_sizes_are_as_close_as_eager[one layer-float32]" \

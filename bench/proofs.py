@@ -25,7 +25,7 @@ def prepared(config, streams=1):
 
 
 def prove(engine, streams=1):
-    """float32 by the rule of tolerances.py; bfloat16 no worse than eager bfloat16; int8 within 4 times of that."""
+    """float32 by the rule of every kernel; bfloat16 no worse than eager bfloat16; int8 within 4 times of that."""
     _, tokens, conditioning, outputs = prepared(engine.config, streams)
     fed = engine.feed(engine.start(streams, **conditioning), tokens, **conditioning).cpu()
     if engine.dtype == "float32":

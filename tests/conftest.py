@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import shared_builds
 from build_fixtures import compilers, cuda_on_cpu, machine  # noqa: F401
 from fastwave.runtime import library
 
@@ -17,6 +18,14 @@ def pytest_collection_modifyitems(items):
 def _one_thread():
     """Small products gain nothing from a second thread, and on a busy machine wait for it: 96 s instead of 6."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache_of_the_user(tmp_path_factory):
+    """Verdicts on the kernels of a GPU are neither taken from the user's cache nor left there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared_builds.folder_of_the_run(tmp_path_factory) / "cache"))
+        yield
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ FLOORS = [
     ["cli"],
     ["speech", "music", "importers", "student", "serving"],
     ["vocoder"],
-    ["training"],
+    ["training", "proof"],
     ["generation", "tools"],
     ["engine", "data"],
     ["model"],
@@ -150,7 +150,9 @@ def test_there_are_three_environment_variables():
     read = set(re.findall(r"(?:environ(?:\.get|\[|\.pop)?\(?\[?|getenv\()\s*[\"'](\w+)", " ".join(texts)))
     assert {name for name in read if name.startswith("FASTWAVE")} <= allowed
     python = [path for path in modules() if "os.environ" in path.read_text()]
-    assert [name_of(path) for path in python] == ["runtime/dispatch"]
+    assert [name_of(path) for path in python] == ["runtime/dispatch", "runtime/machine"]
+    machine = (PACKAGE / "runtime" / "machine.py").read_text()
+    assert re.findall(r"environ\b.{22}", machine) == ['environ.get("XDG_CACHE_HOME",']
 
 
 @pytest.mark.parametrize(("folder", "other"), [("tests", "bench"), ("bench", "tests")])

@@ -30,7 +30,7 @@ def info(options: argparse.Namespace) -> int:
     if options.json:
         print_json(_facts(model))
         return 0
-    generation = choose("generation")
+    generation = choose("generation", may_prove=False)
     field = f"{config.receptive_field:,} samples"
     if config.receptive_field_ms is not None:
         field += f" = {config.receptive_field_ms:,.1f} ms at {config.sample_rate} Hz"
@@ -89,7 +89,7 @@ def _facts(model: WaveNet) -> dict[str, Any]:
         "state_values": sum(config.history_slots) * config.residual_channels,
         "speakers": list(config.speaker_names) or config.speakers,
         "training_backend": choose("training", model.backend).name,
-        "generation_backend": choose("generation").name,
+        "generation_backend": choose("generation", may_prove=False).name,
     }
 
 

@@ -21,7 +21,7 @@ from ..codec import Codec
 from ..conditioning import Condition
 from ..config import WaveNetConfig
 from ..distributions import DRAWS, Sampling
-from ..errors import CheckpointError, InputError
+from ..errors import BackendUnavailable, CheckpointError, InputError
 from ..model import WaveNet, check_tokens
 from ..runtime import library
 from ..runtime.dispatch import choose
@@ -57,30 +57,45 @@ class Engine:
             raise InputError(f"Engine needs a WaveNet, got {type(model).__name__}.")
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads must be an integer >= 1 or None, got {threads!r}.")
-        self.choice = choose("generation", backend, None if dtype == "auto" else dtype)
+        # every backend computes in bfloat16, and a GPU is met in it before the model's own dtype is known
+        self.choice = choose("generation", backend, "bfloat16" if dtype == "auto" else dtype)
         self.backend = self.choice.name
         if kernel != "auto" and self.backend != "cuda":
             raise InputError(f"kernel={kernel!r} chooses a CUDA kernel, but this engine runs on {self.backend}.")
         self.config: WaveNetConfig = model.config
         self._parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
-        self.why_dtype = "asked for"
+        self.dtype, self.why_dtype = dtype, "asked for"
         if dtype == "auto":
             verdict = choose_dtype(
-                self.backend, self._digest(dtype),
+                self.backend,
+                self._digest(),
                 lambda each: Engine(model, self.backend, each, threads, instruction_set, kernel),
-            )  # fmt: skip
-            dtype, self.why_dtype = verdict.dtype, verdict.explain()
-        self.dtype = dtype
-        self.fingerprint = self._digest(dtype)
-        self._driver: ReferenceEngine | CpuEngine | CudaEngine
-        if self.backend == "cpu":
-            self._driver = CpuEngine(self.config, self._parameters, dtype, threads, instruction_set)
-        elif self.backend == "cuda":
-            self._driver = CudaEngine(self.config, self._parameters, dtype, kernel)
-        else:
-            self._driver = ReferenceEngine(self.config, self._parameters, dtype)
+            )
+            self.dtype, self.why_dtype = verdict.dtype, verdict.explain()
+            self.choice = choose("generation", backend, self.dtype)
+            self.backend = self.choice.name
+        self._driver = self._make_driver(self.dtype, threads, instruction_set, kernel)
+        self.fingerprint = self._digest()
         self._parameters = {}
         self._device = self._driver.like.device
+
+    def _make_driver(
+        self, dtype: str, threads: int | None, instruction_set: str | None, kernel: str
+    ) -> ReferenceEngine | CpuEngine | CudaEngine:
+        """What runs on the chosen backend."""
+        if self.backend == "cpu":
+            return CpuEngine(self.config, self._parameters, dtype, threads, instruction_set)
+        if self.backend == "reference":
+            return ReferenceEngine(self.config, self._parameters, dtype)
+        try:
+            return CudaEngine(self.config, self._parameters, dtype, self.choice.kernel if kernel == "auto" else kernel)
+        except BackendUnavailable as error:
+            if kernel != "auto" or self.choice.kernel != "cluster":
+                raise
+            # auto would use the cluster kernel alone, which holds no model of this size
+            self.choice = choose("generation", "auto", dtype, passed_over=("cuda", str(error)))
+            self.backend = self.choice.name
+            return self._make_driver(dtype, threads, instruction_set, kernel)
 
     @property
     def codec(self) -> Codec:
@@ -292,9 +307,9 @@ class Engine:
 
     # Checks
 
-    def _digest(self, dtype: str) -> str:
+    def _digest(self) -> str:
         """Which states belong to this engine: those of the same weights, config, backend and dtype."""
-        digest = hashlib.blake2b(f"{self.backend} {dtype} {self.config.to_json()}".encode(), digest_size=16)
+        digest = hashlib.blake2b(f"{self.backend} {self.dtype} {self.config.to_json()}".encode(), digest_size=16)
         for tensor in self._parameters.values():
             digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()

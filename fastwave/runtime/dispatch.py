@@ -11,8 +11,9 @@ from typing import Literal
 
 import torch
 
-from ..errors import BackendUnavailable, InputError, did_you_mean
-from . import library
+from ..errors import BackendUnavailable, FastwaveError, InputError, did_you_mean
+from . import library, proving
+from .verdict import PROVED
 
 Role = Literal["training", "generation"]
 
@@ -48,6 +49,7 @@ class Choice:
 
     name: str
     why: str
+    kernel: str = "auto"  # of generation on a GPU: of library.KERNELS
 
 
 # The dtypes of each, the first by default. In training those of products; the reference trains in whatever torch does.
@@ -63,8 +65,6 @@ DTYPES: dict[Role, dict[str, tuple[str, ...]]] = {
         "reference": ("float32", "tf32", "bfloat16", "float64", "float16"),
     },
 }
-# `auto` passes these over until bench/gpu.sh has run on a GPU: they are tested without one, not yet on one.
-UNPROVEN = dict.fromkeys(("cuda", "triton"), "not yet run on a GPU: ask for it by name")
 DEVICES = {"triton": "cuda", "cpu": "cpu"}  # where the tensors of training must be
 
 # What computes the head and its loss in training: by backend, by output, by dtype of the head's weights.
@@ -122,9 +122,21 @@ def backends() -> list[Status]:
     return [Status(role, name, _why_not(role, name)) for role, names in CANDIDATES.items() for name in names]
 
 
-def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str | None = None) -> Choice:
+def choose(
+    role: Role,
+    name: str = "auto",
+    dtype: str | None = None,
+    device: str | None = None,
+    *,
+    may_prove: bool = True,
+    passed_over: tuple[str, str] | None = None,
+) -> Choice:
     """The backend for a role. `auto` takes the fastest that can do it in this dtype, and in training on tensors of this
     device; a named one never falls back.
+
+    `auto` uses a kernel of a GPU where it was proved right and faster there. The first to choose has it proved, unless
+    `may_prove` is false or it is not known yet where the tensors of training are. `passed_over`: a backend that `auto`
+    is not to take, and why.
     """
     known = sorted({each for dtypes in DTYPES[role].values() for each in dtypes})
     if dtype is not None and dtype not in known:
@@ -133,15 +145,37 @@ def choose(role: Role, name: str = "auto", dtype: str | None = None, device: str
         name = _from_environment(role)
     if name != "auto":
         return _named(role, name, dtype, device)
-    passed_over: list[str] = []
+    prove = may_prove and (role == "generation" or device is not None)
+    reasons: list[str] = []
     for candidate in CANDIDATES[role]:
-        reason = _why_not(role, candidate, dtype, device) or UNPROVEN.get(candidate, "")
+        reason, kernel, evidence = _why_not(role, candidate, dtype, device), "auto", ""
+        if passed_over is not None and candidate == passed_over[0]:
+            reason = reason or passed_over[1]
+        if not reason and candidate in PROVED:
+            reason, kernel, evidence = proving.ruling(role, candidate, dtype or DTYPES[role][candidate][0], prove)
         if not reason:
-            if candidate == "reference":
+            if candidate == "reference" and may_prove:
                 _warn_of_slowness()
-            return Choice(candidate, "; ".join(["auto took the fastest available", *passed_over]))
-        passed_over.append(f"{candidate}: {reason}")
+            taken = "auto took the fastest available" + (f", proved here: {evidence}" if evidence else "")
+            return Choice(candidate, "; ".join([taken, *reasons]), kernel)
+        reasons.append(f"{candidate}: {reason}")
     raise AssertionError("the reference is always available")
+
+
+def choices() -> dict[tuple[Role, str], Choice]:
+    """What `auto` takes here as things are known now: in generation by dtype, in training where its tensors are."""
+    wanted: list[tuple[Role, str | None, str | None]] = [
+        ("generation", dtype, None) for dtype in DTYPES["generation"]["cpu"]
+    ]
+    wanted += [("training", None, device) for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]]
+    found: dict[tuple[Role, str], Choice] = {}
+    for role, dtype, device in wanted:
+        try:
+            choice = choose(role, "auto", dtype, device, may_prove=False)
+        except FastwaveError as error:  # FASTWAVE_BACKEND names one that cannot run
+            choice = Choice("none", str(error))
+        found[role, dtype or f"on {device}"] = choice
+    return found
 
 
 @functools.cache

@@ -352,9 +352,14 @@ def _text(function: Callable[..., int]) -> str:
     return buffer.value.decode()
 
 
+def path_of(library: Library) -> Path:
+    """Where a library is, if it was built."""
+    return FOLDER / f"libfastwave_{library}{'.dylib' if sys.platform == 'darwin' else '.so'}"
+
+
 @functools.cache
 def _open(library: Library) -> ctypes.CDLL:
-    path = FOLDER / f"libfastwave_{library}{'.dylib' if sys.platform == 'darwin' else '.so'}"
+    path = path_of(library)
     if not path.exists():
         raise BackendUnavailable(_why_absent(library))
     try:

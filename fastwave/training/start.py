@@ -121,6 +121,7 @@ def run(
     choose("training", machine.backend)  # refuses a backend that cannot run, before the data are prepared
     group, held = Group(machine.device), contextlib.ExitStack()
     try:
+        choose("training", machine.backend, device=group.device.type)  # proves a GPU's kernels before anything is timed
         before = recovery.read_run(out)
         if before is None:
             chosen = {"batch": group.world, **chosen}

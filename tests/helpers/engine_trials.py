@@ -9,6 +9,7 @@ import torch
 
 from fastwave import Engine, WaveNet, WaveNetConfig
 from fastwave.engine.reference import quiet_torch
+from fastwave.proof import generation
 from shapes import make_condition, make_tokens
 from tolerances import assert_as_close_as_eager
 
@@ -17,14 +18,7 @@ EPSILON = 2.0**-23
 
 def lively(seed=0, **fields):
     """A model whose every weight matters, as those of shapes.make_model, of any config."""
-    torch.manual_seed(seed)
-    model = WaveNet(WaveNetConfig(**fields), backend="reference")
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name.endswith("bias"):
-                parameter.add_(torch.randn_like(parameter) * 0.3)
-        model.get_parameter("head.1.weight").mul_(10)
-    return model
+    return generation.lively(WaveNetConfig(**fields), seed)
 
 
 @dataclasses.dataclass

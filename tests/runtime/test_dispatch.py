@@ -8,6 +8,7 @@ import torch
 from fastwave import BackendUnavailable, Engine, InputError, WaveNet, backends, generate
 from fastwave.runtime import dispatch
 from fastwave.runtime.dispatch import CANDIDATES, choose
+from fastwave.runtime.verdict import Ruling
 from shapes import make_model
 
 
@@ -101,12 +102,69 @@ def test_unknown_names_are_refused():
         choose("generation", "cudnn")
 
 
-def test_auto_passes_over_what_has_not_run_on_a_gpu_and_a_name_takes_it(monkeypatch):
+@pytest.fixture
+def rulings(monkeypatch):
+    """Every backend can run here; what was ruled on those of a GPU is set by the test, and what was asked is kept."""
+    found, asked = {}, []
+
+    def ruling(role, backend, dtype, may_prove):
+        asked.append((role, backend, dtype, may_prove))
+        return found.get((backend, dtype), Ruling("it was not proved"))
+
     monkeypatch.setattr("fastwave.runtime.dispatch._missing", lambda role, name: "")
-    for role, name in (("generation", "cuda"), ("training", "triton")):
-        choice = choose(role)
-        assert choice.name == "cpu" and f"{name}: not yet run on a GPU: ask for it by name" in choice.why
-        assert choose(role, name).name == name
+    monkeypatch.setattr("fastwave.runtime.proving.ruling", ruling)
+    return found, asked
+
+
+def test_auto_takes_what_was_proved_in_this_dtype_and_says_how_fast_it_was(rulings):
+    found, _ = rulings
+    found["cuda", "bfloat16"] = Ruling("", "cluster", "3.0 times as fast as cpu")
+    found["triton", "tf32"] = Ruling("", "auto", "5.0 times as fast as reference")
+    choice = choose("generation", dtype="bfloat16")
+    assert (choice.name, choice.kernel) == ("cuda", "cluster")
+    assert choice.why == "auto took the fastest available, proved here: 3.0 times as fast as cpu"
+    assert choose("training", dtype="tf32", device="cuda").name == "triton"
+    for choice in (choose("generation"), choose("training", dtype="float32", device="cuda")):
+        assert choice.name in ("cpu", "reference") and ": it was not proved" in choice.why and choice.kernel == "auto"
+
+
+def test_a_name_asks_for_no_proof(rulings):
+    _, asked = rulings
+    assert choose("generation", "cuda").name == "cuda" and choose("training", "triton").name == "triton"
+    assert choose("generation", "cuda").kernel == "auto" and asked == []
+
+
+def test_nothing_is_proved_for_tensors_that_are_not_on_a_gpu_or_not_yet_known(rulings):
+    _, asked = rulings
+    choose("training", dtype="float32", device="cpu")
+    assert asked == []
+    choose("training")
+    assert asked == [("training", "triton", "float32", False)]
+    choose("training", device="cuda")
+    assert asked[-1][-1] is True
+    choose("generation", dtype="bfloat16")
+    assert asked[-1] == ("generation", "cuda", "bfloat16", True)
+    choose("generation", may_prove=False)
+    assert asked[-1][-1] is False
+    WaveNet(make_model("categorical").config)  # a model that is made may never see a GPU
+    assert asked[-1][-1] is False
+
+
+def test_what_auto_would_take_is_listed_without_a_proof(rulings, monkeypatch):
+    found, asked = rulings
+    found["cuda", "bfloat16"] = Ruling("", "auto", "faster")
+    names = {key: choice.name for key, choice in dispatch.choices().items()}
+    assert names["generation", "bfloat16"] == "cuda" and names["generation", "int8"] == "cpu"
+    assert not any(may_prove for *_, may_prove in asked)
+    monkeypatch.setenv("FASTWAVE_BACKEND", "triton")
+    assert dispatch.choices()["training", "on cpu"].name == "none"  # said, not raised
+
+
+def test_auto_does_without_a_backend_that_turned_out_not_to_fit(rulings):
+    found, _ = rulings
+    found["cuda", "bfloat16"] = Ruling("", "cluster", "faster")
+    choice = choose("generation", dtype="bfloat16", passed_over=("cuda", "no cluster holds it"))
+    assert choice.name == "cpu" and "cuda: no cluster holds it" in choice.why
 
 
 def test_auto_warns_once_where_it_has_nothing_but_the_reference(monkeypatch):

@@ -7,8 +7,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .. import __version__
 from ..distributions import divergence
 from ..errors import GenerationError
+from . import kept
 from .example import example
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ CHEAPER = {"cpu": ("int8", "bfloat16"), "cuda": ("bfloat16",), "reference": ()}
 MOST_BITS = 0.002
 SAMPLES = 4096  # of the probe: a quarter of a second at 16 kHz
 BEGINNING = 1024  # of them are not judged: out of silence the first samples are easier than what follows
-_KEPT: dict[str, Verdict] = {}  # by weights, config and backend
-_MOST_KEPT = 1000
+_KNOWN: dict[str, Verdict] = {}  # in this process, by weights, config and backend
+_MOST_KNOWN = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +46,17 @@ def choose_dtype(backend: str, key: str, make: Callable[[str], Engine]) -> Verdi
     """The first of the cheap dtypes that costs at most `MOST_BITS`; float32 where none does.
 
     `make` gives an engine of the model in a dtype. `key` stands for weights, config and backend: on these alone the
-    verdict depends, and one process asks once.
+    verdict depends, so it is measured once, and kept for later processes too.
     """
-    if key not in _KEPT:
-        if len(_KEPT) >= _MOST_KEPT:
-            _KEPT.clear()
-        _KEPT[key] = _judge(backend, make)
-    return _KEPT[key]
+    if key not in _KNOWN:
+        rules = f"fastwave {__version__}: {SAMPLES} samples, {BEGINNING} not judged, at most {MOST_BITS} bits"
+        before = kept.read(rules).get(key)
+        if len(_KNOWN) >= _MOST_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[key] = Verdict(*before) if before and set(before[1]) <= set(CHEAPER[backend]) else _judge(backend, make)
+        if before is None:
+            kept.write(rules, key, _KNOWN[key].dtype, _KNOWN[key].costs)
+    return _KNOWN[key]
 
 
 def _judge(backend: str, make: Callable[[str], Engine]) -> Verdict:

@@ -1,6 +1,9 @@
 """`dtype="auto"`: what a dtype costs a model is measured, and the cheapest that costs next to nothing is taken."""
 
+import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ import fastwave
 from fastwave import Engine, GenerationError, score
 from fastwave.cli.main import main
 from fastwave.distributions import divergence, negative_log_likelihood
-from fastwave.engine import precision
+from fastwave.engine import kept, precision
 from fastwave.locate import bundled
 from fastwave.runtime import library
 from shapes import make_model
@@ -18,9 +21,19 @@ cpu = pytest.mark.skipif(library.missing("cpu") is not None, reason="needs the C
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept(monkeypatch):
-    """No verdict of another test."""
-    monkeypatch.setattr(precision, "_KEPT", {})
+def nothing_known(monkeypatch, tmp_path):
+    """No verdict of another test, and none of the user's."""
+    monkeypatch.setattr(precision, "_KNOWN", {})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How often a model was measured."""
+    calls = []
+    judge = precision._judge
+    monkeypatch.setattr(precision, "_judge", lambda *given: calls.append(given) or judge(*given))
+    return calls
 
 
 @pytest.fixture
@@ -28,6 +41,12 @@ def short_probe(monkeypatch):
     """A probe of a tenth of its length, for models of a handful of channels."""
     monkeypatch.setattr(precision, "SAMPLES", 400)
     monkeypatch.setattr(precision, "BEGINNING", 100)
+
+
+def forget():
+    """As in a new process, and without the cache."""
+    precision._KNOWN.clear()
+    kept.path().unlink(missing_ok=True)
 
 
 def spread(model, factor=500.0):
@@ -86,17 +105,13 @@ def test_a_model_that_makes_nan_stays_in_float32(short_probe):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_choice_depends_on_the_weights_alone(short_probe, instruction_set, threads):
     for model in (make_model("categorical"), spread(make_model("categorical"))):
-        precision._KEPT.clear()
         expected = Engine(model, dtype="auto").dtype
-        precision._KEPT.clear()
+        forget()
         assert Engine(model, dtype="auto", threads=threads, instruction_set=instruction_set).dtype == expected
 
 
 @cpu
-def test_a_model_is_asked_once_and_again_when_its_weights_have_changed(short_probe, monkeypatch):
-    asked = []
-    judge = precision._judge
-    monkeypatch.setattr(precision, "_judge", lambda *given: asked.append(given) or judge(*given))
+def test_a_model_is_asked_once_and_again_when_its_weights_have_changed(short_probe, asked):
     model = make_model("categorical")
     for _ in range(2):
         fastwave.generate(model, samples=3)
@@ -104,6 +119,65 @@ def test_a_model_is_asked_once_and_again_when_its_weights_have_changed(short_pro
     spread(model)
     assert Engine(model, dtype="auto").dtype == "bfloat16"
     assert len(asked) == 2
+
+
+@cpu
+def test_the_verdict_is_kept_for_the_next_process(short_probe, asked):
+    first = Engine(make_model("categorical"), dtype="auto")
+    precision._KNOWN.clear()
+    second = Engine(make_model("categorical"), dtype="auto")
+    assert (second.dtype, second.why_dtype) == (first.dtype, first.why_dtype)
+    assert len(asked) == 1
+    Engine(make_model("categorical", seed=1), dtype="auto")
+    assert len(asked) == 2 and len(json.loads(kept.path().read_text())["verdicts"]) == 2
+
+
+DAMAGES = {
+    "empty": lambda text: "",
+    "cut": lambda text: text[:-9],
+    "no text": lambda text: "\ud800",
+    "nested": lambda text: "[" * 100_000,
+    "of other rules": lambda text: text.replace("fastwave", "slowwave"),
+    "another dtype": lambda text: text.replace('"dtype": "int8"', '"dtype": "int4"'),
+    "a cost that is no number": lambda text: re.sub(r'"int8": [0-9.e-]+', '"int8": "none"', text),
+    "a dtype that this backend lacks": lambda text: text.replace("int8", "int4"),
+    "a list": lambda text: "[]",
+    "too large": lambda text: text + " " * kept.LARGEST_FILE,
+}
+
+
+@cpu
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_counts_as_none(short_probe, asked, damage):
+    model = make_model("categorical")
+    expected = Engine(model, dtype="auto").dtype
+    text = DAMAGES[damage](kept.path().read_text())
+    kept.path().write_bytes(text.encode("utf-8", "surrogatepass"))
+    precision._KNOWN.clear()
+    assert Engine(model, dtype="auto").dtype == expected
+    assert len(asked) == 2
+
+
+@cpu
+@pytest.mark.parametrize("place", ["a file in the way", "no home"])
+def test_where_nothing_can_be_kept_the_model_is_measured_each_time(short_probe, asked, monkeypatch, tmp_path, place):
+    if place == "no home":
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    else:
+        (tmp_path / "cache").write_text("")
+    for _ in range(2):
+        assert Engine(make_model("categorical"), dtype="auto").dtype == "int8"
+        precision._KNOWN.clear()
+    assert len(asked) == 2
+
+
+def test_the_file_keeps_the_latest_models(monkeypatch):
+    monkeypatch.setattr(kept, "MOST", 3)
+    for number in range(5):
+        kept.write("rules", str(number), "int8", {"int8": 0.001})
+    assert kept.read("rules") == {str(number): ("int8", {"int8": 0.001}) for number in (2, 3, 4)}
+    assert kept.read("other rules") == {}
 
 
 def test_the_reference_computes_in_float32(short_probe):
@@ -117,7 +191,7 @@ def test_the_reference_computes_in_float32(short_probe):
 )
 def test_models_with_conditions_and_every_output_are_measured(short_probe, name):
     engine = Engine(make_model(name), dtype="auto")
-    exact = Engine(make_model(name))
+    exact = Engine(make_model(name), dtype="float32")
     cost = precision.cost(Engine(make_model(name), dtype="int8"), exact)
     assert cost > precision.cost(exact, exact) == 0
     assert (cost <= precision.MOST_BITS) == (engine.dtype == "int8")
@@ -145,7 +219,7 @@ def test_a_state_of_the_dtype_chosen_fits_an_engine_of_that_dtype(short_probe, t
 @pytest.mark.parametrize("name", bundled())
 def test_what_is_chosen_for_a_bundled_model_costs_it_little_on_sound_that_float32_made(name):
     model = fastwave.WaveNet.from_pretrained(name)
-    chosen, exact = Engine(model, dtype="auto"), Engine(model)
+    chosen, exact = Engine(model, dtype="auto"), Engine(model, dtype="float32")
     tokens = exact.run(exact.start(1), 8000, seed=7)
     outputs = [engine.feed(engine.start(1), tokens)[0] for engine in (exact, chosen)]
     assert float(divergence("categorical", *outputs)) / math.log(2) < 0.003

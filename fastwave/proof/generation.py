@@ -19,13 +19,13 @@ from ..conditioning import Condition
 from ..config import WaveNetConfig
 from ..distributions import DRAWS, sample
 from ..engine.engine import Engine
+from ..engine.example import example
 from ..engine.state import State
 from ..errors import BackendUnavailable
 from ..model import WaveNet
 from ..philox import noise
 from ..runtime import library
 from ..runtime.verdict import Rates
-from ..tools.doctor import example
 from .closeness import NotProved, compare
 from .race import race
 

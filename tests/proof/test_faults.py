@@ -174,12 +174,15 @@ def test_one_tile_of_every_kernel_is_chosen_and_all_are_back_afterwards():
 def test_auto_generates_on_the_kernels_that_were_proved(machine, cuda_on_cpu, proofs, monkeypatch, capfd):
     monkeypatch.setattr(proving, "PROVER", stand_in(cuda_on_cpu, {}))
     model = make_model("categorical")
-    engine = Engine(model)
+    engine = Engine(model, dtype="float32")
     assert engine.backend == "cuda" and "2.0 times as fast as cpu (1 stream of a stand-in)" in engine.choice.why
     assert capfd.readouterr().err.count("\n") == 1  # the line of the proof, and nothing of its process
     assert gpu.identity("generation", 0)["device"] == library.cuda_devices()[0].name
     expected = generate(model, samples=20, seed=2, backend="reference").tokens
-    assert torch.equal(generate(model, samples=20, seed=2).tokens, expected)
+    assert torch.equal(generate(model, samples=20, seed=2, dtype="float32").tokens, expected)
+    engine = Engine(model, dtype="auto")
+    assert (engine.backend, engine.dtype) == ("cuda", "bfloat16") and engine.why_dtype.startswith("bfloat16 costs 0.00")
+    assert Engine(model, "cpu", "auto").dtype == "int8"
     assert main(["doctor"]) == 0
     out = capfd.readouterr().out
     assert "float32: cuda (auto took the fastest available, proved here: 2.0 times" in out
@@ -192,11 +195,11 @@ def test_auto_falls_back_where_a_kernel_hangs_or_is_wrong(machine, cuda_on_cpu, 
     faults = {str(GENERAL): "hang", str(GENERAL_BFLOAT16): "number"}
     monkeypatch.setattr(proving, "PROVER", stand_in(cuda_on_cpu, faults, dataclasses.replace(LIMITS, subject=6.0)))
     model = make_model("categorical")
-    engine = Engine(model)
+    engine = Engine(model, dtype="float32")
     assert engine.backend == "cpu" and "cuda: it did not end: stopped after 6 s" in engine.choice.why
     assert Engine(model, dtype="bfloat16").plan(1).kernel == "cluster"  # which is as good as it was
-    expected = generate(model, samples=20, seed=2, backend="cpu").tokens
-    assert torch.equal(generate(model, samples=20, seed=2).tokens, expected)
+    expected = generate(model, samples=20, seed=2, backend="cpu", dtype="float32").tokens
+    assert torch.equal(generate(model, samples=20, seed=2, dtype="float32").tokens, expected)
     assert Engine(model, "cuda").backend == "cuda"  # a name asks for no proof
 
 
@@ -206,11 +209,13 @@ def test_a_broken_device_of_one_process_does_not_reach_the_next(machine, cuda_on
     verdicts = stand_in(cuda_on_cpu, {str(GENERAL): "device"}).prove(SUBJECTS["generation"], 0)
     assert [verdict.outcome for verdict in verdicts.values()] == ["failed", "passed", "passed"]
     assert "CUDA error 719" in verdicts[GENERAL].detail
-    assert torch.equal(*(Engine(make_model("categorical"), "cuda").run(state, 3) for state in fresh_states()))
+    assert torch.equal(
+        *(Engine(make_model("categorical"), "cuda", "float32").run(state, 3) for state in fresh_states())
+    )
 
 
 def fresh_states():
-    engine = Engine(make_model("categorical"), "cuda")
+    engine = Engine(make_model("categorical"), "cuda", "float32")
     return engine.start(), engine.start()
 
 

@@ -1,4 +1,4 @@
-"""r9y9/wavenet_vocoder: master, and the layout up to 0.1.1, which its `legacy` flag or conv1x1c.bias gives away."""
+"""r9y9/wavenet_vocoder: master, and the layouts of 2018, which their `legacy` flag or conv1x1c.bias gives away."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
     local, speaker = (_width(tensors, f"conv_layers.0.conv1x1{kind}") for kind in "cg")
     master = _is_master(weights, hyper, local, speaker)
     stages, hop = upsampling.take(weights, hyper, local, master)
-    network = _Network(tensors, dilations, _skip_scales(hyper, layers, master), stages, hop)
+    network = _Network(tensors, dilations, _skip_scales(hyper, layers, master, stages), stages, hop)
     speakers = tensors["embed_speakers"].shape[0] if "embed_speakers" in tensors else 0
     config = WaveNetConfig(
         residual_channels=first.shape[0],
@@ -86,7 +86,7 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
         upsample_stages=tuple(stage.config for stage in stages),
         **_tokens(tensors, hyper, master, notes),
     )
-    layout = "master" if master else "up to 0.1.1"
+    layout = "master" if master else "2018, up to 0.1.1"
     notes.recognised(f"the layout of {layout}, {layers} layers in {stacks} stacks, kernel size {config.kernel_size}")
     notes.folded("the residual scale sqrt(1/2) of every layer, and the scales of the skips, into the weights")
     _say_conditions(config, hyper, master, notes)
@@ -180,11 +180,21 @@ def _is_master(weights: Weights, hyper: Hyperparameters, local: int, speaker: in
     )
 
 
-def _skip_scales(hyper: Hyperparameters, layers: int, master: bool) -> tuple[float, ...]:
+def _skip_scales(
+    hyper: Hyperparameters, layers: int, master: bool, stages: tuple[upsampling.Stage, ...]
+) -> tuple[float, ...]:
     """The factor of each layer's skip. A `legacy` model scales the running sum after every layer but the first."""
     if master:
         return (math.sqrt(1 / layers),) * layers
-    if not hyper.flag("legacy"):
+    if upsampling.is_before_the_legacy_flag(stages):
+        hyper.expect("legacy", True, "upsample_conv, which is of January 2018,")
+    elif "legacy" not in hyper:
+        raise CheckpointError(
+            "the hyper-parameter 'legacy' (true or false) is missing, and the shapes of the tensors do not tell it: "
+            "give --set legacy=true for a model of before June 2018, when its code had no such choice, or one that was "
+            "trained without naming it; --set legacy=false for one that was trained with legacy=False."
+        )
+    elif not hyper.flag("legacy"):
         return (1.0,) * layers
     return tuple(math.sqrt(0.5) ** (layers - max(layer, 1)) for layer in range(layers))
 

@@ -77,6 +77,11 @@ def _open(src: Path, hparams: Path | None, notes: Notes) -> Source:
     elif torch_files.is_torch_file(path):
         tensors, extras, inner = state_dicts.find(torch_files.read(path), str(path), notes)
         files = [path]
+    elif path.suffix.lower() == ".nam":
+        raise CheckpointError(
+            f"{path} is a model of Neural Amp Modeler, which changes a sound and makes none: play a recording through "
+            "it with fastwave process."
+        )
     else:
         raise CheckpointError(
             f"{path} is neither a file of torch.save nor of a TensorFlow bundle (NAME.index and NAME.data-...): give "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,10 +54,10 @@ def take(weights: Weights, hyper: Hyperparameters, local: int) -> tuple[tuple[St
 
 def _stage(weights: Weights, hyper: Hyperparameters, name: str, kind: str, local: int, slope: float) -> Stage:
     bands, taps, _, out = weights.shape(f"{name}/kernel", 4)
-    common = {"bias": True, "slope": slope}
+    common: dict[str, Any] = {"bias": True, "slope": slope}
     if kind == "1D":
         kernel = weights.take(f"{name}/kernel", (1, taps, local, local))
-        config = UpsampleStage(taps, taps, **common)  # type: ignore[arg-type]
+        config = UpsampleStage(taps, taps, **common)
         return Stage(config, kind, kernel, weights.take(f"{name}/bias", (local,)))
     hyper.expect("freq_axis_kernel_size", bands, f"{name}/kernel")
     if bands % 2 == 0:
@@ -67,14 +68,14 @@ def _stage(weights: Weights, hyper: Hyperparameters, name: str, kind: str, local
     )
     bias = weights.take(f"{name}/bias", (out if kind == "SubPixel" else 1,))
     if kind == "2D":
-        config = UpsampleStage(taps, taps, **common)  # type: ignore[arg-type]
+        config = UpsampleStage(taps, taps, **common)
     elif kind == "Resize":
         # the padding of TensorFlow's `same` is (taps-1)//2 on the left
-        config = UpsampleStage(taps, 2 * taps - 1, trim=taps - 1 - (taps - 1) // 2, **common)  # type: ignore[arg-type]
+        config = UpsampleStage(taps, 2 * taps - 1, trim=taps - 1 - (taps - 1) // 2, **common)
     else:
         if not hyper.flag("NN_init"):
             kernel = kernel[..., :1].expand(-1, -1, -1, out)  # its build() puts the first filter in place of the others
-        config = UpsampleStage(out, 3 * out, trim=out, phase_bias=True, **common)  # type: ignore[arg-type]
+        config = UpsampleStage(out, 3 * out, trim=out, phase_bias=True, **common)
     return Stage(config, kind, kernel, bias)
 
 

@@ -46,7 +46,7 @@ SHAPES = {
 
 
 def r9y9(checkout):
-    """(name, files of a checkpoint, options of the import, frames, tokens, outputs(tokens), rate(samples), prepare())"""
+    """(name, files of a checkpoint, import options, frames, tokens, outputs(tokens), rate(samples), prepare())"""
     sys.modules["wavenet_vocoder.version"] = types.SimpleNamespace(version="", __version__="")
     from wavenet_vocoder import WaveNet
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from fastwave.cli.main import main
-from fastwave.errors import CheckpointError
+from fastwave.errors import CheckpointError, InputError
 from fastwave.importers import nam
+from fastwave.importers.mapping import by_name
 from fastwave.sound import audio
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -66,6 +67,8 @@ def test_the_verb_takes_no_other_model(tmp_path, capsys):
     assert "give a file NAME.nam" in capsys.readouterr().err
     assert main(["import", str(DATA / CASES[0] / "amp.nam"), "-o", str(tmp_path / "model")]) == 1
     assert "fastwave process" in capsys.readouterr().err
+    with pytest.raises(InputError, match="need no import"):
+        by_name("nam")
 
 
 def changed(tmp_path, change, case="nam-plain"):

@@ -21,7 +21,7 @@ class Stage:
     """One step: our stage, and the tensors as they are."""
 
     config: UpsampleStage
-    kind: str  # frames: a convolution over frames; stretch: frames repeated, then convolved; transposed; dense
+    kind: str  # frames: a convolution over frames; stretch: frames repeated, then convolved; or another of _FOLDS
     weight: Tensor
     bias: Tensor | None = None
 
@@ -218,7 +218,23 @@ def _fold_dense(stage: Stage) -> Tensor:
     return stage.weight.permute(2, 0, 1)
 
 
-_FOLDS = {"frames": _fold_frames, "stretch": _fold_stretch, "transposed": _fold_transposed, "dense": _fold_dense}
+def standardised(stages: tuple[Stage, ...], hop: int, factor: Tensor, shift: Tensor) -> tuple[Stage, ...]:
+    """The stages behind one that makes factor * c + shift of every frame c; `factor` and `shift` are [C]."""
+    first = Stage(UpsampleStage(stride=1, taps=1, bias=True), "standardise", factor, shift)
+    repeat = Stage(
+        UpsampleStage(stride=hop, taps=hop, weights="shared"), "repeat", torch.ones(hop, 1, dtype=factor.dtype)
+    )
+    return (first, *(stages or (repeat,)))
+
+
+_FOLDS = {
+    "frames": _fold_frames,
+    "stretch": _fold_stretch,
+    "transposed": _fold_transposed,
+    "dense": _fold_dense,
+    "standardise": lambda stage: torch.diag(stage.weight)[None],
+    "repeat": lambda stage: stage.weight,
+}
 
 
 def forward(stages: tuple[Stage, ...], hop: int, c: Tensor) -> Tensor:
@@ -230,7 +246,15 @@ def forward(stages: tuple[Stage, ...], hop: int, c: Tensor) -> Tensor:
             reach = stage.weight.shape[2] // 2
             c = F.conv1d(F.pad(c, (reach, reach), mode="replicate"), stage.weight)
             continue
-        scale, margin = stage.config.stride, stage.weight.shape[2] // 2
+        scale = stage.config.stride
+        if stage.kind == "standardise":
+            assert stage.bias is not None
+            c = c * stage.weight[:, None] + stage.bias[:, None]
+            continue
+        if stage.kind == "repeat":
+            c = c.repeat_interleave(scale, dim=2)
+            continue
+        margin = stage.weight.shape[2] // 2
         if stage.kind == "stretch":
             stretched = c.repeat_interleave(scale, dim=2)[:, None]
             c = F.conv2d(stretched, stage.weight, padding=(margin, scale))[:, 0]

@@ -12,6 +12,7 @@ from fastwave.cli.main import main
 from fastwave.errors import CheckpointError, InputError
 from fastwave.importers.importing import save
 from fastwave.sound import audio
+from fastwave.sound.mel import MelSettings, mel
 
 DATA = Path(__file__).resolve().parent / "data"
 RATE, SECONDS, HOP, BANDS = 16_000, 0.5, 6, 5
@@ -118,3 +119,53 @@ def test_a_start_that_is_no_model_is_refused_before_the_data_are_prepared(place)
     with pytest.raises(CheckpointError):
         train(place / "sounds", place / "nothing", start=str(place / "sounds"), steps=2, progress=False)
     assert not (place / "nothing" / "data").exists()
+
+
+MEAN, SCALE = [-3.0, -2.5, -2.0, -3.5, -4.0], [0.5, 1.0, 1.5, 2.0, 0.8]
+DEFINED = {"mel_mean": MEAN, "mel_scale": SCALE, "fft_size": 64, "fmin": 200, "fmax": 7000, "win_length": 64}
+
+
+@pytest.mark.parametrize("case", ["r9y9-mixture", "r9y9-repeated", "r9y9-mulaw"])
+def test_with_its_statistics_a_model_of_r9y9s_hears_recordings(place, case, capsys):
+    arrays, _ = import_model(DATA / case)
+    model, report = import_model(DATA / case, settings=DEFINED)
+    assert report.difference < 1e-6
+    wave, _ = audio.load(place / "sounds" / "0.wav")
+    settings = MelSettings(sample_rate=RATE, hop=HOP, bands=BANDS, window=64, low=200.0, high=7000.0, floor=1e-10)
+    frames = mel(wave, settings)
+    assert torch.equal(next(model.config.features.from_sound([wave.numpy()], RATE, HOP))[:50], frames[:50])
+    logs = (1 - frames.double()) / 2 * -10  # log10 of the bands, as its logmelspectrogram
+    theirs = ((logs - torch.tensor(MEAN)) / torch.tensor(SCALE)).float()
+    speaker = {"speaker": torch.tensor([1])} if model.config.speakers else {}
+    steps = 600
+    tokens = model.config.codec_object.encode(wave[:steps])[None]
+    with torch.no_grad():
+        expected = arrays(tokens, theirs[None, : steps // HOP], **speaker)
+        actual = model(tokens, frames[None, : steps // HOP], **speaker)
+    assert (actual - expected).abs().max() < 2e-5 * expected.abs().max()
+
+
+def test_then_generate_and_copy_take_a_recording(place, tmp_path, capsys):
+    save(*import_model(DATA / "r9y9-repeated", settings=DEFINED), tmp_path / "hears")
+    recording = str(place / "sounds" / "0.wav")
+    arguments = [str(tmp_path / "hears"), "-o", str(tmp_path / "new.wav")]
+    assert main(["generate", *arguments, "--condition", recording, "--quiet"]) == 0
+    assert audio.info(tmp_path / "new.wav").frames == pytest.approx(RATE * SECONDS, abs=HOP)
+    assert main(["copy", str(tmp_path / "hears"), recording, "-o", str(tmp_path / "copy.wav"), "--json"]) == 0
+    options = {"window": 512, "steps": 2, "learning_rate": 1e-9, "progress": False, "held_out": 0.34}
+    run = train(place / "sounds", tmp_path / "run", start=str(tmp_path / "hears"), **options)
+    assert run.config == WaveNet.from_pretrained(tmp_path / "hears").config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"mel_scale": [1.0] * 4}, "must be 5 numbers each"),
+        ({"mel_scale": [0.0] * 5}, "scales above 0"),
+        ({"win_length": 48}, "win_length is 48 .* fft_size, which is the window"),
+        ({"fft_size": None}, "'fft_size' .* is missing"),
+    ],
+)
+def test_statistics_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        import_model(DATA / "r9y9-repeated", settings={**DEFINED, **changes})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -227,7 +228,7 @@ def standardised(stages: tuple[Stage, ...], hop: int, factor: Tensor, shift: Ten
     return (first, *(stages or (repeat,)))
 
 
-_FOLDS = {
+_FOLDS: dict[str, Callable[[Stage], Tensor]] = {
     "frames": _fold_frames,
     "stretch": _fold_stretch,
     "transposed": _fold_transposed,

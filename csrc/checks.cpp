@@ -8,11 +8,11 @@ constexpr int64_t kMostChannels = 65536 * 3, kMostLayers = 4096, kMostTaps = 102
 }
 
 const char* model_fault(const fw_model_t& m) {
-  const bool sizes = within(m.residual, 1, kMostChannels) && within(m.gate, 1, kMostChannels) &&
-                     within(m.skip, 1, kMostChannels) && within(m.head, 1, kMostChannels) &&
-                     within(m.outputs, 1, kMostChannels) && within(m.taps, 2, kMostTaps) &&
-                     within(m.front_taps, 1, kMostTaps) && within(m.layers, 1, kMostLayers) &&
-                     within(m.classes, 0, kMostChannels) && within(m.output, FW_CATEGORICAL, FW_GAUSSIAN);
+  const bool sizes =
+      within(m.residual, 1, kMostChannels) && within(m.gate, 1, kMostChannels) && within(m.skip, 1, kMostChannels) &&
+      within(m.head, 1, kMostChannels) && within(m.outputs, 1, kMostChannels) && within(m.taps, 2, kMostTaps) &&
+      within(m.front_taps, 1, kMostTaps) && within(m.layers, 1, kMostLayers) && within(m.classes, 0, kMostChannels) &&
+      within(m.output, FW_CATEGORICAL, FW_GAUSSIAN) && within(m.front_activation, FW_NONE, FW_TANH);
   if (!sizes) return "a size is out of range";
   const bool outputs = m.output == FW_CATEGORICAL ? m.outputs == m.classes
                        : m.output == FW_MIXTURE   ? m.outputs % 3 == 0 && m.classes == 0

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 9 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
+#define FW_ABI_VERSION 10 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -105,26 +105,28 @@ FW_API int32_t fw_multiply_add_peak_cpu(int32_t isa, int32_t type, double second
 /* Generation. Weights are float32 in the layouts of fastwave/reference.py, and read only while an engine is made. */
 
 enum { FW_CATEGORICAL = 0, FW_MIXTURE = 1, FW_GAUSSIAN = 2 }; /* outputs */
+/* What the first layer's sum of bias and embeddings goes through, before the excitation is added. */
+enum { FW_NONE = 0, FW_RELU = 1, FW_TANH = 2 };
 
 typedef struct {
   int64_t residual, gate, skip, head, outputs; /* R, G, S, H, O */
   int64_t taps, front_taps, layers;            /* K, K0, L */
   int64_t classes;                             /* A; 0 where the input is the waveform itself */
   int32_t output;                              /* FW_CATEGORICAL, ... */
-  int32_t reserved;
-  const int64_t* dilations;     /* [L] */
-  const float* front;           /* [K0, A or 1, R] */
-  const float* front_bias;      /* [R], or null: zeros */
-  const float* dilated;         /* [L, K, R, 2G] */
-  const float* dilated_bias;    /* [L, 2G] */
-  const float* residual_weight; /* [L-1, G, R] */
-  const float* residual_bias;   /* [L-1, R] */
-  const float* skip_weight;     /* [L, G, S] */
-  const float* skip_bias;       /* [S] */
-  const float* head0;           /* [S, H] */
-  const float* head0_bias;      /* [H] */
-  const float* head1;           /* [H, O] */
-  const float* head1_bias;      /* [O] */
+  int32_t front_activation;                    /* FW_NONE, ... */
+  const int64_t* dilations;                    /* [L] */
+  const float* front;                          /* [K0, A or 1, R] */
+  const float* front_bias;                     /* [R], or null: zeros */
+  const float* dilated;                        /* [L, K, R, 2G] */
+  const float* dilated_bias;                   /* [L, 2G] */
+  const float* residual_weight;                /* [L-1, G, R] */
+  const float* residual_bias;                  /* [L-1, R] */
+  const float* skip_weight;                    /* [L, G, S] */
+  const float* skip_bias;                      /* [S] */
+  const float* head0;                          /* [S, H] */
+  const float* head0_bias;                     /* [H] */
+  const float* head1;                          /* [H, O] */
+  const float* head1_bias;                     /* [O] */
 } fw_model_t;
 
 /* A stream is one generated sequence. Rows, one for each stream, are contiguous. The memory of a stream holds a ring

@@ -17,6 +17,7 @@ from .upsampling import UpsampleStage, hop_of, stages_of
 
 Output = Literal["categorical", "mixture-of-logistics", "gaussian"]
 Upsampling = Literal["repeat", "linear", "learned", "stages"]
+FrontActivation = Literal["none", "relu", "tanh"]
 
 # Bounds that no real model meets and a damaged file soon does: they keep every product of sizes inside int64
 # and refuse a config before anything is allocated for it.
@@ -66,6 +67,7 @@ class WaveNetConfig:
     excitation_channels: int = 0  # E: values of each sample that enter the first layer alone
     front_bias: bool = False  # scalar input only: with classes it would be part of every embedding
     upsample_stages: tuple[UpsampleStage, ...] = ()  # stages only; the product of their strides is the hop
+    front_activation: FrontActivation = "none"  # behind the first layer, before the excitation is added
 
     def __post_init__(self) -> None:
         for name in ("dilations", "upsample_scales"):
@@ -186,9 +188,9 @@ class WaveNetConfig:
         return cls.from_dict({**PRESETS[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values. `codec_parameters`, `features`, `speaker_names` and `upsample_stages` are left out where
-        they are empty, `normalize` where it is off, `excitation_channels` where it is 0 and `front_bias` where it is
-        false: files, saved states and runs of models without them stay what they were before these fields existed.
+        """Plain JSON values. `codec_parameters`, `features`, `upsample_stages` and what `_LEFT_OUT` names are left out
+        where they are empty or as usual: files, saved states and runs of models without them stay what they were before
+        these fields existed.
         """
         values: dict[str, Any] = {}
         for field in dataclasses.fields(self):
@@ -247,8 +249,8 @@ class WaveNetConfig:
             _require_range("sample_rate", self.sample_rate, 1, MAX_SAMPLE_RATE)
         elif self.sample_rate != 0:
             raise ConfigError(f"codec {self.codec!r} is text and has no sample_rate: give 0, not {self.sample_rate}.")
-        if self.output not in get_args(Output):
-            raise ConfigError(f"output {self.output!r} is not known; choose one of {', '.join(get_args(Output))}.")
+        _require_choice("output", self.output, get_args(Output))
+        _require_choice("front_activation", self.front_activation, get_args(FrontActivation))
         if not isinstance(self.front_bias, bool) or (self.front_bias and not codec.scalar):
             raise ConfigError(
                 f"front_bias is true or false, and true for the pcm codec only, got {str(self.front_bias)[:40]!r}: "
@@ -274,10 +276,7 @@ class WaveNetConfig:
             raise ConfigError(f"speakers={self.speakers} needs speaker_channels, the width of a speaker's vector.")
         if self.hop > 1 and not self.local_channels:
             raise ConfigError(f"hop={self.hop} without local features: raise condition_channels or leave hop at 1.")
-        if self.upsampling not in get_args(Upsampling):
-            raise ConfigError(
-                f"upsampling {self.upsampling!r} is not known; choose one of {', '.join(get_args(Upsampling))}."
-            )
+        _require_choice("upsampling", self.upsampling, get_args(Upsampling))
         if self.upsampling == "learned":
             if not self.local_channels:
                 raise ConfigError("upsampling 'learned' without local features: raise condition_channels.")
@@ -335,6 +334,7 @@ _LEFT_OUT: tuple[tuple[str, Any], ...] = (
     ("speaker_names", ()),
     ("excitation_channels", 0),
     ("front_bias", False),
+    ("front_activation", "none"),
 )
 
 
@@ -347,7 +347,7 @@ def differences(now: Mapping[str, Any], saved: object) -> list[str]:
         return [f"the config was {type(saved).__name__}, now an object"]
     values = json.loads(json.dumps(now))  # tuples become lists
     names = [*values, *sorted(str(name) for name in saved if name not in values)]
-    usual = {"normalize": "off", "excitation_channels": 0, "front_bias": False}  # left out where they are
+    usual = {name: value for name, value in _LEFT_OUT if name not in _SAVED_LATER}
     return [
         f"{name} was {saved.get(name, usual.get(name))}, now {values.get(name, usual.get(name))}"
         for name in names
@@ -358,6 +358,11 @@ def differences(now: Mapping[str, Any], saved: object) -> list[str]:
 def _require_integer(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(f"{name} must be an integer, got {str(value)[:80]!r} ({type(value).__name__}).")
+
+
+def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name} {str(value)[:80]!r} is not known; choose one of {', '.join(choices)}.")
 
 
 def _require_range(name: str, value: int, low: int, high: int) -> None:

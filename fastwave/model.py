@@ -149,7 +149,8 @@ class WaveNet(nn.Module):
         c = conditioning.vectors(self.config, parameters, prepared, first, steps)
         weight = parameters["front.weight"]
         e = conditioning.excitation(prepared, weight, first, steps)
-        x = reference.front(tokens, weight, None, e, parameters.get("excitation.weight"), parameters.get("front.bias"))
+        more = parameters.get("excitation.weight"), parameters.get("front.bias"), self.config.front_activation
+        x = reference.front(tokens, weight, None, e, *more)
         weights, dilations, backend = reference.stack_weights(parameters), self.config.dilations, self._backend_for(x)
         if backend == "reference":
             return reference.residual_stack(x, weights, dilations, c)[0]

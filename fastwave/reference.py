@@ -38,15 +38,18 @@ def wavenet(
     history: Sequence[Tensor] | None = None,
     stack: Callable[..., tuple[Tensor, list[Tensor]]] | None = None,
     excitation: Tensor | None = None,
+    front_activation: str = "none",
 ) -> tuple[Tensor, list[Tensor]]:
     """The whole model. out[:, t] sees tokens up to t and predicts token t+1.
 
     parameters by their names in SPEC; tokens [B, T]; condition [B, T, C]; last_tokens [B, K0-1] and history are what
-    came before, or None; `stack` computes the residual stack in place of `residual_stack` below; excitation [B, T, E]
+    came before, or None; `stack` computes the residual stack in place of `residual_stack` below; excitation [B, T, E];
+    front_activation as in `front`
     -> out [B, T, O], and the history that the next call continues from
     """
     p = parameters
-    x = front(tokens, p["front.weight"], last_tokens, excitation, p.get("excitation.weight"), p.get("front.bias"))
+    more = p.get("excitation.weight"), p.get("front.bias"), front_activation
+    x = front(tokens, p["front.weight"], last_tokens, excitation, *more)
     skip_sum, history = (stack or residual_stack)(x, stack_weights(p), dilations, condition, history)
     return head(skip_sum, p["head.0.weight"], p["head.0.bias"], p["head.1.weight"], p["head.1.bias"]), history
 
@@ -72,13 +75,14 @@ def front(
     excitation: Tensor | None = None,
     excitation_weight: Tensor | None = None,
     bias: Tensor | None = None,
+    activation: str = "none",
 ) -> Tensor:
-    """The first causal layer: the sum of the bias, of one embedding per tap, and of the excitation of the sample.
-    Tokens before the start contribute nothing.
+    """The first causal layer: the activation of the sum of the bias and of one embedding per tap, and the excitation of
+    the sample. Tokens before the start contribute nothing.
 
     tokens [B, T] int64 classes, or float for scalar input; weight [K0, A, R], or [K0, 1, R] for scalar input;
     history [B, K0-1], oldest first, or None; excitation [B, T, E], or None; excitation_weight [E, R]; bias [R],
-    or None -> [B, T, R]
+    or None; activation: none, relu or tanh -> [B, T, R]
     """
     taps = weight.shape[0]
     known = tokens if history is None else torch.cat([history, tokens], dim=1)
@@ -92,6 +96,8 @@ def front(
         embedded = rows[..., None].to(weight.dtype) * weight[tap] if weight.shape[1] == 1 else weight[tap][rows]
         padding = weight.new_zeros(tokens.shape[0], steps - embedded.shape[1], weight.shape[2])
         total = total + torch.cat([padding, embedded], dim=1)
+    if activation != "none":
+        total = torch.relu(total) if activation == "relu" else torch.tanh(total)
     if excitation is not None:
         if excitation_weight is None:
             raise ValueError("an excitation needs its weight")

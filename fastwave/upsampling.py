@@ -29,8 +29,9 @@ class UpsampleStage:
     dense:   y[n, e] = bias[e] + sum over i and c of weight[n + trim - i*stride, c, e] * x[i, c]
     shared:  y[n, c] = bias + sum over i and f of weight[n + trim - i*stride, f] * x[i, c + f - (bands-1)/2]
 
-    where weight[k] is zero for k outside 0 .. taps-1, and x is zero for channels outside its own. Then y is replaced by
-    slope * y where it is negative. Before its first and behind its last input, x is zero or repeats the edge.
+    where weight[k] is zero for k outside 0 .. taps-1, and x is zero for channels outside its own; with `phase_bias` the
+    bias is bias[(n + trim) mod stride]. Then y is replaced by slope * y where it is negative. Before its first
+    and behind its last input, x is zero or repeats the edge.
     A convolution over frames has stride 1. A sequence that is stretched by s and then convolved with 2s+1 taps is one
     stage of stride s with 3s taps and trim s.
     """
@@ -43,6 +44,7 @@ class UpsampleStage:
     bias: bool = False
     slope: float = 1.0  # of a leaky rectifier; 1 leaves values as they are, 0 is a plain rectifier
     edges: Edges = "zero"
+    phase_bias: bool = False  # shared only: a bias of its own for each of the `stride` outputs of an input
 
     def __post_init__(self) -> None:
         for name, low, high in (("stride", 1, MAX_STRIDE), ("taps", 1, MAX_STAGE_TAPS), ("bands", 1, MAX_BANDS)):
@@ -57,6 +59,11 @@ class UpsampleStage:
             raise ConfigError(f"an upsample stage has an odd number of bands, and 1 where dense; got {self.bands}.")
         if not isinstance(self.bias, bool):
             raise ConfigError(f"the bias of an upsample stage is true or false, got {str(self.bias)[:40]!r}.")
+        if not isinstance(self.phase_bias, bool) or (self.phase_bias and not (self.bias and self.weights == "shared")):
+            raise ConfigError(
+                f"phase_bias of an upsample stage is true or false, and true with shared weights and a bias only; got "
+                f"{str(self.phase_bias)[:40]!r}."
+            )
         if isinstance(self.slope, bool) or not isinstance(self.slope, (int, float)) or not 0 <= self.slope <= 1:
             raise ConfigError(f"the slope of an upsample stage is a number 0..1, got {str(self.slope)[:40]!r}.")
         object.__setattr__(self, "slope", float(self.slope))
@@ -80,8 +87,9 @@ class UpsampleStage:
         return cls(**value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return dataclasses.asdict(self)
+        """Plain JSON values. `phase_bias` is left out where it is false, as in files from before it existed."""
+        values = dataclasses.asdict(self)
+        return values if self.phase_bias else {name: value for name, value in values.items() if name != "phase_bias"}
 
     def parameter_shapes(self, channels: int) -> dict[str, tuple[int, ...]]:
         """Shapes of `weight` and, where there is one, `bias`."""
@@ -90,7 +98,7 @@ class UpsampleStage:
             "weight": (self.taps, channels, channels) if dense else (self.taps, self.bands)
         }
         if self.bias:
-            shapes["bias"] = (channels,) if dense else (1,)
+            shapes["bias"] = (channels,) if dense else (self.stride if self.phase_bias else 1,)
         return shapes
 
 
@@ -98,7 +106,7 @@ class StageWeights(NamedTuple):
     """The parameters of one stage."""
 
     weight: Tensor  # [taps, C, C], or shared [taps, bands]
-    bias: Tensor | None  # [C], or shared [1]
+    bias: Tensor | None  # [C], or shared [1], or with phase_bias [stride]
 
 
 def stages_of(values: object) -> tuple[UpsampleStage, ...]:
@@ -182,7 +190,7 @@ def _run_stage(
         total = part if total is None else total + part
     assert total is not None
     if weights.bias is not None:
-        total = total + weights.bias
+        total = total + (weights.bias[:, None] if stage.phase_bias else weights.bias)
     if stage.slope != 1:
         total = F.leaky_relu(total, stage.slope)
     dense = total.flatten(1, 2)  # begins at output (start + groups - 1) * stride - trim

@@ -114,11 +114,11 @@ def test_json_of_a_model_without_parameters_is_what_it_was_before_there_were_any
     """Saved states hash these bytes, and weights files and runs hold them."""
     names = [field.name for field in dataclasses.fields(WaveNetConfig)]
     later = ["codec_parameters", "features", "normalize", "speaker_names", "excitation_channels"]
-    assert names[-7:] == [*later, "front_bias", "upsample_stages"]
-    assert list(WaveNetConfig().to_dict()) == names[:-7]
+    assert names[-8:] == [*later, "front_bias", "upsample_stages", "front_activation"]
+    assert list(WaveNetConfig().to_dict()) == names[:-8]
     for name in PRESETS:
         config = WaveNetConfig.preset(name, codec_parameters={})
-        assert list(json.loads(config.to_json())) == names[:-7]
+        assert list(json.loads(config.to_json())) == names[:-8]
     digest = hashlib.sha256(WaveNetConfig.preset("ref").to_json().encode()).hexdigest()
     assert digest[:16] == "9614c55834a311dd"
 
@@ -217,3 +217,12 @@ def test_a_front_bias_comes_back_from_json_differs_from_a_config_without_and_nee
     for fields in ({"front_bias": True}, {"front_bias": 1}):
         with pytest.raises(ConfigError, match="front_bias is true or false, and true for the pcm codec only"):
             WaveNetConfig(**fields)
+
+
+def test_a_front_activation_comes_back_from_json_differs_from_a_config_without_and_has_a_known_name():
+    config = WaveNetConfig(front_activation="tanh")
+    assert WaveNetConfig.from_dict(json.loads(config.to_json())) == config
+    assert differences(config.to_dict(), WaveNetConfig().to_dict()) == ["front_activation was none, now tanh"]
+    for wrong in ("sigmoid", None, ["relu"]):
+        with pytest.raises(ConfigError, match=r"front_activation .* is not known; choose one of none, relu, tanh"):
+            WaveNetConfig(front_activation=wrong)

@@ -150,6 +150,15 @@ def test_the_front_of_a_waveform_is_a_causal_convolution(taps, steps):
     assert_exact(reference.front(wave, weight), expected)
 
 
+@pytest.mark.parametrize("name", ["relu", "tanh"])
+def test_the_front_activation_takes_the_bias_and_leaves_the_excitation_as_it_is(name):
+    wave, weight, bias = random(B, 8), random(3, 1, R, seed=1), random(R, seed=2)
+    excitation, excitation_weight = random(B, 8, 2, seed=3), random(2, R, seed=4)
+    convolved = F.conv1d(F.pad(wave[:, None], (2, 0)), weight.permute(2, 1, 0), bias).transpose(1, 2)
+    expected = getattr(torch, name)(convolved) + excitation @ excitation_weight
+    assert_exact(reference.front(wave, weight, None, excitation, excitation_weight, bias, name), expected)
+
+
 # The stack and the head, one number at a time
 
 

@@ -1,5 +1,6 @@
 """General upsampling: stages against PyTorch's own transposed convolutions, in whole and in every part."""
 
+import dataclasses
 import itertools
 
 import pytest
@@ -19,6 +20,9 @@ STAGES = {
     "over frames": UpsampleStage(1, 5, trim=2, edges="repeat"),
     "shared": UpsampleStage(3, 9, trim=3, weights="shared", bands=3, slope=0.4),
     "shared, wider than the channels": UpsampleStage(2, 2, weights="shared", bands=11, bias=True, slope=0.0),
+    "shared, a bias for each phase": UpsampleStage(
+        3, 9, trim=4, weights="shared", bands=3, bias=True, slope=0.4, phase_bias=True
+    ),
 }
 CHAINS = [[stage] for stage in STAGES.values()]
 CHAINS += [[STAGES["over frames"], STAGES["shared"], STAGES["dense, trimmed, edges repeat"]]]
@@ -47,7 +51,10 @@ def by_pytorch(frames, stages, weights):
         else:
             kernel = weight.T.flip(0)[None, None]  # PyTorch counts bands from the other end
             margin = ((stage.bands - 1) // 2, 0)
-            x = F.conv_transpose2d(x[:, None], kernel, bias, stride=(1, stage.stride), padding=margin)[:, 0]
+            one = None if stage.phase_bias else bias
+            x = F.conv_transpose2d(x[:, None], kernel, one, stride=(1, stage.stride), padding=margin)[:, 0]
+            if stage.phase_bias:
+                x = x + bias[torch.arange(x.shape[2]) % stage.stride]
         begin = wide * stage.stride + stage.trim
         x = x[:, :, begin : begin + length * stage.stride]
         x = torch.where(x < 0, stage.slope * x, x)
@@ -103,6 +110,16 @@ def test_a_config_with_stages_comes_back_from_json():
     assert WaveNetConfig.from_dict(config.to_dict()) == config
     assert config.upsample_stages[1] == UpsampleStage(3, 3, bias=True)
     assert "upsample_stages" not in WaveNetConfig().to_dict()
+    assert all("phase_bias" not in stage for stage in config.to_dict()["upsample_stages"])
+
+
+def test_a_bias_for_each_phase_comes_back_from_json_and_needs_shared_weights_and_a_bias():
+    stage = STAGES["shared, a bias for each phase"]
+    assert UpsampleStage.from_value(stage.to_dict()) == stage
+    assert stage.parameter_shapes(CHANNELS)["bias"] == (3,)
+    for wrong in ({"weights": "dense"}, {"bias": False}, {"phase_bias": 1}):
+        with pytest.raises(ConfigError, match="phase_bias of an upsample stage"):
+            dataclasses.replace(stage, **({"bands": 1} | wrong))
 
 
 def test_training_reaches_every_weight_of_a_stage():

@@ -20,7 +20,7 @@ inline constexpr uint64_t kNothing = ~uint64_t{0};
 struct Shape {
   int32_t residual, gate, skip, head, outputs;  // padded, but for outputs
   int32_t taps, front_taps, layers, classes;
-  int32_t output;
+  int32_t output, front_activation;
   int64_t memory_floats;
 };
 

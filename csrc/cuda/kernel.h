@@ -39,6 +39,7 @@ inline Shape shape_of(const fw_model_t& m) {
   n.layers = static_cast<int32_t>(m.layers);
   n.classes = static_cast<int32_t>(m.classes);
   n.output = m.output;
+  n.front_activation = m.front_activation;
   for (int64_t l = 0; l < m.layers; ++l) n.memory_floats += (m.taps - 1) * m.dilations[l] * n.residual;
   return n;
 }

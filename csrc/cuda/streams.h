@@ -106,6 +106,8 @@ struct Streams {
       const float weight = front[row * n.residual + j];
       sum = n.classes ? sum + weight : fmaf(weight, values()[token], sum);
     }
+    if (n.front_activation == FW_RELU) sum = relu(sum);
+    if (n.front_activation == FW_TANH) sum = tanhf(sum);
     if (run.excitation != nullptr) sum += __ldg(run.excitation + ((first + s) * run.samples + i) * n.residual + j);
     return sum;
   }

@@ -32,6 +32,7 @@ from . import (
     play,
     prepare,
     presets,
+    process,
     score,
     serve,
     speak,
@@ -41,7 +42,7 @@ from . import (
 from .parser import Parser
 
 GROUPS = {
-    "make sound": (generate, play, copy),
+    "make sound": (generate, play, copy, process),
     "train": (train, prepare, import_),
     "say a text": (speak, voice),
     "play notes": (music, instrument),

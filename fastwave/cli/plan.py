@@ -53,8 +53,9 @@ def choices_of(options: argparse.Namespace) -> Choices:
     """What the options choose."""
     from ..training.choices import Choices
 
-    names = {field.name for field in dataclasses.fields(Choices)} - {"changes"}
-    return Choices(**{name: getattr(options, name) for name in names}, changes=_changes(options.set))
+    names = {field.name for field in dataclasses.fields(Choices)} - {"changes", "start"}
+    start = getattr(options, "start", None)  # of train alone
+    return Choices(**{name: getattr(options, name) for name in names}, changes=_changes(options.set), start=start)
 
 
 def _changes(texts: Sequence[str]) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(verbs, "train", train, check_data)
     add_data_options(verb)
     verb.add_argument("--out", required=True, metavar="RUN", help="the run's folder; an existing run is resumed")
+    start = "train this model further: a checkpoint folder, whose config is kept (default learning rate: 8e-4)"
+    verb.add_argument("--from", dest="start", metavar="MODEL", help=start)
     verb.add_argument("--prepared", metavar="DATA", help="where the prepared data go (default: RUN/data)")
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     verb.add_argument("--backend", default="auto", help="of the training kernels: auto, reference, cpu or triton")

@@ -178,4 +178,5 @@ def sizes_of(config: WaveNetConfig) -> dict[str, int]:
         "layers": config.layers,
         "classes": config.classes,
         "output": library.OUTPUTS.index(config.output),
+        "front_activation": library.FRONT_ACTIVATIONS.index(config.front_activation),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -132,8 +133,9 @@ class ReferenceEngine:
         last: Tensor | None,
         memory: list[Tensor] | None,
     ) -> tuple[Tensor, list[Tensor]]:
-        dilations = self.config.dilations
-        return reference.wavenet(self.parameters, dilations, inputs, condition, last, memory, excitation=excitation)
+        config = self.config
+        more: dict[str, Any] = {"excitation": excitation, "front_activation": config.front_activation}
+        return reference.wavenet(self.parameters, config.dilations, inputs, condition, last, memory, **more)
 
 
 @contextlib.contextmanager

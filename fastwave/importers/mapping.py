@@ -56,6 +56,8 @@ class Importer(Protocol):
 
 def by_name(name: str) -> Importer:
     """The mapping that `--from` names."""
+    if name == "nam":
+        raise InputError("models of Neural Amp Modeler need no import: play a recording through one, fastwave process.")
     if name not in MAPPINGS:
         raise InputError(
             f"checkpoints of {name[:40]!r} are not known: choose auto or one of {', '.join(MAPPINGS)}."

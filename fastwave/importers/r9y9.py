@@ -1,4 +1,4 @@
-"""r9y9/wavenet_vocoder: master, and the layout up to 0.1.1, which its `legacy` flag or conv1x1c.bias gives away."""
+"""r9y9/wavenet_vocoder: master, and the layouts of 2018, which their `legacy` flag or conv1x1c.bias gives away."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..codec import DIALECTS
 from ..config import WaveNetConfig, dilation_cycle
 from ..errors import CheckpointError
-from ..sound.features import Array
+from ..sound.features import Array, Features, Mel
 from . import r9y9_upsampling as upsampling
 from .folding import Layer, fold_classes, fold_head, fold_layers
 from .hyperparameters import Hyperparameters
@@ -25,6 +25,7 @@ from .weights import Weights
 NAME = "r9y9"
 PROJECT = "r9y9/wavenet_vocoder"
 RESIDUAL_SCALE = math.sqrt(0.5)  # of every layer's output, in all versions
+MEL_FLOOR = 1e-10  # of master's logmelspectrogram
 EMPHASIS = 0.85  # the coefficient of its audio.preemphasis, which no hyper-parameter changes
 _SINCE_MASTER = ("output_distribution", "cin_pad", "upsample_net", "global_gain_scale", "postprocess")
 _NEEDED = ("first_conv", "conv_layers.0.conv", "conv_layers.0.conv1x1_out", "conv_layers.0.conv1x1_skip")
@@ -68,7 +69,11 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
     local, speaker = (_width(tensors, f"conv_layers.0.conv1x1{kind}") for kind in "cg")
     master = _is_master(weights, hyper, local, speaker)
     stages, hop = upsampling.take(weights, hyper, local, master)
-    network = _Network(tensors, dilations, _skip_scales(hyper, layers, master), stages, hop)
+    features, standard = _features(hyper, local, hop, master, notes)
+    network = _Network(tensors, dilations, _skip_scales(hyper, layers, master, stages), stages, hop)
+    if standard is not None:
+        stages = upsampling.standardised(stages, hop, *standard)
+        network = dataclasses.replace(network, stages=stages)
     speakers = tensors["embed_speakers"].shape[0] if "embed_speakers" in tensors else 0
     config = WaveNetConfig(
         residual_channels=first.shape[0],
@@ -80,16 +85,17 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
         condition_channels=local + speaker,
         speaker_channels=speaker,
         speakers=speakers,
-        features=Array(local) if local else None,
+        features=features,
         hop=hop,
         upsampling="stages" if stages else "repeat",
         upsample_stages=tuple(stage.config for stage in stages),
         **_tokens(tensors, hyper, master, notes),
     )
-    layout = "master" if master else "up to 0.1.1"
+    layout = "master" if master else "2018, up to 0.1.1"
     notes.recognised(f"the layout of {layout}, {layers} layers in {stacks} stacks, kernel size {config.kernel_size}")
     notes.folded("the residual scale sqrt(1/2) of every layer, and the scales of the skips, into the weights")
-    _say_conditions(config, hyper, master, notes)
+    if standard is None:
+        _say_conditions(config, hyper, master, notes)
     parameters = {**_fold(network, local), **upsampling.fold(stages)}
     return Imported(config, parameters, lambda trial: _forward(network, trial))
 
@@ -180,11 +186,21 @@ def _is_master(weights: Weights, hyper: Hyperparameters, local: int, speaker: in
     )
 
 
-def _skip_scales(hyper: Hyperparameters, layers: int, master: bool) -> tuple[float, ...]:
+def _skip_scales(
+    hyper: Hyperparameters, layers: int, master: bool, stages: tuple[upsampling.Stage, ...]
+) -> tuple[float, ...]:
     """The factor of each layer's skip. A `legacy` model scales the running sum after every layer but the first."""
     if master:
         return (math.sqrt(1 / layers),) * layers
-    if not hyper.flag("legacy"):
+    if upsampling.is_before_the_legacy_flag(stages):
+        hyper.expect("legacy", True, "upsample_conv, which is of January 2018,")
+    elif "legacy" not in hyper:
+        raise CheckpointError(
+            "the hyper-parameter 'legacy' (true or false) is missing, and the shapes of the tensors do not tell it: "
+            "give --set legacy=true for a model of before June 2018, when its code had no such choice, or one that was "
+            "trained without naming it; --set legacy=false for one that was trained with legacy=False."
+        )
+    elif not hyper.flag("legacy"):
         return (1.0,) * layers
     return tuple(math.sqrt(0.5) ** (layers - max(layer, 1)) for layer in range(layers))
 
@@ -233,6 +249,36 @@ def _post_filter(hyper: Hyperparameters, master: bool) -> dict[str, Any]:
         parameters["pre_emphasis"] = EMPHASIS
     gain = hyper.number("global_gain_scale", assumed=1.0, why=usual)
     return parameters | ({"gain": gain} if gain > 0 and gain != 1 else {})
+
+
+def _features(
+    hyper: Hyperparameters, local: int, hop: int, master: bool, notes: Notes
+) -> tuple[Features | None, tuple[Tensor, Tensor] | None]:
+    """(what a frame is, and the factor and shift that make master's frames of it).
+
+    Master's frames are log10 of mel bands, standardised by statistics that no hyper-parameter holds. Where they are
+    given as `mel_mean` and `mel_scale`, frames are our mel spectrogram: 1 - 2 ln(v) / ln(floor) of the same bands v.
+    """
+    if not local:
+        return None, None
+    given = [key in hyper for key in ("mel_mean", "mel_scale")]
+    if not master or not any(given):
+        return Array(local), None
+    mean, scale = (torch.tensor(hyper.numbers(key), dtype=torch.float64) for key in ("mel_mean", "mel_scale"))
+    if not len(mean) == len(scale) == local or not bool((scale > 0).all()):
+        raise CheckpointError(f"mel_mean and mel_scale must be {local} numbers each, one a band, and scales above 0.")
+    window = hyper.integer("fft_size")
+    hyper.expect("win_length", window, "fft_size, which is the window of our mel spectrogram and")
+    hyper.expect("hop_size", hop, "the upsampling network")
+    high = None if "fmax" in hyper and hyper.get("fmax") is None else hyper.number("fmax")
+    decades = math.log10(MEL_FLOOR)  # log10(v) = (1 - frame) / 2 * decades
+    notes.folded("the standardisation of frames by mel_mean and mel_scale into a stage of upsampling")
+    notes.assume(
+        "recordings are not filtered, and silence lies around them, where its code may cut below 70 Hz and mirrors"
+    )
+    notes.condition(f"a recording, or {local} bands of our mel spectrogram a frame of {hop} samples")
+    features = Mel(bands=local, window=window, low=hyper.number("fmin"), high=high, floor=MEL_FLOOR)
+    return features, (-decades / 2 / scale, (decades / 2 - mean) / scale)
 
 
 def _say_conditions(config: WaveNetConfig, hyper: Hyperparameters, master: bool, notes: Notes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ class Stage:
     """One step: our stage, and the tensors as they are."""
 
     config: UpsampleStage
-    kind: str  # frames: a convolution over frames; stretch: frames repeated, then convolved; transposed
+    kind: str  # frames: a convolution over frames; stretch: frames repeated, then convolved; or another of _FOLDS
     weight: Tensor
     bias: Tensor | None = None
 
@@ -30,7 +31,7 @@ def take(weights: Weights, hyper: Hyperparameters, local: int, master: bool) -> 
     """(its stages, samples a frame); without stages it repeats frames, and only the hyper-parameters say how often."""
     if not local:
         return (), 1
-    stages = _stretches(weights, hyper, local) if master else _transposed(weights)
+    stages = _stretches(weights, hyper, local) if master else _transposed(weights, hyper, local)
     scales = [stage.config.stride for stage in stages if stage.kind != "frames"]
     if stages:
         key = "upsample_params.upsample_scales" if master else "upsample_scales"
@@ -116,21 +117,58 @@ def _slope(hyper: Hyperparameters) -> float | None:
     return float(slope)
 
 
-def _transposed(weights: Weights) -> list[Stage]:
-    """Up to 0.1.1: transposed convolutions over bands and time, each rectified."""
+def _transposed(weights: Weights, hyper: Hyperparameters, local: int) -> list[Stage]:
+    """Up to 0.1.1: transposed convolutions, of bands and time, or of all channels in the first days of 2018."""
+    indices = sorted(_numbers(weights, "upsample_conv"))
+    if not indices:
+        return []
+    slope = 0.0 if _is_rectified(weights, hyper, indices) else 1.0
     stages = []
-    for index in sorted(_numbers(weights, "upsample_conv")):
+    for index in indices:
         name = f"upsample_conv.{index}"
-        _, _, bands, scale = _shape(weights, name)
-        if bands % 2 == 0:
-            raise CheckpointError(f"{name} has {bands} bands, and only an odd number keeps the number of channels.")
-        weight = weights.take_normed(name, (1, 1, bands, scale))
-        bias = weights.take_optional(f"{name}.bias", (1,))
+        shape = _shape(weights, name, (3, 4))
+        dense, scale = len(shape) == 3, shape[-1]
+        if dense:
+            weight = weights.take_normed(name, (local, local, scale))
+        else:
+            weight = weights.take_normed(name, (1, 1, shape[2], scale))
+            hyper.expect("freq_axis_kernel_size", shape[2], name)
+            if shape[2] % 2 == 0:
+                raise CheckpointError(
+                    f"{name} has {shape[2]} bands, and only an odd number keeps the number of channels."
+                )
+        bias = weights.take_optional(f"{name}.bias", (local if dense else 1,))
         config = UpsampleStage(
-            stride=scale, taps=scale, weights="shared", bands=bands, bias=bias is not None, slope=0.0
+            stride=scale,
+            taps=scale,
+            weights="dense" if dense else "shared",
+            bands=1 if dense else shape[2],
+            bias=bias is not None,
+            slope=slope,
         )
-        stages.append(Stage(config, "transposed", weight, bias))
+        stages.append(Stage(config, "dense" if dense else "transposed", weight, bias))
     return stages
+
+
+def _is_rectified(weights: Weights, hyper: Hyperparameters, indices: list[int]) -> bool:
+    """Whether a rectifier, which takes a number of its own, stands behind each convolution. v0.0.1 has none."""
+    count = len(indices)
+    if indices not in ([2 * number for number in range(count)], list(range(count))):
+        raise CheckpointError(f"upsample_conv has convolutions at {indices}, which is no upsampling network of r9y9's.")
+    if count > 1:
+        return indices[1] == 2
+    if not weights.has("upsample_conv.0.weight"):
+        return True  # normalised, which v0.0.1 does to all weights but these
+    if not weights.has("conv_layers.0.conv.weight"):
+        return False
+    if "input_type" in hyper:
+        return True  # v0.0.1 has classes only, and no such hyper-parameter
+    return hyper.text("upsample_activation", ("none", "ReLU")) == "ReLU"
+
+
+def is_before_the_legacy_flag(stages: tuple[Stage, ...]) -> bool:
+    """Whether the upsampling is that of January 2018, five months before `legacy` became a choice."""
+    return any(stage.kind == "dense" or (stage.kind == "transposed" and stage.config.slope == 1) for stage in stages)
 
 
 def _numbers(weights: Weights, prefix: str) -> list[int]:
@@ -139,12 +177,12 @@ def _numbers(weights: Weights, prefix: str) -> list[int]:
     return [n for n in range(3 * 24) if any(weights.has(f"{prefix}.{n}.{leaf}") for leaf in leaves)]
 
 
-def _shape(weights: Weights, name: str) -> tuple[int, ...]:
+def _shape(weights: Weights, name: str, dimensions: tuple[int, ...] = (4,)) -> tuple[int, ...]:
     leaf = next(
         leaf for leaf in ("weight_v", "parametrizations.weight.original1", "weight") if weights.has(f"{name}.{leaf}")
     )
     shape = weights.shape(f"{name}.{leaf}")
-    if len(shape) != 4:
+    if len(shape) not in dimensions:
         raise CheckpointError(f"{name}.{leaf} has shape {list(shape)}, which is not [1, 1, bands, taps].")
     return shape
 
@@ -176,7 +214,28 @@ def _fold_transposed(stage: Stage) -> Tensor:
     return stage.weight[0, 0].T.flip(1)
 
 
-_FOLDS = {"frames": _fold_frames, "stretch": _fold_stretch, "transposed": _fold_transposed}
+def _fold_dense(stage: Stage) -> Tensor:
+    """[in, out, s] -> [s, in, out]"""
+    return stage.weight.permute(2, 0, 1)
+
+
+def standardised(stages: tuple[Stage, ...], hop: int, factor: Tensor, shift: Tensor) -> tuple[Stage, ...]:
+    """The stages behind one that makes factor * c + shift of every frame c; `factor` and `shift` are [C]."""
+    first = Stage(UpsampleStage(stride=1, taps=1, bias=True), "standardise", factor, shift)
+    repeat = Stage(
+        UpsampleStage(stride=hop, taps=hop, weights="shared"), "repeat", torch.ones(hop, 1, dtype=factor.dtype)
+    )
+    return (first, *(stages or (repeat,)))
+
+
+_FOLDS: dict[str, Callable[[Stage], Tensor]] = {
+    "frames": _fold_frames,
+    "stretch": _fold_stretch,
+    "transposed": _fold_transposed,
+    "dense": _fold_dense,
+    "standardise": lambda stage: torch.diag(stage.weight)[None],
+    "repeat": lambda stage: stage.weight,
+}
 
 
 def forward(stages: tuple[Stage, ...], hop: int, c: Tensor) -> Tensor:
@@ -188,10 +247,20 @@ def forward(stages: tuple[Stage, ...], hop: int, c: Tensor) -> Tensor:
             reach = stage.weight.shape[2] // 2
             c = F.conv1d(F.pad(c, (reach, reach), mode="replicate"), stage.weight)
             continue
-        scale, margin = stage.config.stride, stage.weight.shape[2] // 2
+        scale = stage.config.stride
+        if stage.kind == "standardise":
+            assert stage.bias is not None
+            c = c * stage.weight[:, None] + stage.bias[:, None]
+            continue
+        if stage.kind == "repeat":
+            c = c.repeat_interleave(scale, dim=2)
+            continue
+        margin = stage.weight.shape[2] // 2
         if stage.kind == "stretch":
             stretched = c.repeat_interleave(scale, dim=2)[:, None]
             c = F.conv2d(stretched, stage.weight, padding=(margin, scale))[:, 0]
+        elif stage.kind == "dense":
+            c = F.conv_transpose1d(c, stage.weight, stage.bias, stride=scale)
         else:
             stride = (1, scale)
             c = F.conv_transpose2d(c[:, None], stage.weight, stage.bias, stride=stride, padding=(margin, 0))[:, 0]

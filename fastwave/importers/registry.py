@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-MAPPINGS = ("vh", "ibab", "r9y9", "kan", "nv")
+MAPPINGS = ("vh", "ibab", "r9y9", "kan", "nv", "clarinet", "rayhane", "nsynth")

@@ -26,6 +26,7 @@ _NO_CHECKPOINTS = (".conf", ".npz", ".zip")  # although they may begin as files 
 _AVERAGED = re.compile(r"(^|[._-])(ema|averaged?|avg|swa)([._-]|$)", flags=re.IGNORECASE)
 _OPTIMISER_SLOT = re.compile(r"(^|/)(Adam(_\d+)?|RMSProp(_\d+)?|Momentum|beta[12]_power(_\d+)?|global_step)$")
 _TF_AVERAGE = "/ExponentialMovingAverage"
+_DOUBLE_SCOPE = re.compile(r"^([^/]+/)\1")
 _MOST_COPIES = 4  # tensors together may have so many times the bytes of their files: some models share weights
 
 
@@ -76,6 +77,11 @@ def _open(src: Path, hparams: Path | None, notes: Notes) -> Source:
     elif torch_files.is_torch_file(path):
         tensors, extras, inner = state_dicts.find(torch_files.read(path), str(path), notes)
         files = [path]
+    elif path.suffix.lower() == ".nam":
+        raise CheckpointError(
+            f"{path} is a model of Neural Amp Modeler, which changes a sound and makes none: play a recording through "
+            "it with fastwave process."
+        )
     else:
         raise CheckpointError(
             f"{path} is neither a file of torch.save nor of a TensorFlow bundle (NAME.index and NAME.data-...): give "
@@ -124,12 +130,16 @@ def _without_slots(tensors: dict[str, Tensor], notes: Notes) -> dict[str, Tensor
     if slots:
         notes.drop(f"{len(slots)} tensors of the optimiser, such as {slots[0]}")
     weights = {name: tensor for name, tensor in tensors.items() if name not in slots}
-    averaged = {
-        name.removesuffix(_TF_AVERAGE): tensor for name, tensor in weights.items() if name.endswith(_TF_AVERAGE)
-    }
-    if averaged:
+    averaged: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if name.endswith(_TF_AVERAGE):
+            name = name.removesuffix(_TF_AVERAGE)
+            once = _DOUBLE_SCOPE.sub(r"\1", name)  # an average made within a scope has the scope's name twice
+            averaged[name if name in weights else once] = tensor
+    last = {name: tensor for name, tensor in weights.items() if not name.endswith(_TF_AVERAGE)}
+    if averaged and last:
         notes.recognised(f"averaged weights of {len(averaged)} tensors, in place of the last ones")
-    return {name: averaged.get(name, tensor) for name, tensor in weights.items() if not name.endswith(_TF_AVERAGE)}
+    return last | averaged
 
 
 def _beside(path: Path, files: list[Path], notes: Notes) -> list[tuple[str, dict[str, Any]]]:

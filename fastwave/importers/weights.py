@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,6 +20,16 @@ class Weights:
     def __init__(self, tensors: Mapping[str, Tensor], name: str, notes: Notes) -> None:
         self._tensors, self._name, self._notes = tensors, name, notes
         self._used: set[str] = set()
+
+    def rename(self, renamed: Callable[[str], str]) -> None:
+        """Other names for all tensors, from now on; two that get the same are refused."""
+        names: dict[str, str] = {}
+        for name in self._tensors:
+            short = renamed(name)
+            if short in names:
+                raise CheckpointError(f"{self._name} holds two tensors {short}: {names[short][:80]} and {name[:80]}.")
+            names[short] = name
+        self._tensors = {short: self._tensors[name] for short, name in names.items()}
 
     def has(self, name: str) -> bool:
         """Whether there is such a tensor."""

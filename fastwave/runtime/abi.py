@@ -13,11 +13,12 @@ from typing import Literal
 Library = Literal["cpu", "cuda"]
 Fields = tuple[tuple[str, str], ...]  # (name, type)
 
-ABI_VERSION = 9
+ABI_VERSION = 10
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, ascending
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
 OUTPUTS = ("categorical", "mixture-of-logistics", "gaussian")  # FW_CATEGORICAL, ...
+FRONT_ACTIVATIONS = ("none", "relu", "tanh")  # FW_NONE, ...
 
 
 class Status(enum.IntEnum):
@@ -80,7 +81,7 @@ STRUCTURES: dict[str, Fields] = {
     ),
     "Model": (
         *_all("int64", "residual", "gate", "skip", "head", "outputs", "taps", "front_taps", "layers", "classes"),
-        *_all("int32", "output", "reserved"),
+        *_all("int32", "output", "front_activation"),
         *_all("pointer", "dilations", *WEIGHTS),
     ),
     "Run": (

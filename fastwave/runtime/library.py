@@ -21,6 +21,7 @@ from ..errors import BackendUnavailable, FastwaveError, GenerationError, InputEr
 from .abi import (
     ABI_VERSION,
     FLAGS,
+    FRONT_ACTIVATIONS,
     HEAD_WEIGHTS,
     INSTRUCTION_SETS,
     KERNELS,
@@ -34,7 +35,16 @@ from .abi import (
     Status,
 )
 
-__all__ = ["HEAD_WEIGHTS", "INSTRUCTION_SETS", "KERNELS", "OUTPUTS", "STACK_WEIGHTS", "TYPES", "WEIGHTS"]
+__all__ = [
+    "FRONT_ACTIVATIONS",
+    "HEAD_WEIGHTS",
+    "INSTRUCTION_SETS",
+    "KERNELS",
+    "OUTPUTS",
+    "STACK_WEIGHTS",
+    "TYPES",
+    "WEIGHTS",
+]
 
 FOLDER = Path(__file__).parents[1]
 

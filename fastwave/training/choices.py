@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import checkpoint
 from ..config import PRESETS, WaveNetConfig
 from ..data.preparation import Preparation
 from ..data.shards import INDEX, Data
@@ -35,10 +36,13 @@ class Choices:
     trim: float | None = None  # dB
     normalize: Normalize | None = None  # the level that files are brought to
     held_out: float = 0.05
+    start: str | None = None  # a model to train further: its weights, its config, its codec and features
 
 
 def settle(choices: Choices) -> tuple[WaveNetConfig, Preparation | None]:
     """The model that fits the data and the choices, and how to prepare the data, or None where they are prepared."""
+    if choices.start is not None:
+        return _settle_start(choices, choices.start)
     preset = choices.preset or PRESET
     if preset not in PRESETS:
         WaveNetConfig.preset(preset)  # raises an error that names the presets
@@ -61,14 +65,44 @@ def settle(choices: Choices) -> tuple[WaveNetConfig, Preparation | None]:
         raise InputError("--bands is the width of features: add --features mel, or a folder of arrays.")
     bands = choices.bands or fields.get("condition_channels") or BANDS
     config = _config(fields, changes, _kind(choices.features), bands, None, speakers)
-    preparation = Preparation(
+    return config, _preparation(choices, config, choices.features)
+
+
+def _settle_start(choices: Choices, start: str) -> tuple[WaveNetConfig, Preparation | None]:
+    """The same for a model that is to be trained further: its config leaves nothing to choose but arrays."""
+    settled = {"--preset": choices.preset, "--set": choices.changes, "--bands": choices.bands}
+    settled |= {"--sample-rate": choices.sample_rate}
+    for option in [name for name, value in settled.items() if value]:
+        raise InputError(f"{option} has no place beside --from {start}: the model's own config is kept.")
+    config = checkpoint.load(start)[0]
+    if config.excitation_channels:
+        raise InputError(f"{start} takes an excitation, which these data do not have: it cannot be trained here.")
+    if (Path(choices.folder) / INDEX).exists():
+        return config, None
+    features = choices.features
+    heard = config.features is not None and config.features.hears_sound
+    if heard and config.features is not None and features in (None, config.features.kind):
+        features = config.features.kind
+    elif heard or (config.local_channels == 0 and features is not None):
+        kind = config.features.kind if config.features else "none"
+        raise InputError(f"--features {features}: {start} has features of kind {kind}. Leave --features out.")
+    elif config.local_channels and _kind(features) != "array":
+        raise InputError(
+            f"{start} follows arrays of {config.local_channels} values a frame of {config.hop} samples: add --features "
+            "with a folder that has NAME.npy for every file."
+        )
+    return config, _preparation(choices, config, features)
+
+
+def _preparation(choices: Choices, config: WaveNetConfig, features: str | None) -> Preparation:
+    return Preparation(
         codec=config.codec,
         classes=config.classes,
         sample_rate=config.sample_rate,
         channel=choices.channel,
         trim=choices.trim,
         normalize=config.normalize,
-        features=choices.features,
+        features=features,
         feature_channels=config.local_channels,
         hop=config.hop,
         speakers=choices.speakers,
@@ -76,7 +110,6 @@ def settle(choices: Choices) -> tuple[WaveNetConfig, Preparation | None]:
         codec_parameters=config.codec_parameters,
         feature_parameters=config.features.changed() if config.features else {},
     )
-    return config, preparation
 
 
 def keep_level(choices: Choices, data: Path, run: Mapping[str, Any] | None = None) -> Choices:

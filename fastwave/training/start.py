@@ -28,6 +28,8 @@ from .schedule import extended
 from .settings import DEFAULT_MINUTES, Settings
 from .wavenet import WaveNetTask
 
+FINE_TUNING_RATE = 8e-4  # the default beside `start`: a tenth of the usual, which would undo what the model knows
+
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
@@ -78,8 +80,9 @@ def train(
     The same as `fastwave train FOLDER --out OUT --minutes M`, with the same promises. `preset` and `changes` name the
     model's shape and fields of its config; `options` are those of the command: how files are read (`sample_rate`,
     `features`, `speakers`, `channel`, `trim`, `held_out`, ...) and settings (`steps`, `batch`, `window`,
-    `learning_rate`, `seed`, ...). More `workers` than one prepare data in processes of their own, which in a script
-    needs `if __name__ == "__main__":` around the call.
+    `learning_rate`, `seed`, ...). With `start`, the folder of a model, that is trained further and its config is kept.
+    More `workers` than one prepare data in processes of their own, which in a script needs
+    `if __name__ == "__main__":` around the call.
     """
     names = {field.name for field in dataclasses.fields(Choices)} - {"folder", "preset", "changes"}
     settings = {field.name for field in dataclasses.fields(Settings)}
@@ -125,8 +128,12 @@ def run(
         before = recovery.read_run(out)
         if before is None:
             chosen = {"batch": group.world, **chosen}
-        free = before is None and choices.preset is None and "steps" not in chosen
-        if before is not None and choices.preset is None:
+        if before is not None and choices.start is None:
+            choices = dataclasses.replace(choices, start=before.get("plan", {}).get("start"))
+        elif before is None and choices.start is not None:
+            chosen = {"learning_rate": FINE_TUNING_RATE, **chosen}
+        free = before is None and choices.preset is None and choices.start is None and "steps" not in chosen
+        if before is not None and choices.preset is None and choices.start is None:
             choices = dataclasses.replace(choices, preset=before.get("plan", {}).get("preset"))
         choices = keep_level(choices, Path(prepared or out / "data"), before)
         config, preparation = settle(choices)
@@ -139,7 +146,7 @@ def run(
                 print(f"fastwave train: {levels_in_words(index)}", file=sys.stderr)
         group.wait()
         begun = time.monotonic()
-        planner = _Planner(Data(place), config, machine.backend, group, begun)
+        planner = _Planner(Data(place), config, machine.backend, group, begun, choices.start)
         if before is not None:
             task = planner.resumed(before, chosen, out)
         elif "steps" in chosen:
@@ -159,17 +166,20 @@ def run(
 class _Planner:
     """Finds the settings of a run, and with them its task. `plan` goes into run.json."""
 
-    def __init__(self, data: Data, config: WaveNetConfig, backend: str, group: Group, begun: float) -> None:
+    def __init__(
+        self, data: Data, config: WaveNetConfig, backend: str, group: Group, begun: float, start: str | None = None
+    ) -> None:
         self.data, self.config, self.backend, self.group, self.begun = data, config, backend, group, begun
+        self.start = start
         self.plan: dict[str, Any] = {}
 
     def task(self, settings: Settings) -> WaveNetTask:
-        return WaveNetTask(self.data, self.config, settings, self.backend)
+        return WaveNetTask(self.data, self.config, settings, self.backend, self.start)
 
     def new(self, choices: Choices, chosen: Mapping[str, Any], free: bool) -> WaveNetTask:
         """A run whose length follows from the time, and its shape too where the user left that free."""
         minutes = chosen.get("minutes", DEFAULT_MINUTES)
-        preset = choices.preset or PRESET
+        preset = choices.preset or choices.start or PRESET
         settings, seconds = self._fastest(Settings(**{**chosen, "minutes": minutes}), chosen)
         if free:
             larger = planning.shape_for(60 * minutes / seconds * settings.batch * settings.window)
@@ -183,7 +193,8 @@ class _Planner:
             settings = planning.planned(settings, seconds, self._used(), chosen)
         settings = self.group.from_first(settings)
         task = self.task(settings)
-        self.plan = {"preset": preset, "lines": _sentences(task, preset, seconds, self.group)}
+        named = {"preset": preset} if self.start is None else {"start": self.start}
+        self.plan = {**named, "lines": _sentences(task, preset, seconds, self.group)}
         for sentence in self.plan["lines"] if self.group.first else ():
             print(f"fastwave train: {sentence}", file=sys.stderr)
         return task

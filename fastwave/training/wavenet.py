@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .. import checkpoint
 from ..config import WaveNetConfig
 from ..data.shards import Data
 from ..data.windows import Batch, Place, Windows
@@ -32,18 +33,23 @@ class WaveNetTask(Task):
     loss_name: ClassVar[str] = "bits"
     loss_unit: ClassVar[float] = math.log(2)  # nats in a bit
 
-    def __init__(self, data: Data, config: WaveNetConfig, settings: Settings, backend: str = "auto") -> None:
+    def __init__(
+        self, data: Data, config: WaveNetConfig, settings: Settings, backend: str = "auto", start: str | None = None
+    ) -> None:
         super().__init__(config.to_dict(), settings)
         _check_fits(data, config)
-        self.data, self.model_config, self.backend = data, config, backend
+        self.data, self.model_config, self.backend, self.start = data, config, backend, start
         self.training = Windows(data, config, settings.window, settings.seed)
         self.held_out = Windows(data, config, settings.window, settings.seed, held_out=True)
         self.training.places(0, 1)  # refuses data without any window to train on
         _check_enough(self.training.targets, config)
 
     def build(self) -> WaveNet:
-        """A WaveNet on the chosen backend."""
-        return WaveNet(self.model_config, self.backend, self.settings.recompute)
+        """A WaveNet on the chosen backend, with new weights or those that it starts from."""
+        model = WaveNet(self.model_config, self.backend, self.settings.recompute)
+        if self.start is not None:
+            model.load_state_dict(checkpoint.load(self.start)[1])
+        return model
 
     def batch(self, step: int, rows: slice) -> tuple[Batch, int]:
         """The step's windows."""

@@ -64,7 +64,7 @@ def desk(tmp_path_factory):
 MISTAKES = [
     # no verb, or a misspelt one
     ("", "VERB"),
-    ("genrate", "'genrate' | Did you mean 'generate'? | Choose one of generate, play, copy, train"),
+    ("genrate", "'genrate' | Did you mean 'generate'? | Choose one of generate, play, copy, process, train"),
     ("trian sounds --out r", "'trian' | Did you mean 'train'?"),
     ("sing a.wav", "'sing' | Choose one of"),
     ("model", "'model' | Did you mean 'models'?"),

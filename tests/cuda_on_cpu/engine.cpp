@@ -29,6 +29,7 @@ Network random_network(Random& random, int32_t output) {
   m.front_taps = random.within(1, 3);
   m.layers = random.within(1, 4);
   m.output = output;
+  m.front_activation = static_cast<int32_t>(random.within(FW_NONE, FW_TANH));
   m.classes = output == FW_CATEGORICAL ? random.within(2, 50) : 0;
   m.outputs = output == FW_CATEGORICAL ? m.classes : output == FW_MIXTURE ? 3 * random.within(1, 6) : 2;
   for (int64_t l = 0; l < m.layers; ++l) n.dilations.push_back(random.within(1, 9));

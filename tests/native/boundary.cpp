@@ -162,6 +162,9 @@ void check_engine_creation() {
     fw_model_t odd_output = s.model;
     odd_output.output = odd;
     CHECK(engine_of(&odd_output, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
+    fw_model_t odd_activation = s.model;
+    odd_activation.front_activation = odd;
+    CHECK(engine_of(&odd_activation, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
   }
   CHECK(engine_of(&s.model, FW_ISA_PORTABLE, FW_FLOAT32, 0) == FW_INVALID_ARGUMENT);
   int64_t fw_model_t::* const sizes[] = {&fw_model_t::residual, &fw_model_t::gate,       &fw_model_t::skip,

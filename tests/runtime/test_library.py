@@ -150,6 +150,7 @@ def test_every_constant_has_the_value_of_the_header(header):
     names |= {f"FW_ISA_{name.upper()}": value for value, name in enumerate(library.INSTRUCTION_SETS)}
     names |= {f"FW_{name.upper()}": value for value, name in enumerate(library.TYPES)}
     names |= {f"FW_{name.split('-')[0].upper()}": value for value, name in enumerate(library.OUTPUTS)}
+    names |= {f"FW_{name.upper()}": value for value, name in enumerate(library.FRONT_ACTIVATIONS)}
     names |= {f"FW_KERNEL_{name.upper().replace('-', '_')}": value for value, name in enumerate(library.KERNELS)}
 
     assert {name: int(value) for name, value in re.findall(r"(FW_\w+) = (\d+)", header)} == names

@@ -97,6 +97,7 @@ void shape(const fw_model_t& m, int32_t type, fw_engine& e) {
   n.dilated_inputs = m.taps * n.residual;
   n.skip_inputs = m.layers * n.gate;
   n.output = m.output;
+  n.front_activation = m.front_activation;
   n.type = type;
   e.layers.resize(static_cast<size_t>(m.layers));
   for (int64_t l = 0; l < m.layers; ++l) {

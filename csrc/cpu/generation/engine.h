@@ -35,7 +35,7 @@ struct Layer {
 struct Network {
   int64_t residual, gate, skip, head, outputs;  // padded, but for outputs
   int64_t taps, front_taps, layers, classes, dilated_inputs, skip_inputs, memory_floats;
-  int32_t output, type;
+  int32_t output, type, front_activation;
   const Layer* layer;
   const float* skip_bias;  // [padded S]
   Matrix head0, head1;

@@ -22,7 +22,7 @@ struct Row {
   const float* excitation;  // [padded R], or null
 };
 
-// x of the first layer: the sum of the bias, of one embedding per front tap, and of the excitation
+// x of the first layer: the activation of the sum of the bias and of one embedding per front tap, and the excitation
 void embed(const Network& n, const Row& input, float* x) {
   const int64_t rows = n.classes ? n.classes : 1;
   for (int64_t j = 0; j < n.residual; j += kLanes) {
@@ -32,6 +32,8 @@ void embed(const Network& n, const Row& input, float* x) {
       const Vec weights = load(n.front + row * n.residual + j);
       sum = n.classes ? sum + weights : multiply_add(weights, fill(input.values[tap]), sum);
     }
+    if (n.front_activation == FW_RELU) sum = relu(sum);
+    if (n.front_activation == FW_TANH) sum = tanh_sigmoid_of(sum, Vec{}).tanh;
     store(x + j, input.excitation == nullptr ? sum : sum + load(input.excitation + j));
   }
 }

@@ -18,6 +18,7 @@ import torch
 import proof_on_cpu
 from fastwave import BackendUnavailable, Engine, generate
 from fastwave.cli.main import main
+from fastwave.engine import precision
 from fastwave.proof import candidates, generation, process, report, training
 from fastwave.proof.closeness import NotProved
 from fastwave.runtime import gpu, library, proving
@@ -173,6 +174,8 @@ def test_one_tile_of_every_kernel_is_chosen_and_all_are_back_afterwards():
 @pytest.mark.slow
 def test_auto_generates_on_the_kernels_that_were_proved(machine, cuda_on_cpu, proofs, monkeypatch, capfd):
     monkeypatch.setattr(proving, "PROVER", stand_in(cuda_on_cpu, {}))
+    monkeypatch.setattr(precision, "SAMPLES", 20)  # the stand-in makes a few samples a second
+    monkeypatch.setattr(precision, "BEGINNING", 4)
     model = make_model("categorical")
     engine = Engine(model, dtype="float32")
     assert engine.backend == "cuda" and "2.0 times as fast as cpu (1 stream of a stand-in)" in engine.choice.why

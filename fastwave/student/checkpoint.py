@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoint import CONFIG_FILE, FORMAT, WEIGHTS_FILE, read_tensors, write_tensors
+from ..checkpoint import FORMAT, read_tensors, write_tensors
 from ..config import differences
 from ..errors import CheckpointError, ConfigError
 from ..files import replacing
-from ..locate import locate, parse_object, read_bounded
+from ..locate import CONFIG_FILE, WEIGHTS_FILE, locate, parse_object, read_bounded
 from .config import StudentConfig
 
 KIND = "student"

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from ..codec import Pcm
 from ..config import dilation_cycle
 from ..errors import ConfigError
-from ..sound import loudness
+from ..sound import features, loudness
+from ..vocoder import analysis
 from ..vocoder.frames import Frames
 
 WHOLE = {"squeeze": (1, 64), "residual_channels": (1, 4096), "kernel_size": (2, 64)}
 MOST_LAYERS, LONGEST = 256, 1 << 16
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedFrames(features.Features):
+    """The frames of a recording by `vocoder/analysis.py`: mel bands, F0, voicing."""
+
+    kind: ClassVar[str] = "frames"
+    reads: ClassVar[str] = "a recording (.wav, .flac, .ogg, .mp3)"
+    width_parameter: ClassVar[str] = "width"
+    hears_sound: ClassVar[bool] = True
+
+    layout: Frames
+
+    @property
+    def width(self) -> int:
+        """Values a frame."""
+        return self.layout.width
+
+    def from_sound(self, waves: Iterable[npt.NDArray[np.float32]], sample_rate: int, hop: int) -> Iterator[Tensor]:
+        """A recording in chunks [time] -> float32 frames [n, width], all at once: F0 looks at the whole."""
+        wave = np.concatenate([*waves, np.zeros(0, np.float32)])
+        if len(wave):
+            yield torch.from_numpy(analysis.frames(wave, layout=self.layout))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +84,16 @@ class StudentConfig:
     def codec_object(self) -> Pcm:
         """What the samples mean: they are the waveform itself."""
         return Pcm()
+
+    @property
+    def local_channels(self) -> int:
+        """Values in a frame."""
+        return self.frames.width
+
+    @property
+    def features(self) -> RecordedFrames:
+        """How frames are made of a recording."""
+        return RecordedFrames(self.frames)
 
     @property
     def steps_per_frame(self) -> int:

@@ -42,13 +42,16 @@ class GaussianFlow(nn.Module):
             "front": (1, channels),
             "dilated_weight": (layers, kernel_size, channels, 2 * channels),
             "residual_weight": (layers - 1, channels, channels),
-            "skip_weight": (layers, channels, 2),
             "condition_weight": (layers, condition_channels, 2 * channels),
         }
         inputs = {"front": 1, "dilated_weight": kernel_size * channels, "residual_weight": layers * channels}
-        for name, shape in shapes.items():
-            start = torch.randn(shape) * inputs.get(name, max(1, condition_channels)) ** -0.5
-            self.register_parameter(name, nn.Parameter(start * (name != "skip_weight")))
+        self.drawn = nn.ParameterDict(
+            {
+                name: torch.randn(shape) * inputs.get(name, max(1, condition_channels)) ** -0.5
+                for name, shape in shapes.items()
+            }
+        )
+        self.skip_weight = nn.Parameter(torch.zeros(layers, channels, 2))
         self.dilated_bias = nn.Parameter(torch.zeros(layers, 2 * channels))
         self.residual_bias = nn.Parameter(torch.zeros(layers - 1, channels))
         self.skip_bias = nn.Parameter(torch.tensor([0.0, math.log(scale)]))
@@ -56,15 +59,15 @@ class GaussianFlow(nn.Module):
     def forward(self, z: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Noise [B, T], condition [B, T, C] -> x, mean and ln scale, [B, T] each."""
         past = nn.functional.pad(z[:, :-1], (1, 0))
-        x = past[..., None] @ self.front
+        x = past[..., None] @ self.drawn["front"]
         weights = StackWeights(
-            self.dilated_weight,
+            self.drawn["dilated_weight"],
             self.dilated_bias,
-            self.residual_weight,
+            self.drawn["residual_weight"],
             self.residual_bias,
             self.skip_weight,
             self.skip_bias,
-            None if condition is None else self.condition_weight,
+            None if condition is None else self.drawn["condition_weight"],
         )
         backend = choose("training", self.backend, operator.products_of(x), x.device.type).name
         if backend == "reference":

@@ -13,15 +13,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
 from ..reference import StackWeights, residual_stack, stack_weights
 from ..runtime.dispatch import choose
 from ..stack import inference, operator
 from . import checkpoint
 from .config import StudentConfig
+
+if TYPE_CHECKING:
+    from .generator import StudentGenerator
 
 REFINEMENT = 0.1  # a step of AdamW moves all skip weights by the same, and with 1 that is too far
 MATRICES = ("dilated.weight", "condition.weight", "residual.weight")
@@ -101,6 +106,14 @@ class ParallelWaveNet(nn.Module):
         squeeze, channels = self.config.squeeze, self.config.residual_channels
         return nn.functional.pad(excitation.reshape(len(excitation), -1, squeeze), (0, channels - squeeze))
 
+    def generator(self, backend: str = "auto", dtype: str = "float32", threads: int | None = None) -> StudentGenerator:
+        """What makes its samples, behind the protocol of generation; the arguments are those of `Engine`."""
+        from .generator import StudentGenerator
+
+        if dtype != "float32":
+            raise InputError(f"a student computes in float32, not in {dtype!r}: leave dtype out.")
+        return StudentGenerator(self, backend, threads)
+
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write a checkpoint folder of kind "student"."""
         checkpoint.save(folder, self.config, self.state_dict())
@@ -112,3 +125,8 @@ class ParallelWaveNet(nn.Module):
         model = cls(config, backend)
         model.load_state_dict(tensors)
         return model
+
+
+def load(path: str | os.PathLike[str]) -> ParallelWaveNet:
+    """For `fastwave.load`: the student in a checkpoint folder."""
+    return ParallelWaveNet.from_pretrained(path)

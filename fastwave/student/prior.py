@@ -79,7 +79,7 @@ class Prior:
         low = np.convolve(noise, self._low, mode="valid")
         pulses = self._pulses(phase, count)
         mixed = noise[REACH : REACH + count] - (1 - np.sqrt(1 - voicing)) * low + np.sqrt(voicing) * pulses
-        return mixed.astype(np.float32)
+        return np.asarray(mixed, dtype=np.float32)
 
     def conditions(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Frames [frames + 1, width] -> what the network sees of them at each step, [frames * hop / squeeze, width]."""

@@ -91,7 +91,7 @@ class StudentTask(Task):
         refined = model(batch.excitation.flatten(0, 1), conditions).float()
         with torch.autocast(refined.device.type, enabled=False):
             heard = refined[:, -(filters.shape[1] + 1) * hop :]
-            made = shaped(heard, filters, self._window.to(refined))[:, -window:].unflatten(0, (-1, DRAWS))
+            made = shaped(heard, filters, self._window.to(refined))[:, -window:].reshape(-1, DRAWS, window)
             distances = objectives.energy_distance(batch.wave, made[:, 0], made[:, 1])
         return distances.sum() * (window / targets)
 
@@ -160,7 +160,7 @@ class StudentTask(Task):
             conditions.append(self.prior.conditions(rows))
             filters.append(self.prior.filters(rows[self.context - self.ringing : -1]).astype(np.complex64))
             waves.append(self.data.wave(first, self.window))
-        excitation = torch.from_numpy(np.stack(excitations)).unflatten(0, (-1, DRAWS))
+        excitation = torch.from_numpy(np.stack(excitations)).view(len(places), DRAWS, -1)
         return Batch(excitation, *(torch.from_numpy(np.stack(each)) for each in (conditions, filters, waves)))
 
     def _model_of(self, average: Mapping[str, Tensor]) -> ParallelWaveNet:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import InputError
 from ..training import loop, planning, recovery
 from ..training.parallel import Group
+from ..training.progress import newest_counters
 from ..training.settings import DEFAULT_MINUTES, Settings
 from . import data as student_data
 from .config import StudentConfig
@@ -34,9 +35,12 @@ def train(
 ) -> float:
     """Train in the folder `out`, or resume there -> the energy distance on held-out data.
 
-    `chosen` are settings of the run; without `steps`, all else follows from `minutes`.
+    `chosen` are settings of the run; without `steps`, all else follows from `minutes`. The recordings are prepared
+    once, into `out`/data.
     """
     begun, group, target = time.monotonic(), group or Group(), Path(out)
+    if target.resolve() == Path(recordings).resolve():
+        raise InputError(f"--out {out} is the folder of the data: its sounds would be learned from. Give another.")
     place = target / "data"
     before = recovery.read_run(target)
     if before is not None and before.get("kind") != StudentTask.kind:
@@ -44,13 +48,17 @@ def train(
     config = config or StudentConfig()
     if group.first and not (place / student_data.INDEX).exists():
         for reason in student_data.prepare(recordings, place, config.frames, config.normalize, held_out):
-            print(f"left out: {reason}")
+            print(f"fastwave train: left out: {reason}", file=sys.stderr)
     group.wait()
     data, plan = StudentData(place), {}
     if before is not None:
-        run, config = (
-            _resumed(Settings.from_dict(before["settings"]), chosen),
-            StudentConfig.from_dict(before["config"]),
+        config, counters = StudentConfig.from_dict(before["config"]), newest_counters(target / "checkpoints")
+        run = planning.resumed(
+            Settings.from_dict(before["settings"]),
+            chosen,
+            counters.step,
+            counters.elapsed,
+            lambda settings: planning.seconds_per_step(StudentTask(data, config, settings, backend), group),
         )
     else:
         chosen = {"batch": group.world, **USUAL, **chosen}
@@ -62,11 +70,3 @@ def train(
             plan = {"lines": [f"{run.steps:,} steps of {samples:,} samples in {run.minutes:.3g} minutes."]}
     task = StudentTask(data, config, run, backend)
     return loop.train(task, target, group, command, show, plan, time.monotonic() - begun)
-
-
-def _resumed(run: Settings, chosen: dict[str, Any]) -> Settings:
-    """The settings of a run that goes on; only its length may be asked for again, unchanged."""
-    for name, value in chosen.items():
-        if getattr(run, name) != value:
-            raise InputError(f"this run has {name}={getattr(run, name)}, not {value}: resume it with its own settings.")
-    return dataclasses.replace(run)

@@ -8,9 +8,11 @@ it. What a run has computed and was not asked for waits in the state.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,8 @@ from ..stack import inference
 from ..vocoder import periods
 from .network import ParallelWaveNet
 from .prior import REACH, Prior, normal
+
+Result = TypeVar("Result")
 
 BLOCK = 15  # frames, 188 ms of speech: 375 steps are two tiles of 192 of the C++ stack, whose weights are packed anew
 
@@ -225,25 +229,39 @@ class StudentGenerator:
 
     def _advance(self, state: StudentState, followed: Followed, seed: int, temperature: float) -> None:
         """Compute the next block of every stream; the state is changed."""
-        heard = [followed.rows([row]) for row in range(len(state.streams))]
-        parts = [
-            self._excitation(each, int(block), seed, int(stream), temperature)
-            for each, block, stream in zip(heard, state.blocks, state.streams, strict=True)
-        ]
+        streams = range(len(state.streams))
+        heard = [followed.rows([row]) for row in streams]
+        parts = self._each(
+            lambda row: self._excitation(
+                heard[row], int(state.blocks[row]), seed, int(state.streams[row]), temperature
+            ),
+            streams,
+        )
         excitation, conditions = (torch.from_numpy(np.stack(each)) for each in zip(*parts, strict=True))
         refined, state.history = self._refined(excitation, conditions, state.history)
         if not bool(torch.isfinite(refined).all()):
             raise GenerationError(f"the student's output is not finite in block {int(state.blocks.min())} or later.")
         whole = torch.cat([state.excitation, refined], dim=1).numpy()
-        for row, each in enumerate(heard):
-            index, _ = self._frames(each, int(state.blocks[row]))
-            filters = self._prior.filters(each.frames[0, index[:BLOCK]])
+
+        def shape(row: int) -> None:
+            index, _ = self._frames(heard[row], int(state.blocks[row]))
+            filters = self._prior.filters(heard[row].frames[0, index[:BLOCK]])
             wave, tail = self._prior.shaped(whole[row], filters, state.tail[row].numpy())
             state.ready[row], state.tail[row] = torch.from_numpy(wave).clamp(-1, 1), torch.from_numpy(tail)
+
+        self._each(shape, streams)
         state.excitation = refined[:, -self.config.frames.hop :].clone()
         # the first block begins one hop before the first sample
         state.left = torch.where(state.blocks > 0, self.block, self.block - self.config.frames.hop)
         state.blocks = state.blocks + 1
+
+    def _each(self, work: Callable[[int], Result], streams: range) -> list[Result]:
+        """What `work` gives for each stream, which is computed alone, on any thread."""
+        threads = min(self.threads or torch.get_num_threads(), len(streams))
+        if threads == 1:
+            return [work(row) for row in streams]
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, streams))
 
     def _frames(self, followed: Followed, block: int) -> tuple[npt.NDArray[np.int64], int]:
         """The frames at both ends of every hop of a block; beyond the end the last one repeats."""
@@ -258,8 +276,9 @@ class StudentGenerator:
         noise = normal(seed, stream, first, self.block + 2 * REACH, self._native)
         if temperature != 1:
             noise = noise * np.float32(temperature)
-        rows = followed.frames[0, index]
-        return self._prior.excitation(rows, followed.phase[0, index], noise), self._prior.conditions(rows)
+        rows, last = followed.frames[0, index], followed.frames.shape[1] - 1
+        around = np.clip(np.arange(block * BLOCK - 1, (block + 1) * BLOCK + 2), 0, last)
+        return self._prior.excitation(rows, followed.phase[0, around], noise), self._prior.conditions(rows)
 
     def _refined(self, excitation: Tensor, conditions: Tensor, history: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """On the C++ stack all streams at once; products of torch depend on the batch, so there one after another."""

@@ -70,8 +70,8 @@ class Prior:
     ) -> npt.NDArray[np.float32]:
         """The samples from the first of `rows` up to the last one, [frames * hop]. The bits depend on that number too.
 
-        rows [frames + 1, width]; phase of F0 in periods, [frames + 1]; noise [frames * hop + 2 * REACH], from REACH
-        samples before the first one on.
+        rows [frames + 1, width]; phase of F0 in periods, [frames + 3], from one frame before to one behind, because a
+        pulse there is heard here; noise [frames * hop + 2 * REACH], from REACH samples before the first one on.
         """
         layout, count = self.layout, (len(rows) - 1) * self.layout.hop
         place = np.arange(count) / layout.hop
@@ -113,16 +113,16 @@ class Prior:
 
     def _pulses(self, phase: npt.NDArray[np.floating], count: int) -> Array:
         """[count]: a low-passed pulse at every whole number of the phase, between samples where need be."""
-        hop = self.layout.hop
-        result = np.zeros(count + 2 * REACH + 1)
+        place_of_frame = np.arange(-1, len(phase) - 1) * float(self.layout.hop)
         numbers = np.arange(math.floor(phase[0]) + 1, math.floor(phase[-1]) + 1)
-        if len(numbers):
-            place = np.interp(numbers, phase, np.arange(len(phase)) * float(hop))
-            whole = np.floor(place).astype(int)
-            taps = np.arange(1 - REACH, REACH + 1)
-            heights = self._low_pass(taps - (place - whole)[:, None])
-            np.add.at(result, whole[:, None] + taps + REACH, heights)
-        return result[REACH : REACH + count] * (PULSE * self._of_noise)
+        place = np.interp(numbers, phase, place_of_frame)
+        place = place[(place > -REACH) & (place < count + REACH)]
+        margin = 2 * REACH
+        result = np.zeros(count + 2 * margin)
+        whole = np.floor(place).astype(int)
+        taps = np.arange(1 - REACH, REACH + 1)
+        np.add.at(result, whole[:, None] + taps + margin, self._low_pass(taps - (place - whole)[:, None]))
+        return result[margin : margin + count] * (PULSE * self._of_noise)
 
     def _low_pass(self, distance: npt.NDArray[Any]) -> Array:
         """The impulse response of the low-pass, so many samples from its middle."""

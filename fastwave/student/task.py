@@ -152,7 +152,8 @@ class StudentTask(Task):
         hop, count = self.layout.hop, self.context + self.window + 1  # frames of the excitation
         excitations, conditions, filters, waves = [], [], [], []
         for first, number, stream in places:
-            rows, phase = self.data.rows(first - self.context, count + 1)
+            rows, phase = self.data.rows(first - self.context - 1, count + 3)
+            rows = rows[1:-1]
             length = count * hop + 2 * REACH
             for draw in range(DRAWS):
                 noise = normal(self.settings.seed, stream + draw, number * length, length)

@@ -9,6 +9,8 @@ from fastwave import GenerationError, InputError
 from fastwave.engine.protocol import Generator
 from fastwave.sound import audio
 from fastwave.student.generator import StudentGenerator
+from fastwave.student.prior import REACH, Prior, normal
+from fastwave.vocoder import periods
 from small_student import LAYOUT, frames, saw, small_student
 
 COUNT = 50  # frames: three blocks and a part of one
@@ -40,6 +42,22 @@ def test_chunks_are_the_whole_bit_for_bit(backend):
         assert torch.equal(made(generator, frames(COUNT), samples, parts), whole)
 
 
+def test_blocks_are_the_whole_sound_computed_at_once(generator):
+    """Excitation by the time of each sample, one network over all steps, one overlap of all filters."""
+    model, prior, rows = small_student(), Prior(LAYOUT, 8), frames(COUNT).numpy()
+    phase = np.pad(periods.running(rows[:, LAYOUT.log_f0], LAYOUT), 1, mode="edge")
+    excitation = prior.excitation(rows, phase, normal(3, 1, 0, (COUNT - 1) * LAYOUT.hop + 2 * REACH))
+    with torch.no_grad():
+        refined = model(torch.from_numpy(excitation)[None], torch.from_numpy(prior.conditions(rows))[None])[0].numpy()
+    before = np.concatenate([np.zeros(LAYOUT.hop, np.float32), refined])
+    wave, _ = prior.shaped(before, prior.filters(rows[: COUNT - 1]), np.zeros(prior.tail))
+    expected = torch.from_numpy(wave[LAYOUT.hop :]).clamp(-1, 1).float()
+    prepared = generator.prepare(frames(COUNT), None, 1, 0)
+    state = generator.start(1, streams=[1])
+    made = generator.run(state, len(expected), seed=3, condition=prepared)[0]
+    assert torch.allclose(made, expected, atol=1e-5) and float(expected.abs().max()) > 0.05
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_batch_and_threads_change_no_bit(generator, threads, batch):
@@ -65,7 +83,7 @@ def test_streams_at_different_times_run_together_as_alone(generator):
     )
 
 
-def test_a_run_in_its_own_memory_is_the_same_and_one_that_fails_leaves_the_state(generator):
+def test_a_run_in_its_own_memory_is_the_same_and_one_that_fails_leaves_the_state(generator, monkeypatch):
     prepared = generator.prepare(frames(COUNT), None, 1, 0)
     state, other = generator.start(1), generator.start(1)
     first = generator.run(state, 1000, condition=prepared)
@@ -74,10 +92,20 @@ def test_a_run_in_its_own_memory_is_the_same_and_one_that_fails_leaves_the_state
     with torch.no_grad():
         broken.get_parameter("skip.bias").fill_(torch.inf)
     bad = StudentGenerator(broken)
-    before = bad.start(1)
     with pytest.raises(GenerationError, match="not finite"):
-        bad.run(before, 10, condition=prepared)
-    assert int(before.blocks) == 0 and int(before.left) == 0
+        bad.run(bad.start(1), 10, condition=prepared)
+    before, advance = state.take([0]), generator._advance
+
+    def fails_in_the_second_block(part, *arguments):
+        if int(part.blocks[0]) == 2:
+            raise GenerationError("stopped")
+        advance(part, *arguments)
+
+    monkeypatch.setattr(generator, "_advance", fails_in_the_second_block)
+    with pytest.raises(GenerationError, match="stopped"):
+        generator.run(state, 3000, condition=prepared)
+    monkeypatch.undo()
+    assert torch.equal(generator.run(state, 500, condition=prepared), generator.run(before, 500, condition=prepared))
 
 
 def test_seed_stream_and_temperature_matter(generator):

@@ -17,7 +17,7 @@ HOP = LAYOUT.hop
 def wave_of(rows, prior, seed=0):
     """The prior of frames [n, width], from the first sample on, [(n - 2) * hop]."""
     count = len(rows) - 1
-    phase = periods.running(rows[:, LAYOUT.log_f0], LAYOUT)
+    phase = np.pad(periods.running(rows[:, LAYOUT.log_f0], LAYOUT), 1, mode="edge")
     excitation = prior.excitation(rows, phase, normal(seed, 0, 0, count * HOP + 2 * REACH))
     before = np.concatenate([np.zeros(HOP, np.float32), excitation])
     wave, _ = prior.shaped(before, prior.filters(rows[:count]), np.zeros(prior.tail))

@@ -3,7 +3,8 @@
     python recipes/student/speed.py runs/student recording.wav
 
 The engine runs the preset `small` in int8 with random weights: its speed does not depend on them. A student's time
-includes its excitation and its filters.
+includes its excitation and its filters. On a machine that does other work too, the figures of processor time say what
+a core to itself would do at most.
 """
 
 from __future__ import annotations
@@ -51,18 +52,19 @@ def main() -> None:
             lambda: engine.run(engine.start(1), len(part) * hop, in_place=True),
         ),
     }
-    times: dict[str, list[float]] = {name: [] for name in rows}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in rows}
     for _ in range(options.rounds + 1):
         for name, (_, work) in rows.items():
-            begun = time.perf_counter()
+            begun, used = time.perf_counter(), time.process_time()
             work()
-            times[name].append(time.perf_counter() - begun)
+            times[name].append((time.perf_counter() - begun, time.process_time() - used))
     print(f"{model.config.multiply_adds:,} multiply-adds a sample in the student's network, {options.threads} threads")
     for name, (samples, _) in rows.items():
-        speeds = sorted(samples / rate / seconds for seconds in times[name][1:])  # the first round warms up
+        measured = times[name][1:]  # the first round warms up
+        speeds, own = (sorted(samples / rate / each[clock] for each in measured) for clock in (0, 1))
         print(
-            f"{name:32} {statistics.median(speeds):6.1f} times real time ({speeds[0]:.1f} to {speeds[-1]:.1f}), "
-            f"{statistics.median(speeds) * rate:,.0f} samples/s"
+            f"{name:32} {statistics.median(speeds):6.1f} times real time ({speeds[0]:.1f} to {speeds[-1]:.1f}); "
+            f"{statistics.median(own):.1f} ({own[0]:.1f} to {own[-1]:.1f}) of a second of processor time"
         )
 
 

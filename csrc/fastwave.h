@@ -190,9 +190,9 @@ FW_API int32_t fw_engine_run_cpu(fw_engine_t* engine, fw_run_t* run);
 FW_API int32_t fw_noise_cpu(uint64_t seed, int64_t stream, int64_t first, int64_t count, int64_t draws,
                             float* destination);
 
-/* Training: all residual layers of fastwave/reference.py, forward and backward, over whole sequences that begin with
- * zero padding. Tensors are contiguous. `type` is that of the products: FW_FLOAT32, or FW_BFLOAT16, whose operands are
- * rounded to bfloat16; sums are float32 in both.
+/* All residual layers of fastwave/reference.py, forward and backward, over whole sequences that begin with zero
+ * padding; or forward over a part of a sequence that goes on from `history`. Tensors are contiguous. `type` is that of
+ * the products: FW_FLOAT32, or FW_BFLOAT16, whose operands are rounded to bfloat16; sums are float32 in both.
  *
  * Results do not depend on `threads`. */
 
@@ -208,10 +208,12 @@ typedef struct {
   const float* condition_weight;                                      /* [L, C, 2G], null where C is 0 */
   const float* input;                                                 /* [B, T, R]; null in the backward pass */
   const float* conditioning;                                          /* [B, T, C], null where C is 0 */
-  void* layer_inputs; /* [L, B, T, R] in the type of the products: x[l] of every layer, written by the forward pass and
-                       * read by the backward pass */
-  void* tanh_sigmoid; /* [L, B, T, tanh | sigmoid, G], the same; null: the backward pass computes it again. float32, or
-                       * int16_t with 32767 for 1 where products are of bfloat16 */
+  void* layer_inputs;  /* [L, B, T, R] in the type of the products: x[l] of every layer, written by the forward pass and
+                        * read by the backward pass */
+  void* tanh_sigmoid;  /* [L, B, T, tanh | sigmoid, G], the same; null: the backward pass computes it again. float32, or
+                        * int16_t with 32767 for 1 where products are of bfloat16 */
+  const void* history; /* for each layer [B, (K-1)*d, R], one after the other: its inputs before the first, oldest
+                        * first, in the type of layer_inputs; null: zeros. Null in the backward pass */
 } fw_stack_t;
 
 typedef struct { /* each has its tensor's shape and is overwritten; null where it is not wanted */

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `_HOMES` says the same 
         TrainingError,
     )
     from .generation.generate import generate, stream
+    from .generation.loading import load
     from .generation.result import Result
     from .generation.score import score
     from .importers.importing import import_model
@@ -57,6 +58,7 @@ __all__ = [
     "dilation_cycle",
     "generate",
     "import_model",
+    "load",
     "noise",
     "score",
     "speak",
@@ -78,6 +80,7 @@ _HOMES = {
     "dilation_cycle": "config",
     "generate": "generation.generate",
     "import_model": "importers.importing",
+    "load": "generation.loading",
     "noise": "philox",
     "score": "generation.score",
     "speak": "speech.voice",

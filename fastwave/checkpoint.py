@@ -31,6 +31,7 @@ from .locate import bundled as bundled
 FORMAT = 1
 KIND = "wavenet"
 READERS = {"voice": "fastwave.speech", "student": "fastwave.student"}  # kinds of the wings, and their readers
+GENERATORS = {"student": "fastwave.student.network"}  # kinds that generate, and the modules whose `load` reads them
 STEP_PARTS = ("parameter", "average", "moment", "square")  # of one step of a training run
 # The dtypes that a model may be saved in, by their names in a safetensors header.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
@@ -69,6 +70,16 @@ def load(path: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tensor]
             "interrupted, or one of the two files was edited or replaced; put the matching pair back."
         )
     return config, tensors
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """The kind that a checkpoint folder names; KIND where it names none, or is one step of a training run."""
+    location = locate(path)
+    if location.step_file is not None:
+        return KIND
+    config = location.folder / CONFIG_FILE
+    kind = parse_object(read_bounded(config, "config"), config, "config").get("kind", KIND)
+    return kind if isinstance(kind, str) else KIND
 
 
 def _load_step(path: Path) -> tuple[WaveNetConfig, dict[str, Tensor]]:

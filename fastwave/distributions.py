@@ -182,8 +182,12 @@ def _sample_mixture(values: np.ndarray, uniforms: np.ndarray, temperature: float
 
 
 def _sample_gaussian(values: np.ndarray, uniforms: np.ndarray, temperature: float) -> np.ndarray:
-    radius = np.sqrt(-2 * np.log1p(-uniforms[:, 0]))  # 1-u lies in (0, 1], so the logarithm is finite
-    normal = radius * np.cos(np.float32(2 * math.pi) * uniforms[:, 1])
     scale = np.exp(values[:, 1].clip(LOG_SCALE_FLOOR, LOG_SCALE_CEILING))
-    drawn: np.ndarray = values[:, 0] + np.float32(temperature) * scale * normal
+    drawn: np.ndarray = values[:, 0] + np.float32(temperature) * scale * normal(uniforms)
     return drawn.clip(-1, 1)
+
+
+def normal(uniforms: np.ndarray) -> np.ndarray:
+    """A normal number of each pair of uniforms by Box and Muller's method: float32 [N, 2] -> [N]"""
+    radius = np.sqrt(-2 * np.log1p(-uniforms[:, 0]))  # 1-u lies in (0, 1], so the logarithm is finite
+    return np.asarray(radius * np.cos(np.float32(2 * math.pi) * uniforms[:, 1]))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from ..errors import InputError
 from .judge import print_report
-from .options import Verbs, add_engine, add_verb, check_model, load_model
+from .options import Verbs, add_engine, add_verb, check_model, load_any_model
 
 
 def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
     verb = add_verb(verbs, "copy", copy, check)
-    verb.add_argument("model", metavar="MODEL", help="a model that was trained with --features mel")
+    verb.add_argument("model", metavar="MODEL", help="a model that was trained with --features mel, or with --parallel")
     verb.add_argument("input", metavar="INPUT", help="a recording of any sample rate, or a folder of them")
     verb.add_argument(
         "-o", "--output", required=True, metavar="OUTPUT",
@@ -39,19 +39,19 @@ def check(options: argparse.Namespace) -> None:
 
 def copy(options: argparse.Namespace) -> int:
     """Copy recordings: compute their features, make sound of these, and compare it with the recordings."""
-    from ..engine.engine import Engine
     from ..generation.copy import check_copies, copies
+    from ..generation.loading import generator_of
     from ..generation.saving import save_or_rescue
     from ..tools.judge import of_pairs
 
-    model, config = load_model(options)
+    model, config = load_any_model(options)
     check_copies(config)
     pairs = _pairs(Path(options.input), Path(options.output))
     for _, output in pairs:
         _check_writable(output)
-    engine = Engine(model, options.backend, options.dtype, options.threads)
+    engine = generator_of(model, options.backend, options.dtype, options.threads)
     made = copies(
-        engine,
+        engine,  # type: ignore[arg-type]
         [recording for recording, _ in pairs],
         seed=options.seed,
         temperature=options.temperature,

@@ -20,7 +20,7 @@ from .options import (
     add_verb,
     check_file,
     check_model,
-    load_model,
+    load_any_model,
     read_input,
 )
 from .parser import number_above_zero, whole_number
@@ -84,7 +84,7 @@ def generate(options: argparse.Namespace) -> int:
     """Make sound or text and save it."""
     from ..generation.generate import generate as run
 
-    model, config = load_model(options)
+    model, config = load_any_model(options)
     text = not config.codec_object.is_audio
     _check_output(options, text)
     printed = options.output in (None, STANDARD_OUTPUT)

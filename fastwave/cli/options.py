@@ -141,8 +141,18 @@ def siblings(path: str) -> list[str]:
 # What runs
 
 
+def load_any_model(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The model that the arguments name, of any kind that generates, and its config."""
+    from ..generation.loading import load
+
+    if options.untrained is not None:
+        return load_model(options)
+    model = load(options.model)
+    return model, model.config
+
+
 def load_model(options: argparse.Namespace) -> tuple[WaveNet, WaveNetConfig]:
-    """The model that the arguments name, and its config."""
+    """The WaveNet that the arguments name, and its config."""
     import torch
 
     from ..config import WaveNetConfig

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..training.settings import DEFAULT_MINUTES, OPTIMISERS, PRECISIONS, SCHEDULES, Settings
 from .options import Verbs, add_verb, check_data
 from .plan import add_data_options, choices_of
@@ -45,6 +46,11 @@ def add(verbs: Verbs) -> None:
     """Add the verb to the command."""
     verb = add_verb(verbs, "train", train, check_data)
     add_data_options(verb)
+    verb.add_argument(
+        "--parallel",
+        action="store_true",
+        help="train a student instead, which makes all samples at once from mel frames and F0 (docs/student.md)",
+    )
     verb.add_argument("--out", required=True, metavar="RUN", help="the run's folder; an existing run is resumed")
     start = "train this model further: a checkpoint folder, whose config is kept (default learning rate: 8e-4)"
     verb.add_argument("--from", dest="start", metavar="MODEL", help=start)
@@ -75,10 +81,55 @@ def train(options: argparse.Namespace) -> int:
     machine = Machine(options.device, options.backend, options.threads, options.workers)
     command = shlex.join(["fastwave", *sys.argv[1:]])
     out = Path(options.out)
+    if options.parallel:
+        return _train_parallel(options, chosen, command)
     ended = run(choices_of(options), out, chosen, machine, options.prepared, command, True, options.other_data)
     bits, config = ended.bits, ended.config
     if ended.first:
         unit = "character" if not config.sample_rate else "sample"
         print(f"{bits:.4f} bits a {unit} on held-out data" if math.isfinite(bits) else "no held-out data")
         print("\n".join(ending.sentences(out)))
+    return 0
+
+
+# What a student does not take: its shape, its frames and the level of its data are its own
+NOT_PARALLEL: dict[str, Any] = {
+    "preset": None, "set": [], "sample_rate": None, "speakers": None, "features": None, "bands": None,
+    "channel": "mix", "trim": None, "normalize": None, "prepared": None, "other_data": False, "workers": None,
+}  # fmt: skip
+
+
+def _train_parallel(options: argparse.Namespace, chosen: dict[str, Any], command: str) -> int:
+    """Train a student on a folder of recordings of one voice."""
+    import torch
+
+    from ..student.training import train
+    from ..training import ending
+    from ..training.parallel import Group
+
+    given = [name for name, usual in NOT_PARALLEL.items() if getattr(options, name) != usual]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"--parallel decides {names} itself: leave it out.")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    if chosen.get("precision") == "auto":
+        del chosen["precision"]
+    group = Group(options.device)
+    try:
+        distance = train(
+            options.folder,
+            options.out,
+            held_out=options.held_out,
+            backend=options.backend,
+            command=command,
+            show=True,
+            group=group,
+            **chosen,
+        )
+    finally:
+        group.leave()
+    if group.first:
+        held_out = "no held-out data" if math.isnan(distance) else f"energy distance {distance:.4f} on held-out data"
+        print("\n".join([held_out, *ending.sentences(Path(options.out))]))
     return 0

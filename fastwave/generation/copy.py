@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ..config import WaveNetConfig
-from ..engine.engine import Engine
+from ..engine.protocol import Generator
 from ..errors import InputError
 from ..sound import audio
 from .generate import generate
@@ -19,7 +19,7 @@ MOST_STREAMS = 8  # recordings copied at once
 MOST_SAMPLES = 2**24  # of a batch, the padding of its shorter streams included: 128 MB of tokens
 
 
-def check_copies(config: WaveNetConfig) -> None:
+def check_copies(config: Any) -> None:
     """Refuse a model that computes no features from a recording."""
     if not config.codec_object.is_audio:
         raise InputError("this model makes text: only a model of sound that was trained with --features mel can copy.")
@@ -40,8 +40,14 @@ def check_copies(config: WaveNetConfig) -> None:
         )
 
 
+class Follower(Generator, Protocol):
+    """A generator that says how features are made of a recording."""
+
+    config: Any
+
+
 def copies(
-    engine: Engine,
+    engine: Follower,
     recordings: Sequence[str | os.PathLike[str]],
     *,
     seed: int = 0,

@@ -17,6 +17,7 @@ from ..engine.protocol import Generator
 from ..errors import InputError
 from ..model import WaveNet
 from ..sound import loudness
+from .loading import OtherModel, generator_of, load
 from .options import DEFAULTS, Options, complete
 from .result import Result
 from .stagnation import StagnationWatch
@@ -24,7 +25,7 @@ from .stagnation import StagnationWatch
 DEFAULT_SECONDS = 3.0
 DEFAULT_CHARACTERS = 1000
 
-Source = WaveNet | Generator | str | os.PathLike[str]
+Source = WaveNet | OtherModel | Generator | str | os.PathLike[str]
 
 
 class Request:
@@ -198,8 +199,10 @@ def _rows_of(tokens: Tensor | None, batch: int) -> Tensor | None:
 
 def _generator_of(source: Source, options: Options) -> Generator:
     """An engine of a model or a checkpoint; anything else that keeps the protocol is taken as it is."""
-    if isinstance(source, (WaveNet, str, os.PathLike)):
-        return Engine(model_of(source), options["backend"], options["dtype"], options["threads"])
+    if isinstance(source, (str, os.PathLike)):
+        source = load(source)
+    if isinstance(source, (WaveNet, OtherModel)):
+        return generator_of(source, options["backend"], options["dtype"], options["threads"])
     if not isinstance(source, Generator):
         raise InputError(f"generation needs a WaveNet, the path of a checkpoint or a generator, got {source!r:.80}.")
     changed = [name for name in ("backend", "dtype", "threads") if options[name] != DEFAULTS[name]]

@@ -98,7 +98,8 @@ STRUCTURES: dict[str, Fields] = {
     ),
     "Stack": (
         *_all("int64", "batch", "time", "residual", "gate", "skip", "condition", "taps", "layers"),
-        *_all("pointer", "dilations", *STACK_WEIGHTS, "input", "conditioning", "layer_inputs", "tanh_sigmoid"),
+        *_all("pointer", "dilations", *STACK_WEIGHTS, "input", "conditioning"),
+        *_all("pointer", "layer_inputs", "tanh_sigmoid", "history"),
     ),
     "StackGradients": _all("pointer", "input", *STACK_WEIGHTS, "conditioning"),
     "Head": (

@@ -57,6 +57,38 @@ def forward(
     return skip_sum.to(x.dtype), layer_inputs, tanh_sigmoid
 
 
+def infer(
+    x: Tensor,
+    weights: StackWeights,
+    condition: Tensor | None,
+    dilations: Sequence[int],
+    history: Sequence[Tensor] | None,
+    threads: int | None = None,
+    instruction_set: str | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """The skip sum in float32, and the history that the next call continues from; what layers compute is not kept."""
+    stack = _Stack(x.shape[:2], weights, condition, dilations, "float32", instruction_set, threads)
+    sizes, steps, first_input = stack.sizes, x.shape[1], _float32(x)
+    past = None if history is None else torch.cat([_float32(each).flatten() for each in history])
+    skip_sum = torch.empty(*x.shape[:2], sizes.skip)
+    layer_inputs = torch.empty(sizes.layers, *x.shape)
+    stack.native.forward(
+        skip_sum.data_ptr(),
+        **stack.pointers,
+        input=first_input.data_ptr(),
+        layer_inputs=layer_inputs.data_ptr(),
+        tanh_sigmoid=None,
+        history=None if past is None else _pointer(past),
+    )
+    following = []
+    for layer, dilation in enumerate(dilations):
+        slots = (sizes.taps - 1) * dilation
+        kept = slots - min(steps, slots)  # of the history before
+        older = x.new_zeros(x.shape[0], kept, x.shape[2]) if history is None else history[layer][:, slots - kept :]
+        following.append(torch.cat([older, layer_inputs[layer, :, max(0, steps - slots) :]], dim=1))
+    return skip_sum, following
+
+
 def backward(
     grad: Tensor,
     layer_inputs: Tensor,
@@ -103,6 +135,7 @@ class _Stack:
         dilations: Sequence[int],
         products: str,
         instruction_set: str | None,
+        threads: int | None = None,
     ) -> None:
         if condition is None:
             weights = weights._replace(condition_weight=None)
@@ -111,7 +144,7 @@ class _Stack:
         self._tensors = {name: None if each is None else _float32(each) for name, each in tensors.items()}
         self.pointers = {_FIELDS[name]: _pointer(tensor) for name, tensor in self._tensors.items()}
         self.native = library.ResidualStack(
-            self.sizes._asdict(), dilations, products, torch.get_num_threads(), instruction_set
+            self.sizes._asdict(), dilations, products, threads or torch.get_num_threads(), instruction_set
         )
 
 

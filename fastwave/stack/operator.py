@@ -40,8 +40,7 @@ def residual_stack(
 
     Products are of the dtype of x, or of bfloat16 under autocast to it; sums are float32 at least.
     """
-    _check(x, weights, dilations)
-    _check_condition(x, weights, condition)
+    check(x, weights, dilations, condition)
     condition_weight = weights.condition_weight
     if condition is None:
         condition_weight = None
@@ -164,7 +163,13 @@ def _differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Te
 _forward.register_autograd(_differentiate, setup_context=_save_for_backward)
 
 
-def _check(x: Tensor, weights: StackWeights, dilations: Sequence[int]) -> None:
+def check(x: Tensor, weights: StackWeights, dilations: Sequence[int], condition: Tensor | None) -> None:
+    """Refuse tensors that do not fit together."""
+    _check_weights(x, weights, dilations)
+    _check_condition(x, weights, condition)
+
+
+def _check_weights(x: Tensor, weights: StackWeights, dilations: Sequence[int]) -> None:
     dilated_weight = weights.dilated_weight
     if dilated_weight.dim() != 4 or dilated_weight.shape[1] < 2 or dilated_weight.shape[3] % 2:
         raise InputError(f"dilated_weight must be [L, K, R, 2G] with K >= 2, got {list(dilated_weight.shape)}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -87,6 +87,31 @@ def planned(settings: Settings, seconds: float, used: float, fixed: Mapping[str,
         **_cadence(steps, seconds, used),
     }
     return dataclasses.replace(settings, **{**values, **fixed})
+
+
+def resumed(
+    settings: Settings,
+    chosen: Mapping[str, Any],
+    step: int,
+    elapsed: float,
+    measure: Callable[[Settings], float],
+) -> Settings:
+    """Settings of a run that stands at `step`, with what the user has changed. `measure` gives the time of a step."""
+    minutes = chosen.get("minutes", settings.minutes)
+    if settings.planned and "steps" not in chosen:
+        fixed = {name: value for name, value in chosen.items() if name != "minutes"}
+        settings = dataclasses.replace(settings, **fixed)
+        if minutes != settings.minutes:
+            settings = with_other_minutes(settings, minutes, measure(settings), step, elapsed)
+        return settings
+    knots = settings.knots
+    settings = dataclasses.replace(settings, planned=False, knots=(), **chosen)
+    if knots and settings.schedule == "trapezoid" and settings.steps != knots[-1][0]:
+        at = min(step, knots[-1][0], settings.steps - 1)
+        return dataclasses.replace(settings, knots=extended(knots, at, settings.steps))
+    if knots and settings.schedule == "trapezoid":
+        return dataclasses.replace(settings, knots=knots)
+    return settings
 
 
 def with_other_minutes(settings: Settings, minutes: float, seconds: float, step: int, used: float) -> Settings:

@@ -24,7 +24,6 @@ from .choices import PRESET, Choices, keep_level, settle
 from .lock import locked
 from .parallel import Group
 from .progress import newest_counters
-from .schedule import extended
 from .settings import DEFAULT_MINUTES, Settings
 from .wavenet import WaveNetTask
 
@@ -203,21 +202,13 @@ class _Planner:
         """The run that run.json describes, with what the user has changed."""
         settings = Settings.from_dict(before["settings"])
         counters = newest_counters(out / "checkpoints")
-        minutes = chosen.get("minutes", settings.minutes)
-        if settings.planned and "steps" not in chosen:
-            fixed = {name: value for name, value in chosen.items() if name != "minutes"}
-            settings = dataclasses.replace(settings, **fixed)
-            if minutes != settings.minutes:
-                seconds = planning.seconds_per_step(self.task(settings), self.group)
-                settings = planning.with_other_minutes(settings, minutes, seconds, counters.step, counters.elapsed)
-            return self.task(settings)
-        knots = settings.knots
-        settings = dataclasses.replace(settings, planned=False, knots=(), **chosen)
-        if knots and settings.schedule == "trapezoid" and settings.steps != knots[-1][0]:
-            step = min(counters.step, knots[-1][0], settings.steps - 1)
-            settings = dataclasses.replace(settings, knots=extended(knots, step, settings.steps))
-        elif knots and settings.schedule == "trapezoid":
-            settings = dataclasses.replace(settings, knots=knots)
+        settings = planning.resumed(
+            settings,
+            chosen,
+            counters.step,
+            counters.elapsed,
+            lambda changed: planning.seconds_per_step(self.task(changed), self.group),
+        )
         return self.task(settings)
 
     def _fastest(self, settings: Settings, chosen: Mapping[str, Any]) -> tuple[Settings, float]:

@@ -425,12 +425,43 @@ void check_odd_stack_calls() {
   s.to.input = s.gradients[0].data();
   s.stack.input = nullptr;  // needed forward alone
   refused(s.forward(kIsa, kType, 1), kForward, "input is null");
+  const std::vector<float> history(3, 0.25f);  // one step of the first layer, two of the second
+  s.stack.history = history.data();
+  refused(s.backward(kIsa, kType, 1), kBackward, "history is not null: whole sequences alone are trained on");
+  s.stack.input = s.three.data();
+  const int64_t far[] = {1, int64_t{1} << 46};
+  s.stack.dilations = far;
+  refused(s.forward(kIsa, kType, 1), kForward, "a history of so many steps is too large");
+  s.stack.dilations = s.dilations;
+  s.stack.history = nullptr;
   CHECK(s.backward(kIsa, kType, 1) == FW_OK);
+}
+
+// Parts of a sequence that go on from the layer inputs of the part before: a part of one step, then one of two.
+void check_history() {
+  for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
+    SmallestStack whole, part;
+    CHECK(whole.forward(FW_ISA_PORTABLE, type, 1) == FW_OK);
+    std::vector<float> sums, history(3, 0.0f);  // zeros in both types
+    for (int64_t first : {0, 1}) {
+      part.stack.time = first + 1;
+      part.stack.input = part.stack.conditioning = part.three.data() + first;
+      part.stack.history = history.data();
+      CHECK(part.forward(FW_ISA_PORTABLE, type, 1) == FW_OK);
+      sums.insert(sums.end(), part.skip_sum.begin(), part.skip_sum.begin() + part.stack.time);
+      const size_t size = type == FW_BFLOAT16 ? 2 : 4;  // after one step: its input in both layers, the newest
+      char* const to = reinterpret_cast<char*>(history.data());
+      const char* const from = reinterpret_cast<const char*>(part.layer_inputs.data());
+      if (first == 0) memcpy(to, from, size), memcpy(to + 2 * size, from + size, size);
+    }
+    CHECK(sums == whole.skip_sum);
+  }
 }
 
 void check_stacks() {
   check_odd_stacks();
   check_odd_stack_calls();
+  check_history();
   fw_features_t features;
   CHECK(fw_features_cpu(&features) == FW_OK);
   for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {

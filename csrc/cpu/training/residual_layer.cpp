@@ -84,11 +84,18 @@ struct Tiles {
   }
 };
 
-// The inputs of a layer's dilated product: a row for each time of the tile, with zeros for times before the first.
+// The inputs of a layer's dilated product: a row for each time of the tile. Times before the first are in `history`,
+// by layer [B, (K-1)*d, R]; where it is null, they are zeros.
 template <class P>
-void gather(const Shape& s, int64_t layer, const void* layer_inputs, const float* condition, const Tile& tile,
-            typename P::Value* rows) {
+void gather(const Shape& s, int64_t layer, const void* layer_inputs, const void* history, const float* condition,
+            const Tile& tile, typename P::Value* rows) {
   typedef typename Stored<P::kBfloat16>::Value Value;
+  const int64_t slots = s.delay(layer, 0);
+  const Value* past = static_cast<const Value*>(history);
+  if (past != nullptr) {
+    for (int64_t below = 0; below < layer; ++below) past += s.batch * s.delay(below, 0) * s.residual;
+    past += tile.sequence * slots * s.residual;
+  }
   const Value* const x =
       static_cast<const Value*>(layer_inputs) + (layer * s.batch + tile.sequence) * s.time * s.residual;
   const int64_t width = s.inputs(), channels = filled(s.residual);
@@ -96,8 +103,10 @@ void gather(const Shape& s, int64_t layer, const void* layer_inputs, const float
     const int64_t now = tile.first + i;
     for (int64_t tap = 0; tap < s.taps; ++tap) {
       const int64_t then = now - s.delay(layer, tap);
-      if (then < 0) {
+      if (then < 0 && past == nullptr) {
         P::put_zeros(s.residual, rows, width, i, tap * channels);
+      } else if (then < 0) {
+        P::put(past + (slots + then) * s.residual, s.residual, rows, width, i, tap * channels);
       } else {
         P::put(x + then * s.residual, s.residual, rows, width, i, tap * channels);
       }
@@ -160,7 +169,7 @@ void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scra
     Value* const layer_inputs = static_cast<Value*>(job.layer_inputs) + layer * s.batch * s.time * s.residual;
     write_rows<P::kBfloat16>(x, output_row, s, s.residual, tile, layer_inputs);
     await_layer_inputs(job, index, layer);
-    gather<P>(s, layer, job.layer_inputs, job.condition, tile, t.tap_rows);
+    gather<P>(s, layer, job.layer_inputs, job.history, job.condition, tile, t.tap_rows);
     const typename P::Left taps = P::left(t.tap_rows, s.inputs());
     P::multiply(&taps, 1, P::packed(job.dilated[layer], s.inputs()), tile.rows, wide, t.preactivation, stride_of(wide),
                 false, t.strip);
@@ -288,7 +297,7 @@ void backward(const BackwardJob& job, const Tile& tile, const LayerSums& total, 
   const typename P::Left out[] = {P::left(t.skip_grad_rows, skips), P::left(t.x_grad_rows, channels)};
   P::multiply(out, deep ? 2 : 1, P::packed(job.out_transposed, outputs), tile.rows, half, t.z_grad, stride_of(half),
               false, t.strip);
-  gather<P>(s, job.layer, job.layer_inputs, job.condition, tile, t.tap_rows);
+  gather<P>(s, job.layer, job.layer_inputs, nullptr, job.condition, tile, t.tap_rows);
   if (job.tanh_sigmoid == nullptr) {
     const typename P::Left taps = P::left(t.tap_rows, inputs);
     P::multiply(&taps, 1, P::packed(job.dilated, inputs), tile.rows, wide, t.preactivation, stride_of(wide), false,

@@ -34,7 +34,8 @@ struct ForwardJob {
   const float* skip_bias;  // [S]
   float* skip_sum;         // [B, T, S]
   void* layer_inputs;
-  void* tanh_sigmoid;  // or null
+  void* tanh_sigmoid;   // or null
+  const void* history;  // by layer [B, (K-1)*d, R], or null
   // By layer, packed: inputs -> preactivations, half -> outputs; biases filled up with zeros.
   const float* const* dilated;
   const float* const* out;

@@ -49,10 +49,14 @@ int32_t check(const char* operation, const fw_stack_t* s, int32_t isa, int32_t t
                                       {"conditioning", s->conditioning, conditioned},
                                       {"layer_inputs", s->layer_inputs}});
   if (status != FW_OK) return status;
+  int64_t left = kMostElements / (s->batch * s->residual) / (s->taps - 1);  // dilations that a history can have
   for (int64_t layer = 0; layer < s->layers; ++layer) {
     if (s->dilations[layer] < 1 || s->dilations[layer] > kMostElements) {
       return fail(FW_INVALID_ARGUMENT, "%s: dilation %lld of layer %lld is not positive, or too large", operation,
                   static_cast<long long>(s->dilations[layer]), static_cast<long long>(layer));
+    }
+    if (s->history != nullptr && (left -= s->dilations[layer]) < 0) {
+      return fail(FW_INVALID_ARGUMENT, "%s: a history of so many steps is too large", operation);
     }
   }
   return check_isa(operation, isa);
@@ -167,6 +171,7 @@ int32_t forward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t ty
                        skip_sum,
                        stack.layer_inputs,
                        stack.tanh_sigmoid,
+                       stack.history,
                        dilated.data(),
                        out.data(),
                        dilated_bias.data(),
@@ -289,6 +294,9 @@ FW_API int32_t fw_residual_stack_backward_cpu(const fw_stack_t* stack, int32_t i
   return fw::guarded(kOperation, [&] {
     const int32_t status = fw::cpu::check(kOperation, stack, isa, type, threads, true);
     if (status != FW_OK) return status;
+    if (stack->history != nullptr) {
+      return fw::fail(FW_INVALID_ARGUMENT, "%s: history is not null: whole sequences alone are trained on", kOperation);
+    }
     if (skip_sum_gradient == nullptr || gradients == nullptr || gradients->input == nullptr) {
       return fw::fail(FW_INVALID_ARGUMENT, "%s: skip_sum_gradient, gradients or its input is null", kOperation);
     }

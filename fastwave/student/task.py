@@ -1,0 +1,170 @@
+"""Training a student on recordings by the energy distance, as a task of the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..data.windows import shuffled
+from ..errors import InputError
+from ..sound import audio
+from ..training.settings import Settings
+from ..training.task import Sample, Task
+from . import objectives
+from .config import StudentConfig
+from .data import StudentData
+from .generator import StudentGenerator
+from .network import MATRICES, ParallelWaveNet
+from .prior import REACH, Prior, normal, shaped
+
+DRAWS = 2  # of each window: the energy distance holds them apart
+VALIDATION_ROWS = 2
+_ODD = 1_000_003  # keys of the order of windows in one turn and the next are so far apart
+_VALIDATION_STREAM = 1 << 31  # whose noise training never sees
+
+
+class Batch(NamedTuple):
+    """excitation [B, DRAWS, T]; conditions [B, T / squeeze, width]; filters [B, n, bins]; wave [B, window].
+
+    The last frame of the filters stands at the end of the wave, one hop before the end of the excitation.
+    """
+
+    excitation: Tensor
+    conditions: Tensor
+    filters: Tensor
+    wave: Tensor
+
+    def rows(self, first: int, last: int) -> Batch:
+        """Rows first .. last-1."""
+        return Batch(*(part[first:last] for part in self))
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device."""
+        return Batch(*(part.to(device) for part in self))
+
+
+class StudentTask(Task):
+    """Windows of recordings, each with two draws of what the student makes of their frames."""
+
+    kind: ClassVar[str] = "student"
+    loss_name: ClassVar[str] = "distance"
+    explosion_margin: ClassVar[float] = 0.3
+
+    def __init__(self, data: StudentData, config: StudentConfig, settings: Settings, backend: str = "auto") -> None:
+        super().__init__(config.to_dict(), settings)
+        self.data, self.model_config, self.backend, self.layout = data, config, backend, data.layout
+        if config.frames != data.layout or config.normalize != data.normalize:
+            raise InputError("the data were prepared for other frames or another level: prepare them again.")
+        self.prior, hop = Prior(self.layout, config.squeeze), self.layout.hop
+        self._window = torch.from_numpy(self.prior.window)
+        self.window = -(-settings.window // hop)  # frames
+        self.ringing = 1 + -(-self.prior.tail // hop)  # frames whose filters are still heard in a window
+        self.context = self.ringing + -(-config.receptive_field * config.squeeze // hop)
+        self.count = data.trained_frames // self.window
+        if not self.count:
+            seconds = data.trained_frames * hop / self.layout.sample_rate
+            raise InputError(f"there is too little to train on: {seconds:.3g} s.")
+
+    def build(self) -> ParallelWaveNet:
+        """A student on the chosen backend, untrained."""
+        return ParallelWaveNet(self.model_config, self.backend, self.settings.recompute)
+
+    def batch(self, step: int, rows: slice) -> tuple[Batch, int]:
+        """Every window comes once before any comes again, then cut elsewhere."""
+        firsts = []
+        for position in range(step * self.settings.batch, (step + 1) * self.settings.batch):
+            turn, index = divmod(position, self.count)
+            shift = shuffled(turn % self.window, self.window, self.settings.seed) - self.window // 2
+            first = shuffled(index, self.count, self.settings.seed + _ODD * turn) * self.window + shift
+            firsts.append((min(max(first, 0), self.data.trained_frames - self.window), position, 0))
+        return self._read(firsts[rows]), len(firsts) * self.window * self.layout.hop
+
+    def loss(self, model: ParallelWaveNet, batch: Batch, targets: int) -> Tensor:  # type: ignore[override]
+        """The energy distance of each window, times its samples, over `targets`."""
+        window, hop = batch.wave.shape[1], self.layout.hop
+        conditions, filters = (each.repeat_interleave(DRAWS, 0) for each in (batch.conditions, batch.filters))
+        refined = model(batch.excitation.flatten(0, 1), conditions).float()
+        with torch.autocast(refined.device.type, enabled=False):
+            heard = refined[:, -(filters.shape[1] + 1) * hop :]
+            made = shaped(heard, filters, self._window.to(refined))[:, -window:].reshape(-1, DRAWS, window)
+            distances = objectives.energy_distance(batch.wave, made[:, 0], made[:, 1])
+        return distances.sum() * (window / targets)
+
+    def export(self, average: Mapping[str, Tensor], folder: Path) -> None:
+        """A checkpoint folder of kind "student"."""
+        self._model_of(average).save_pretrained(folder)
+
+    def validation(self, rank: int, processes: int) -> Iterator[tuple[Batch, int]]:
+        """Windows spread evenly over the held-out recordings."""
+        border, window, hop = self.data.trained_frames, self.window, self.layout.hop
+        count = min((self.data.frames - border) // window, -(-self.settings.validation_targets // (window * hop)))
+        firsts = [border + i * (self.data.frames - border) // max(1, count) for i in range(count)]
+        places = [
+            (min(first, self.data.frames - window), number, _VALIDATION_STREAM) for number, first in enumerate(firsts)
+        ][rank::processes]
+        for row in range(0, len(places), VALIDATION_ROWS):
+            part = places[row : row + VALIDATION_ROWS]
+            yield self._read(part), len(part) * window * hop
+
+    def sample(self, average: Mapping[str, Tensor], run: Path, step: int, seconds_allowed: float) -> list[Sample]:
+        """The start of the held-out recordings, made from their frames."""
+        first = self.data.trained_frames if self.data.trained_frames < self.data.frames else 0
+        rate, hop = self.layout.sample_rate, self.layout.hop
+        count = min(self.data.frames - first, round(self.settings.sample_seconds * rate / hop))
+        generator = StudentGenerator(self._model_of(average))
+        condition = generator.prepare(torch.from_numpy(self.data.rows(first, count)[0]), None, 1, count * hop)
+        state = generator.start(1, condition=condition)
+        wave = generator.run(state, count * hop, seed=self.settings.seed, condition=condition)[0]
+        (run / "samples").mkdir(exist_ok=True)
+        name, real = f"samples/step-{step:08}.wav", "samples/real.wav"
+        audio.save(run / name, wave, rate)
+        audio.save(run / real, self.data.wave(first, count), rate)
+        return [Sample(name, "made from the frames of a recording", real, 0, rate, wave, rate)]
+
+    def matrices(self) -> Collection[str]:
+        """Those between the layers. Skip weights start at zero and lead out of the network."""
+        return MATRICES
+
+    def usual_micro_batch(self, device: torch.device) -> int:
+        """One window at a time on a CPU."""
+        return 1 if device.type == "cpu" else 0
+
+    def data_digest(self) -> str:
+        """Another one for other data or settings."""
+        return self.data.digest()
+
+    def data_summary(self) -> dict[str, Any]:
+        """How much there is."""
+        hop, held_out = self.layout.hop, self.data.frames - self.data.trained_frames
+        return {
+            "samples": self.data.frames * hop,
+            "held_out_samples": held_out * hop,
+            "sample_rate": self.layout.sample_rate,
+        }
+
+    def _read(self, places: list[tuple[int, int, int]]) -> Batch:
+        """(first frame, number of the window, stream of noise) of each row -> its batch."""
+        hop, count = self.layout.hop, self.context + self.window + 1  # frames of the excitation
+        excitations, conditions, filters, waves = [], [], [], []
+        for first, number, stream in places:
+            rows, phase = self.data.rows(first - self.context - 1, count + 3)
+            rows = rows[1:-1]
+            length = count * hop + 2 * REACH
+            for draw in range(DRAWS):
+                noise = normal(self.settings.seed, stream + draw, number * length, length)
+                excitations.append(self.prior.excitation(rows, phase, noise))
+            conditions.append(self.prior.conditions(rows))
+            filters.append(self.prior.filters(rows[self.context - self.ringing : -1]).astype(np.complex64))
+            waves.append(self.data.wave(first, self.window))
+        excitation = torch.from_numpy(np.stack(excitations)).view(len(places), DRAWS, -1)
+        return Batch(excitation, *(torch.from_numpy(np.stack(each)) for each in (conditions, filters, waves)))
+
+    def _model_of(self, average: Mapping[str, Tensor]) -> ParallelWaveNet:
+        model = ParallelWaveNet(self.model_config, "reference")
+        model.load_state_dict(average, strict=False)
+        return model

@@ -1,0 +1,197 @@
+"""From recordings to a student, by the command and by parts: what it learns, keeps, resumes and refuses."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import fastwave
+from fastwave import CheckpointError, ConfigError, InputError
+from fastwave.cli.main import main
+from fastwave.sound import audio
+from fastwave.student import data, training
+from fastwave.student.config import StudentConfig
+from fastwave.student.network import ParallelWaveNet
+from fastwave.student.task import StudentTask
+from fastwave.training.settings import Settings
+from small_student import CONFIG, LAYOUT, frames, saw, small_student
+
+SHORT = {"window": 2048, "warmup": 2, "validation_targets": 4096, "sample_seconds": 0.3, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saws")
+    for index, f0 in enumerate((110.0, 150.0, 200.0)):
+        audio.save(folder / f"{index}.wav", saw(1.5, f0=f0), LAYOUT.sample_rate)
+    audio.save(folder / "silent.wav", np.zeros(8000, np.float32), LAYOUT.sample_rate)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(recordings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared")
+    left_out = data.prepare(recordings, folder, LAYOUT, held_out=0.25)
+    assert len(left_out) == 1 and "silent.wav" in left_out[0]
+    return data.StudentData(folder)
+
+
+def test_held_out_recordings_stand_at_the_end(prepared):
+    assert prepared.index["recordings"] == 3
+    assert prepared.frames == 450 and prepared.trained_frames in (300, 450)
+    assert prepared.wave(0, 450).shape == (450 * LAYOUT.hop,)
+
+
+def test_an_untrained_student_is_its_prior(prepared):
+    task = StudentTask(prepared, CONFIG, Settings(steps=1, **SHORT))
+    batch, targets = task.batch(0, slice(0, 1))
+    model = task.build()
+    assert torch.equal(model(batch.excitation[:, 0], batch.conditions), batch.excitation[:, 0])
+    assert batch.wave.shape[1] == targets == 26 * LAYOUT.hop
+
+
+def test_a_batch_depends_on_its_step_alone_and_its_draws_differ(prepared):
+    task = StudentTask(prepared, CONFIG, Settings(steps=9, **SHORT))
+    first, again = task.batch(4, slice(0, 1))[0], task.batch(4, slice(0, 1))[0]
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert not torch.equal(first.excitation[:, 0], first.excitation[:, 1])
+    assert not torch.equal(first.excitation, task.batch(5, slice(0, 1))[0].excitation)
+
+
+def test_windows_are_trained_as_they_are_generated(prepared):
+    """The end of a window equals what the generator makes of the same frames and noise: the context is long enough."""
+    task = StudentTask(prepared, CONFIG, Settings(steps=1, **SHORT))
+    model = small_student()
+    batch, _ = task.batch(0, slice(0, 1))
+    longer = StudentTask(prepared, CONFIG, Settings(steps=1, **SHORT))
+    longer.context += 15
+    rows = slice(0, 1)
+    place = [(200, 0, 0)]
+    with torch.no_grad():
+        short, long = (each._read(place) for each in (task, longer))
+        # the same noise at the same samples, from other beginnings
+        extra = 15 * LAYOUT.hop
+        long.excitation[:, :, extra:] = short.excitation
+        waves = [heard(each, model, task) for each in (short, long)]
+    assert torch.allclose(waves[0], waves[1], atol=1e-5)
+    assert waves[0].shape == short.wave[rows].shape and batch.wave.shape == short.wave.shape
+
+
+def heard(batch, model, task):
+    from fastwave.student.prior import shaped
+
+    refined = model(batch.excitation[:, 0], batch.conditions)[:, -(batch.filters.shape[1] + 1) * LAYOUT.hop :]
+    made = shaped(refined, batch.filters, torch.from_numpy(task.prior.window).float())
+    return made[:, -batch.wave.shape[1] :]
+
+
+def test_training_brings_a_student_nearer_than_its_prior(prepared, tmp_path):
+    settings = Settings(steps=30, learning_rate=0.01, average=0.5, **SHORT)
+    task = StudentTask(prepared, CONFIG, settings)
+    batch, targets = task.batch(0, slice(0, 1))
+    before = float(task.loss(task.build(), batch, targets).detach())
+    from fastwave.training import loop
+
+    loop.train(task, tmp_path / "run")
+    student = fastwave.load(tmp_path / "run")
+    assert isinstance(student, ParallelWaveNet) and student.config == CONFIG
+    assert float(task.loss(student, batch, targets).detach()) < 0.93 * before
+    assert (tmp_path / "run" / "samples" / "step-00000030.wav").exists()
+
+
+def test_a_killed_run_ends_with_the_same_bits(recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "WINDOW", 2048)
+    for name, stops in (("whole", ()), ("parts", (2,))):
+        for steps in (*stops, 4):
+            monkeypatch.setattr(Settings, "sample_is_due", lambda *_: False)
+            options = {**SHORT, "save_every": 2, "schedule": "constant", "steps": steps}
+            training.train(recordings, tmp_path / name, config=CONFIG, **options)
+    whole, parts = (fastwave.load(tmp_path / name).state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_the_command_trains_generates_and_copies(tmp_path, capsys):
+    sounds, run = tmp_path / "sounds", tmp_path / "run"
+    sounds.mkdir()
+    for index in range(2):
+        audio.save(sounds / f"{index}.wav", saw(1.2, rate=16_000), 16_000)
+    arguments = ["--steps", "1", "--window", "2048", "--sample-seconds", "0.3", "--held-out", "0.5"]
+    assert main(["train", str(sounds), "--parallel", "--out", str(run), *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "energy distance" in said and "fastwave generate" in said and "--condition" in said
+    assert json.loads((run / "config.json").read_text())["kind"] == "student"
+    out = tmp_path / "out.wav"
+    assert main(["generate", str(run), "--condition", str(sounds / "0.wav"), "-o", str(out)]) == 0
+    assert len(audio.load(out)[0]) == round(1.2 * 16_000)
+    assert main(["copy", str(run), str(sounds), "-o", str(tmp_path / "copies")]) == 0
+    copied = audio.load(tmp_path / "copies" / "0.wav")[0]
+    assert len(copied) == round(1.2 * 16_000)
+    assert main(["info", str(run)]) == 1
+    assert "fastwave.student reads it" in capsys.readouterr().err
+
+
+def test_the_command_refuses_options_that_a_student_decides(tmp_path, capsys):
+    (tmp_path / "a.wav").touch()
+    assert main(["train", str(tmp_path), "--parallel", "--out", str(tmp_path / "run"), "--trim", "-50"]) == 1
+    assert "--parallel decides --trim itself" in capsys.readouterr().err
+
+
+def test_a_run_of_another_kind_is_not_resumed(recordings, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"kind": "wavenet", "config": {}, "settings": {}, "command": ""}))
+    with pytest.raises(InputError, match="not of a student"):
+        training.train(recordings, tmp_path, config=CONFIG, steps=1)
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_is_saved_and_loaded(tmp_path):
+    model = small_student()
+    model.save_pretrained(tmp_path)
+    again = fastwave.load(tmp_path)
+    assert again.config == CONFIG
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    made = fastwave.generate(tmp_path, condition=frames(20), seed=5)
+    assert torch.equal(made.tokens, fastwave.generate(model, condition=frames(20), seed=5).tokens)
+
+
+def test_load_takes_a_wavenet_too():
+    assert isinstance(fastwave.load("pluck"), fastwave.WaveNet)
+
+
+def test_who_wants_a_wavenet_says_who_reads_a_student(tmp_path):
+    small_student().save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"fastwave\.student reads it"):
+        fastwave.WaveNet.from_pretrained(tmp_path)
+
+
+def test_a_config_beside_other_weights_is_refused(tmp_path):
+    small_student().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "normalize": "off"}))
+    with pytest.raises(CheckpointError, match="differs from the config"):
+        fastwave.load(tmp_path)
+
+
+def test_a_config_goes_through_json_exactly():
+    assert StudentConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"squeeze": 7}, "multiple of squeeze"),
+        ({"squeeze": 0}, "squeeze must be"),
+        ({"residual_channels": 4}, "at least squeeze"),
+        ({"dilations": []}, "dilations are"),
+        ({"dilations": [1, 0]}, "dilations are"),
+        ({"dilations": [1 << 17]}, "looks back"),
+        ({"kernel_size": 1}, "kernel_size"),
+        ({"colour": 1}, "unknown setting"),
+        ({"frames": {"colour": 1}}, "unknown setting of frames"),
+    ],
+)
+def test_a_shape_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        StudentConfig.from_dict({**CONFIG.to_dict(), **changes})

@@ -159,7 +159,8 @@ def choose(
             taken = "auto took the fastest available" + (f", proved here: {evidence}" if evidence else "")
             return Choice(candidate, "; ".join([taken, *reasons]), kernel)
         reasons.append(f"{candidate}: {reason}")
-    raise AssertionError("the reference is always available")
+    # the reference is always available, but not in every dtype
+    raise BackendUnavailable(f"no backend here does {role} in {dtype}: {'; '.join(reasons)}. Use another dtype.")
 
 
 def choices() -> dict[tuple[Role, str], Choice]:

@@ -18,6 +18,7 @@ import torch
 import proof_on_cpu
 from fastwave import BackendUnavailable, Engine, generate
 from fastwave.cli.main import main
+from fastwave.distributions import Sampling
 from fastwave.engine import precision
 from fastwave.proof import candidates, generation, process, report, training
 from fastwave.proof.closeness import NotProved
@@ -132,11 +133,13 @@ def test_unwritten_memory_is_nan_only_while_a_proof_runs():
 
 
 def test_a_draw_may_be_either_of_two_classes_only_where_its_uniform_is_between_them():
-    logits = torch.log(torch.tensor([[[0.25, 0.5, 0.25]]], dtype=torch.float64)).expand(1, 4, 3)
-    uniforms = torch.tensor([[0.1, 0.25, 0.5, 0.9]], dtype=torch.float64)
+    logits = torch.log(torch.tensor([[[0.25, 0.5, 0.25]]])).expand(1, 4, 3)
+    uniforms = torch.tensor([[[0.1], [0.25], [0.5], [0.9]]])
     for drawn, wrong in (([0, 0, 1, 2], [0, 0, 0, 0]), ([0, 1, 1, 2], [0, 0, 0, 0]), ([1, 2, 0, 1], [1, 1, 1, 1])):
         found = generation._not_at(logits, torch.tensor([drawn]), uniforms)
         assert found.tolist() == [[bool(each) for each in wrong]]
+    kept = generation._not_at(logits, torch.tensor([[0, 1, 2, 1]]), uniforms, Sampling(top_k=1))
+    assert kept.tolist() == [[True, False, True, False]]  # the likeliest alone may be drawn
 
 
 # What is proved on a real GPU

@@ -42,6 +42,15 @@ def test_without_the_native_library_auto_falls_back_and_a_name_does_not(monkeypa
         choose("generation", "cpu")
 
 
+def test_a_dtype_that_nothing_here_computes_in_is_refused_with_every_reason(monkeypatch):
+    monkeypatch.setattr("fastwave.runtime.library.missing", lambda library: f"libfastwave_{library} was not built")
+    with pytest.raises(
+        BackendUnavailable, match=r"no backend here does generation in int8: .*reference: .*another dtype"
+    ):
+        choose("generation", dtype="int8")
+    assert dispatch.choices()["generation", "int8"].name == "none"
+
+
 @pytest.mark.parametrize(
     ("role", "name", "other"),
     [("generation", "cuda", "cpu"), ("training", "triton", "cpu")],

@@ -265,7 +265,7 @@ def test_standard_error_may_be_closed(place, monkeypatch):
     assert ask().objection == ""
 
 
-def test_two_processes_at_once_prove_once(place):
+def test_two_processes_at_once_prove_once(place, capfd):
     """The second waits for the first, and reads what it found."""
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
@@ -276,7 +276,7 @@ def test_two_processes_at_once_prove_once(place):
     for process in processes:
         process.join()
     assert said == ["2.0 times as fast as cpu (1 stream)"] * 2
-    assert len(starts(place)) == 1
+    assert len(starts(place)) == 1 and capfd.readouterr().err.count("its kernels are checked") == 1
 
 
 def test_threads_of_a_process_prove_once(place):

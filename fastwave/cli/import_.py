@@ -81,5 +81,6 @@ def _show(report: Report, options: argparse.Namespace) -> None:
         return
     print_rows(report.lines())
     if not options.dry_run:
-        more = " --speaker 0" if report.config.speakers else " --condition FILE" if report.config.local_channels else ""
+        more = " --speaker 0" if report.config.speakers else ""
+        more += " --condition FILE" if report.config.local_channels else ""
         print(f"fastwave generate {options.out} -o new.wav{more}")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fastwave import import_model
+from fastwave.cli.main import main
 from fastwave.errors import CheckpointError
 from fastwave.upsampling import UpsampleStage
 
@@ -51,6 +52,11 @@ def test_a_checkpoint_that_holds_weights_under_the_names_of_averages_alone_says_
     assert any("under the names of averages" in line for line in report.notes.recognised_lines)
     assert not any("averaged weights" in line for line in report.notes.recognised_lines)
     assert any("residual_block_out_conv_ResidualConv1DGLU_5" in line for line in report.notes.dropped_lines)
+
+
+def test_the_command_that_is_printed_names_the_speaker_and_the_frames(tmp_path, capsys):
+    assert main(["import", str(DATA / "rayhane-sub-pixel"), "-o", str(tmp_path / "model")]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("-o new.wav --speaker 0 --condition FILE")
 
 
 def test_companded_numbers_have_its_mu_whatever_its_hyper_parameters_say():

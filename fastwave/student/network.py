@@ -106,11 +106,11 @@ class ParallelWaveNet(nn.Module):
         squeeze, channels = self.config.squeeze, self.config.residual_channels
         return nn.functional.pad(excitation.reshape(len(excitation), -1, squeeze), (0, channels - squeeze))
 
-    def generator(self, backend: str = "auto", dtype: str = "float32", threads: int | None = None) -> StudentGenerator:
+    def generator(self, backend: str = "auto", dtype: str = "auto", threads: int | None = None) -> StudentGenerator:
         """What makes its samples, behind the protocol of generation; the arguments are those of `Engine`."""
         from .generator import StudentGenerator
 
-        if dtype != "float32":
+        if dtype not in ("auto", "float32"):
             raise InputError(f"a student computes in float32, not in {dtype!r}: leave dtype out.")
         return StudentGenerator(self, backend, threads)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..files import digest_of
 from . import library
 
 _PACKAGE = Path(__file__).parents[1]
@@ -30,7 +30,7 @@ def identity(role: str, device: int) -> dict[str, str]:
         "compute capability": f"{capability[0]}.{capability[1]}",
         "driver": driver(),
         "fastwave": __version__,
-        "kernels": _digest(_kernels(role)),
+        "kernels": digest_of(_kernels(role)),
         "torch": torch.__version__,
         "triton": _version("triton"),
     }
@@ -66,13 +66,6 @@ def _folders(package: str) -> list[Path]:
     """Where a package lies, without importing it."""
     spec = importlib.util.find_spec(package)
     return [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-
-
-def _digest(paths: list[Path]) -> str:
-    digest = hashlib.blake2b(digest_size=8)
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _version(package: str) -> str:

@@ -65,6 +65,8 @@ def ceiling(config: WaveNetConfig, dtype: str, seconds: float = 0.2) -> Ceiling 
     if library.missing("cpu"):
         return None
     weight_bytes = config.weights_read_per_sample * WEIGHT_BYTES[dtype]
+    if dtype == "int8":  # the last layer's weights are bfloat16
+        weight_bytes += config.head_channels * config.output_channels
     peak = library.multiply_add_peak("float32", seconds=seconds)
     if dtype == "bfloat16":  # bfloat16 weights are widened to float32 where the processor lacks fast bfloat16 products
         with contextlib.suppress(BackendUnavailable):

@@ -54,13 +54,14 @@ struct Plan {  // a matrix before it is packed
 };
 
 // In the order of use: the layers, then everything that a second thread can do.
-std::vector<Plan> plan(const fw_model_t& m, fw_engine& e) {
+std::vector<Plan> plan(const fw_model_t& m, int32_t type, fw_engine& e) {
   Network& n = e.network;
   std::vector<Plan> plans;
   const auto add = [&](Matrix& matrix, int64_t in, int64_t out, const PaddedMatrix& source, const float* bias,
                        int64_t narrow_bias, int64_t wide_bias) {
     matrix.in = in;
     matrix.out = out;
+    matrix.type = type;
     plans.push_back({&matrix, source, bias, narrow_bias, wide_bias});
   };
   const int64_t g = m.gate, r = m.residual, outputs = padded(m.outputs);
@@ -80,10 +81,12 @@ std::vector<Plan> plan(const fw_model_t& m, fw_engine& e) {
   add(n.head0, n.skip, n.head, {m.head0, m.skip, n.skip, m.head, n.head, m.head}, m.head0_bias, m.head, n.head);
   add(n.head1, n.head, outputs, {m.head1, m.head, n.head, m.outputs, outputs, m.outputs}, m.head1_bias, m.outputs,
       outputs);
+  // one scale for all weights of an output costs most in the last layer: more than in all others together
+  if (type == FW_INT8) n.head1.type = FW_BFLOAT16;
   return plans;
 }
 
-void shape(const fw_model_t& m, int32_t type, fw_engine& e) {
+void shape(const fw_model_t& m, fw_engine& e) {
   Network& n = e.network;
   n.residual = padded(m.residual);
   n.gate = padded(m.gate);
@@ -98,7 +101,6 @@ void shape(const fw_model_t& m, int32_t type, fw_engine& e) {
   n.skip_inputs = m.layers * n.gate;
   n.output = m.output;
   n.front_activation = m.front_activation;
-  n.type = type;
   e.layers.resize(static_cast<size_t>(m.layers));
   for (int64_t l = 0; l < m.layers; ++l) {
     Layer& layer = e.layers[static_cast<size_t>(l)];
@@ -110,19 +112,19 @@ void shape(const fw_model_t& m, int32_t type, fw_engine& e) {
   n.layer = e.layers.data();
 }
 
-void pack_all(const fw_model_t& m, fw_engine& e) {
+void pack_all(const fw_model_t& m, int32_t type, fw_engine& e) {
   Network& n = e.network;
-  const std::vector<Plan> plans = plan(m, e);
+  const std::vector<Plan> plans = plan(m, type, e);
   const int64_t rows = 1 + m.front_taps * std::max<int64_t>(m.classes, 1);
   size_t bytes = Arena::size_of<float>(rows * n.residual);
   for (const Plan& each : plans) {
     const int64_t in = each.matrix->in, out = each.matrix->out;
-    bytes += Arena::size_of<char>(packed_bytes(in, out, n.type)) + 3 * Arena::size_of<float>(out);
+    bytes += Arena::size_of<char>(packed_bytes(in, out, each.matrix->type)) + 3 * Arena::size_of<float>(out);
   }
   e.weights = std::make_unique<Arena>(static_cast<int64_t>(bytes));
   for (const Plan& each : plans) {  // first and in the order of use: one straight line through memory
     Matrix& matrix = *each.matrix;
-    void* const place = e.weights->take<char>(packed_bytes(matrix.in, matrix.out, n.type));
+    void* const place = e.weights->take<char>(packed_bytes(matrix.in, matrix.out, matrix.type));
     matrix.weights = place;
   }
   for (const Plan& each : plans) {
@@ -132,7 +134,7 @@ void pack_all(const fw_model_t& m, fw_engine& e) {
     matrix.bias = bias;
     float* const scale = e.weights->take<float>(matrix.out);
     int32_t* const offset = e.weights->take<int32_t>(matrix.out);
-    pack(matrix, n.type, e.kernels->lanes, each.source, const_cast<void*>(matrix.weights), scale, offset);
+    pack(matrix, e.kernels->lanes, each.source, const_cast<void*>(matrix.weights), scale, offset);
   }
   float* const front = e.weights->take<float>(rows * n.residual);
   if (m.front_bias != nullptr) std::copy_n(m.front_bias, m.residual, front);
@@ -199,8 +201,8 @@ int32_t create(const fw_model_t* model, int32_t isa, int32_t type, int32_t threa
   }
   auto made = std::make_unique<fw_engine>();
   made->kernels = generation_of(isa);
-  shape(*model, type, *made);
-  pack_all(*model, *made);
+  shape(*model, *made);
+  pack_all(*model, type, *made);
   made->pool = std::make_unique<ThreadPool>(threads);
   made->arenas.resize(static_cast<size_t>(threads));
   made->scratch.resize(static_cast<size_t>(threads));

@@ -24,6 +24,7 @@ struct Matrix {
   const int32_t* offset;  // int8: [out], 128 times the sum of the column's weights
   int64_t in;             // inputs, zeros up to a multiple of 4
   int64_t out;            // padded
+  int32_t type;           // of the weights
 };
 
 struct Layer {
@@ -35,7 +36,7 @@ struct Layer {
 struct Network {
   int64_t residual, gate, skip, head, outputs;  // padded, but for outputs
   int64_t taps, front_taps, layers, classes, dilated_inputs, skip_inputs, memory_floats;
-  int32_t output, type, front_activation;
+  int32_t output, front_activation;
   const Layer* layer;
   const float* skip_bias;  // [padded S]
   Matrix head0, head1;

@@ -241,10 +241,10 @@ inline float quantise(const float* x, int64_t in, uint8_t* bytes) {
 }
 
 // y = init + W^T x; rows of streams are strides apart. `init` may be `y`.
-inline void multiply(const Network& network, const Matrix& m, const Scratch& scratch, const float* x, int64_t x_stride,
-                     const float* init, int64_t init_stride, float* y, int64_t y_stride, int64_t streams) {
+inline void multiply(const Matrix& m, const Scratch& scratch, const float* x, int64_t x_stride, const float* init,
+                     int64_t init_stride, float* y, int64_t y_stride, int64_t streams) {
   Operands o = {x, x_stride, scratch.bytes, 2 * m.in, scratch.steps, init, init_stride, y, y_stride};
-  switch (network.type) {
+  switch (m.type) {
     case FW_BFLOAT16:
       return multiply_as<Bfloat16>(m, o, streams);
     case FW_INT8:

@@ -206,7 +206,7 @@ void body(const Network& n, const fw_run_t& run, int64_t count, RowOf row_of, co
       init = s.preactivation;
       stride = width;
     }
-    multiply(n, layer.dilated, s, s.taps, n.dilated_inputs, init, stride, s.preactivation, width, count);
+    multiply(layer.dilated, s, s.taps, n.dilated_inputs, init, stride, s.preactivation, width, count);
     for (int64_t k = 0; k < count; ++k) {
       for (int64_t j = 0; j < n.gate; j += kLanes) {
         const float* a = s.preactivation + k * width + j;
@@ -220,7 +220,7 @@ void body(const Network& n, const fw_run_t& run, int64_t count, RowOf row_of, co
         float* x = s.x + k * n.residual;
         for (int64_t j = 0; j < n.residual; j += kLanes) store(x + j, load(x + j) + load(m.bias + j));
       }
-      multiply(n, m, s, s.z + l * n.gate, z_stride, s.x, n.residual, s.x, n.residual, count);
+      multiply(m, s, s.z + l * n.gate, z_stride, s.x, n.residual, s.x, n.residual, count);
     }
   }
 }
@@ -230,13 +230,12 @@ void tail(const Network& n, int64_t streams, const Scratch& s, int64_t done, int
   for (int64_t l = 0; l < n.layers; ++l) {
     if (relay != nullptr) reach(relay->layers[group], done + l + 1, *relay);
     const float* init = l == 0 ? n.skip_bias : s.skip;
-    multiply(n, n.layer[l].skip, s, s.z + l * n.gate, n.skip_inputs, init, l == 0 ? 0 : n.skip, s.skip, n.skip,
-             streams);
+    multiply(n.layer[l].skip, s, s.z + l * n.gate, n.skip_inputs, init, l == 0 ? 0 : n.skip, s.skip, n.skip, streams);
   }
   rectify(s.skip, streams * n.skip);
-  multiply(n, n.head0, s, s.skip, n.skip, n.head0.bias, 0, s.hidden, n.head, streams);
+  multiply(n.head0, s, s.skip, n.skip, n.head0.bias, 0, s.hidden, n.head, streams);
   rectify(s.hidden, streams * n.head);
-  multiply(n, n.head1, s, s.hidden, n.head, n.head1.bias, 0, s.out, padded(n.outputs), streams);
+  multiply(n.head1, s, s.hidden, n.head, n.head1.bias, 0, s.out, padded(n.outputs), streams);
 }
 
 // The part of the scratch that belongs to streams from the k-th on.

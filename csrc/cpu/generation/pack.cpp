@@ -68,8 +68,8 @@ int64_t packed_bytes(int64_t in, int64_t out, int32_t type) {
   return in / rows_of(type) * out * 4;
 }
 
-void pack(Matrix& m, int32_t type, int64_t lanes, const PaddedMatrix& source, void* weights, float* scale,
-          int32_t* offset) {
+void pack(Matrix& m, int64_t lanes, const PaddedMatrix& source, void* weights, float* scale, int32_t* offset) {
+  const int32_t type = m.type;
   auto* words = static_cast<uint32_t*>(weights);
   m.weights = weights;
   m.scale = scale;

@@ -79,6 +79,18 @@ def to_bfloat16(weight):
     return weight.bfloat16().float()
 
 
+def to_words_of_bfloat16(weight):
+    """Weights [in, out] as the CPU engine packs them: two rows share words, whose low halves are the first row rounded.
+    The second row is the whole word, the nearest one with that low half.
+    """
+    first, second = to_bfloat16(weight[0::2]), weight[1::2].contiguous()
+    low = (first.view(torch.int32) >> 16) & 0xFFFF
+    down = (second.view(torch.int32) & ~0xFFFF) | low
+    words = torch.stack([down, down - 0x10000, down + 0x10000]).view(torch.float32)
+    nearest = (words - second).abs().argmin(dim=0, keepdim=True)
+    return torch.stack([first, words.gather(0, nearest)[0]], dim=1).flatten(0, 1)
+
+
 def choices_near(logits, u, slack, temperature=1.0, top_k=None, top_p=None):
     """The classes that a draw may choose whose logits are right to slack[0] and whose sums to slack[1] of the total."""
     logits = np.asarray(logits, dtype=np.float64)

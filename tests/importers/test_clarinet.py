@@ -39,7 +39,8 @@ def test_the_continuation_by_means_is_that_of_the_project(case, backend):
         expected = dict(file)
     frames = torch.from_numpy(expected["frames"])
     count = len(expected["means"])
-    result = generate(model, samples=count, prime=expected["tokens"], temperature=0, condition=frames, backend=backend)
+    options = {"temperature": 0, "condition": frames, "backend": backend, "dtype": "float32"}
+    result = generate(model, samples=count, prime=expected["tokens"], **options)
     assert np.abs(result.tokens[0].numpy() - expected["means"]).max() < 2e-6
 
 

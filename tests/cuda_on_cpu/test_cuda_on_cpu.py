@@ -84,7 +84,7 @@ PLANTED = {
         "no-last-wait": "has ended",
         "no-last-expect": "has ended",
         "both-wait-first": STUCK.format(0) + " . waits for phase 0 of a signal",
-        "put-after-end": "put in messages.cpp.* block . has ended|block . has ended (before it got 4 bytes|with an open signal)",
+        "put-after-end": "block . has ended (before it got 4 bytes|with an open signal)|put in .* block . has ended",
         "end-before-put": "block . has ended (before it got 4 bytes|with an open signal)|put in .* block . has ended",
         "wait-and-barrier": "waits at a cluster barrier in .*, but thread . waits at named barrier 15",
         "half-warp": r"named barrier 15 in .*, but thread \d+ waits at named barrier 3",

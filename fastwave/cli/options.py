@@ -56,7 +56,7 @@ def add_engine(verb: argparse.ArgumentParser, dtype: str = "auto") -> None:
     verb.add_argument(
         "--backend", choices=BACKENDS, default="auto", metavar="BACKEND", help=f"{', '.join(BACKENDS)} (default: auto)"
     )
-    add_dtype(verb, "the fastest that costs this model next to nothing", dtype)
+    add_dtype(verb, "the smallest that costs this model next to nothing", dtype)
     verb.add_argument("--threads", type=whole_number(1), help="threads of the engine (default: all cores; 1 for bench)")
 
 

@@ -37,7 +37,7 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--port", type=whole_number(0), default=8000, help="0 takes a free one (default: 8000)")
     verb.add_argument("--token-file", metavar="FILE", help="a file with a token, which requests then must bring")
     verb.add_argument("--backend", choices=BACKENDS, default="auto", metavar="BACKEND", help=", ".join(BACKENDS))
-    add_dtype(verb, "the fastest that costs a model next to nothing, and what a voice was made for")
+    add_dtype(verb, "the smallest that costs a model next to nothing, and what a voice was made for")
     verb.add_argument("--threads", type=whole_number(1), help="threads of the engine (default: all cores)")
     verb.add_argument("--streams", type=whole_number(1), help="listeners at a time, for each name (default: measured)")
     verb.add_argument(

@@ -6,6 +6,7 @@ With a single process nothing is sent.
 from __future__ import annotations
 
 import datetime
+import importlib
 import re
 from collections.abc import Sequence
 from typing import TypeVar
@@ -28,6 +29,11 @@ class Group:
         self.rank, self.world = 0, 1
         name = _device_name(device)
         if distributed.is_available() and distributed.is_torchelastic_launched():
+            # Its functions have the group of all processes as a default value. Imported later, by the first step of an
+            # optimiser, they would keep the group and its threads alive after `leave`, and a thread that still holds a
+            # tensor while Python ends aborts the process.
+            importlib.import_module("torch.distributed.nn")
+
             local = distributed.get_node_local_rank(0)
             if name == "cuda":
                 name = f"cuda:{local}"

@@ -47,6 +47,23 @@ def test_cpu_engine(row, preset, dtype, batch, threads):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("preset", ["small", "ref"])
+def test_many_streams(row, preset, dtype):
+    """256 and 64 streams beside 16 of the same engine: how far reading each weight once for all of them carries."""
+    config, total = WaveNetConfig.preset(preset), 16_384
+    engine = Engine(prepared(config)[0], backend="cpu", dtype=dtype, threads=1)
+    proof = prove(engine)
+    runs = {}
+    for batch in (256, 64, 16):
+        runs[batch] = functools.partial(engine.run, engine.start(batch), total // batch, in_place=True)
+    name = f"generate {preset}, cpu engine, many streams"
+    row(
+        name, runs[256], total, proof=proof, config=config, dtype=dtype, batch=256, threads=1,
+        against=[(name, runs[batch], total, dtype, batch) for batch in (64, 16)],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("preset", ["small", "ref", "vocoder"])
 def test_chunks_in_place(row, preset):
     """What small chunks cost, as of a stream that is played while it is made, beside one call of the same length."""

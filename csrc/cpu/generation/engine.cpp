@@ -22,6 +22,10 @@ namespace {
 constexpr int64_t kPrimedTogether = kFewStreams;  // tokens of the past that share each weight that is read
 constexpr int64_t kMostInt8Inputs = 65536;        // 255 * 127 * 65536 is just below 2^31
 
+int64_t divide_up(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
+
 struct Outcome {
   int32_t status = FW_OK;
   Failure failure;
@@ -303,7 +307,7 @@ struct Turn {
     if (relayed()) workers = 2;
     if (schedule == kSpread) {
       workers = std::min<int64_t>(e.pool->size(), j.streams);
-      each = (j.streams + workers - 1) / workers;
+      each = divide_up(j.streams, workers);
     }
     relay.yield = [] { std::this_thread::yield(); };
   }
@@ -316,14 +320,21 @@ struct Turn {
     const int64_t begin = schedule == kSpread ? std::min(job.streams, thread * each) : 0;
     Part part = {begin, std::min(job.streams, begin + each), first, last, Role::kAll, nullptr, 1};
     Scratch scratch = engine.scratch[index];
+    Outcome& outcome = engine.outcomes[index];
     if (relayed()) {
       part.groups = schedule == kGrouped ? kMostGroups : 1;
       part.role = thread == 0 ? Role::kBody : Role::kTail;
       part.relay = &relay;
       scratch.z = engine.scratch[0].z;
+      outcome.status = engine.kernels->run(engine.network, job, part, scratch, &outcome.failure);
+      return;
     }
-    Outcome& outcome = engine.outcomes[index];
-    outcome.status = engine.kernels->run(engine.network, job, part, scratch, &outcome.failure);
+    const int64_t end = part.last_stream, groups = std::max<int64_t>(1, divide_up(end - begin, kFewStreams));
+    const int64_t together = divide_up(end - begin, groups);  // groups as even as they can be
+    for (; part.first_stream < end && outcome.status == FW_OK; part.first_stream += together) {
+      part.last_stream = std::min(end, part.first_stream + together);
+      outcome.status = engine.kernels->run(engine.network, job, part, scratch, &outcome.failure);
+    }
   }
 
   const Outcome& run() {
@@ -346,8 +357,7 @@ int32_t run(fw_engine_t* engine, fw_run_t* job) {
   if (const char* fault = run_fault(engine->network, *job))
     return fail(FW_INVALID_ARGUMENT, "%s: %s", kOperation, fault);
   engine->tuner.expect(job->streams, engine->pool->size());
-  const int64_t threads = engine->pool->size();
-  make_room(*engine, job->streams <= kFewStreams ? job->streams : (job->streams + threads - 1) / threads);
+  make_room(*engine, std::min(job->streams, kFewStreams));
   for (int64_t first = 0; first < job->samples;) {
     const Tuner::Choice choice = engine->tuner.next();
     const int64_t last = first + std::min(choice.samples, job->samples - first);

@@ -20,7 +20,9 @@ enum Schedule {
   kGrouped,  // the same, with the streams in two groups
 };
 inline constexpr int kSchedules = 4;
-inline constexpr int64_t kFewStreams = 16;  // more are spread: faster, and no thread needs scratch for all
+// So many share each weight that is read. More are spread over the threads and computed in groups, one after the
+// other: all of them at a time would crowd the caches, and need scratch for all.
+inline constexpr int64_t kFewStreams = 16;
 
 // A turn is some samples made under one schedule, and its figure the seconds a sample took. A schedule is judged by the
 // median of its last figures. A single figure is off by half when another process wants the core for a moment: choosing

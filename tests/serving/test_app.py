@@ -1,5 +1,6 @@
 """The routes, asked over a real connection: the same samples as at home, places, refusals, nothing left behind."""
 
+import asyncio
 import functools
 import io
 import json
@@ -23,7 +24,7 @@ from small_voice import make_voice
 
 httpx = pytest.importorskip("httpx")
 app = pytest.importorskip("fastwave.serving.app")
-from fastwave.serving.guard import Guard  # noqa: E402
+from fastwave.serving import guard  # noqa: E402
 
 
 def text_model():
@@ -212,6 +213,25 @@ def test_a_body_that_is_too_large_is_refused_also_in_pieces(client, path):
     assert client.post("/v1/generate", content=fitting, headers=headers).status_code == 200
 
 
+def test_the_pieces_of_a_body_are_put_together_however_they_come():
+    """A network may join or split them, so here they come from a program."""
+    pieces = [b'{"model": "tiny", ', b"", b" " * 200_000, b'"samples": 50}']
+
+    async def body_of(pieces):
+        messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+        messages[-1]["more_body"] = False
+
+        async def receive():
+            return messages.pop(0)
+
+        return await guard._whole_body(receive), len(messages)
+
+    assert asyncio.run(body_of(pieces)) == (b"".join(pieces), 0)
+    most = guard.MOST_BYTES
+    assert asyncio.run(body_of([b"a" * (most - 1), b"a"])) == (b"a" * most, 0)
+    assert asyncio.run(body_of([b"a" * most, b"a", b"a"])) == (None, 1)  # nothing more is read
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "localhost.evil.example", "[::2]:80", ""])
 def test_another_name_of_the_host_is_refused(client, host):
     answer = client.get("/health", headers={"host": host})
@@ -354,7 +374,7 @@ def test_one_who_reads_slowly_holds_up_nobody():
 
 
 def test_one_who_reads_nothing_for_long_loses_the_place(monkeypatch):
-    monkeypatch.setattr(app, "Guard", functools.partial(Guard, stall_seconds=0.3))
+    monkeypatch.setattr(app, "Guard", functools.partial(guard.Guard, stall_seconds=0.3))
     server = make_server(streams=1)
     body = {"model": "tiny", "seconds": 600}
     with (

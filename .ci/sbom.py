@@ -24,8 +24,7 @@ from elftools.elf.elffile import ELFFile
 from packaging.requirements import Requirement
 
 DATA = (".safetensors", ".xz")  # what was trained, or made from the work of others
-# What g++ puts into a library when it links libstdc++ statically, by the name of a symbol that stays behind
-RUNTIME_LICENCE = "GPL-3.0-or-later WITH GCC-exception-3.1"
+RUNTIME_LICENCE = "GPL-3.0-or-later WITH GCC-exception-3.1"  # of libstdc++
 
 
 @dataclass(frozen=True)
@@ -131,17 +130,29 @@ def libraries_of(files: dict[str, bytes]) -> list[dict[str, Any]]:
             "scope": "required", "hashes": [sha256(hashlib.sha256(data).hexdigest())], "licenses": licences("MIT"),
             "properties": [{"name": key, "value": value} for key, value in sorted(properties.items())],
         }  # fmt: skip
-        if library.has_libstdcxx:
-            part["components"] = [
-                {
-                    "type": "library", "bom-ref": f"{name}#libstdc++", "name": "libstdc++",
-                    "version": re.findall(r"\d+\.\d+\.\d+", library.compilers[0])[-1],
-                    "description": "the parts of the C++ standard library that are used, linked statically",
-                    "licenses": licences(RUNTIME_LICENCE),
-                }
-            ]  # fmt: skip
+        if linked := linked_into(name, library):
+            part["components"] = linked
         found.append(part)
     return found
+
+
+def linked_into(name: str, library: Library) -> list[dict[str, Any]]:
+    """Code of others in a native library."""
+    parts = []
+    if library.has_libstdcxx:
+        version = re.findall(r"\d+\.\d+\.\d+", library.compilers[0])[-1]
+        parts.append(("libstdc++", version, "the C++ standard library", licences(RUNTIME_LICENCE)))
+    if toolkit := library.build_info.get("toolkit"):  # of libfastwave_cuda
+        parts.append(
+            ("cudart_static", toolkit, "the CUDA runtime", [{"license": {"name": "NVIDIA CUDA Toolkit EULA"}}])
+        )
+    return [
+        {
+            "type": "library", "bom-ref": f"{name}#{part}", "name": part, "version": version,
+            "description": f"the parts of {text} that are used, linked statically", "licenses": terms,
+        }
+        for part, version, text, terms in parts
+    ]  # fmt: skip
 
 
 def system_libraries_of(files: dict[str, bytes]) -> list[dict[str, Any]]:

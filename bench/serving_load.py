@@ -17,6 +17,7 @@ import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -56,11 +57,13 @@ def memory(process):
 
 @contextlib.contextmanager
 def started(*arguments):
-    """A server as a process, on a free port -> (its address, the process)."""
-    command = [sys.executable, "-m", "fastwave", "serve", *map(str, arguments), "--port", "0"]
+    """A server as a process, on a free port -> (its address, the process). What else it says is shown."""
+    command = [sys.executable, "-X", "faulthandler", "-m", "fastwave", "serve", *map(str, arguments), "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        yield next(filter(None, (re.search(r"http://\S+\d", line) for line in process.stderr)))[0], process
+        address = next(filter(None, (re.search(r"http://\S+\d", line) for line in process.stderr)))[0]
+        threading.Thread(target=lambda: sys.stderr.writelines(process.stderr), daemon=True).start()
+        yield address, process
     finally:
         process.terminate()
         print(f"the server ended with status {process.wait(60)}")

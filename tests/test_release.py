@@ -1,5 +1,6 @@
 """What a release consists of: wheels for every manylinux system, the same bytes each time, a bill of materials."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -211,6 +212,15 @@ def test_the_bill_of_materials_names_all_that_is_shipped_with_its_licence(releas
     hazel = parts["fastwave/speech/voices/hazel/acoustic.safetensors"]["properties"]
     assert any("hibari-tts" in each["value"] for each in hazel) and any("Kokoro" in each["value"] for each in hazel)
     assert bill["metadata"]["component"]["hashes"][0]["content"] == hashlib.sha256(wheel.read_bytes()).hexdigest()
+
+
+def test_the_bill_of_materials_of_a_cuda_library_names_the_runtime_in_it(release):
+    with zipfile.ZipFile(wheel_of(release)) as archive:
+        library = sbom.read_library(archive.read(LIBRARY))
+    cuda = dataclasses.replace(library, build_info={**library.build_info, "toolkit": "12.8.61"})
+    linked = {part["name"]: part["version"] for part in sbom.linked_into("libfastwave_cuda.so", cuda)}
+    assert set(linked) == {"libstdc++", "cudart_static"} and linked["cudart_static"] == "12.8.61"
+    assert sbom.linked_into("x.so", dataclasses.replace(library, has_libstdcxx=False)) == []
 
 
 def test_the_bill_of_materials_names_what_is_needed_in_the_tested_versions(release):

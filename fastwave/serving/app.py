@@ -100,26 +100,31 @@ class Server:
     def __init__(self, catalog: Catalog, waiting: int = 16, longest: float = LONGEST) -> None:
         self.catalog, self.longest = catalog, longest
         self.admission, self.metrics = Admission(waiting), Metrics()
-        self._replaced: list[Catalog] = []  # catalogs of before, as long as a stream of theirs runs
+        self._replaced: list[Entry] = []  # of catalogs before this one, as long as a stream of theirs runs
 
     def replace(self, catalog: Catalog) -> None:
         """Serve another catalog from now on. Streams of the one before run to their end."""
         before, self.catalog = self.catalog, catalog
-        self._replaced.append(before)
         before.close()
+        self._replaced += before
+        self._forget_ended()
 
     def running(self) -> Counter[str]:
         """How many streams there are, by name, with those that a replaced catalog still runs."""
-        self._replaced = [catalog for catalog in self._replaced if any(entry.running for entry in catalog)]
+        self._forget_ended()
         count = Counter({entry.name: 0 for entry in self.catalog})
-        for catalog in (self.catalog, *self._replaced):
-            for entry in catalog:
-                count[entry.name] += entry.running
+        for entry in (*self.catalog, *self._replaced):
+            count[entry.name] += entry.running
         return count
+
+    def _forget_ended(self) -> None:
+        """Let go of replaced models once nobody hears them: they are as large as those that took their place."""
+        self._replaced = [entry for entry in self._replaced if entry.running]
 
     async def answer(self, request: Request, entry: Entry, stream: Stream, encoding: Encoding) -> Response:
         """Wait for a place, and let the stream run into the response."""
         begun = time.monotonic()
+        self._forget_ended()
         try:
             leave = await self.admission.enter(entry.share, request.is_disconnected)
         except Gone:

@@ -2,11 +2,13 @@
 
 import asyncio
 import functools
+import gc
 import io
 import json
 import re
 import socket
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -422,6 +424,25 @@ def test_streams_of_a_replaced_catalog_are_counted_until_they_end():
         until(lambda: counted("tiny")[1:] in ([], ["0"]))
         assert int(counted("tiny")[0]) > 0  # what was made is counted also after the name has gone
         assert server._replaced == []
+
+
+def test_what_was_replaced_is_let_go_when_nobody_hears_it_any_more():
+    """Whether or not anybody asks for the counters."""
+    server = make_server()
+    with serving_app(server) as address:
+        body = {"model": "tiny", "seconds": 600}
+        with httpx.stream("POST", f"{address}/v1/generate", json=body, timeout=120) as answer:
+            next(answer.iter_bytes())
+            heard = weakref.ref(server.catalog.find("tiny", ModelEntry))
+            unheard = [weakref.ref(server.catalog.find(name, ModelEntry)) for name in ("people", "letters")]
+            server.replace(Catalog([ModelEntry("tiny", fastwave.Engine(make_model("categorical"), threads=1), 4)]))
+            until(lambda: gc.collect() >= 0 and all(each() is None for each in unheard))
+            assert heard() is not None
+        until(lambda: heard().running == 0)
+        assert (
+            httpx.post(f"{address}/v1/generate", json={"model": "tiny", "samples": 50}, timeout=60).status_code == 200
+        )
+        until(lambda: gc.collect() >= 0 and heard() is None)
 
 
 def test_a_failure_in_the_middle_breaks_the_answer_off(monkeypatch):

@@ -68,7 +68,9 @@ def answer_of(connection):
     """One response with a content-length."""
     data = b""
     while b"\r\n\r\n" not in data:
-        data += connection.recv(4096)
+        part = connection.recv(4096)
+        assert part, "the server has closed the connection"
+        data += part
     header, _, body = data.partition(b"\r\n\r\n")
     length = int(header.lower().partition(b"content-length: ")[2].split()[0])
     while len(body) < length:

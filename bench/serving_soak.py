@@ -73,7 +73,9 @@ async def one_round(client, number):
 async def soak(address, process, options):
     begun, requests, rounds, rows, dribbles = time.monotonic(), 0, 0, [], set()
     reloads = 0
-    async with httpx.AsyncClient(base_url=address, timeout=120) as client:
+    # the server closes what was idle for 5 s: a request must not meet that moment
+    limits = httpx.Limits(keepalive_expiry=2)
+    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
         while (passed := time.monotonic() - begun) < 60 * options.minutes:
             dribbles.add(asyncio.ensure_future(dribble(address)))
             for done in [each for each in dribbles if each.done()]:

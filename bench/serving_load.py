@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -51,6 +53,28 @@ def memory(process):
     """Megabytes that a process has in memory."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+@contextlib.contextmanager
+def started(*arguments):
+    """A server as a process, on a free port -> (its address, the process). What else it says is shown."""
+    command = [sys.executable, "-X", "faulthandler", "-m", "fastwave", "serve", *map(str, arguments), "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        address = next(filter(None, (re.search(r"http://\S+\d", line) for line in process.stderr)))[0]
+        threading.Thread(target=lambda: sys.stderr.writelines(process.stderr), daemon=True).start()
+        yield address, process
+    finally:
+        process.terminate()
+        print(f"the server ended with status {process.wait(60)}")
+
+
+async def places_free(client, name):
+    """Seconds until no stream of a model or voice runs any more."""
+    begun = time.monotonic()
+    while f'fastwave_streams{{model="{name}"}} 0' not in (await client.get("/metrics")).text:
+        assert time.monotonic() < begun + 10, "a place was not given back"
+    return time.monotonic() - begun
 
 
 def is_right(data, body, alone, dtype):
@@ -110,10 +134,7 @@ async def leaving(address, process, options):
             if rounds == 10:
                 before = memory(process)  # what the first ones leave in caches is no leak
             most = max(most, memory(process))
-        begun = time.monotonic()
-        while f'fastwave_streams{{model="{options.model}"}} 0' not in (await client.get("/metrics")).text:
-            assert time.monotonic() < begun + 10, "a place was not given back"
-        freed = time.monotonic() - begun
+        freed = await places_free(client, options.model)
     return {
         "left": 5 * rounds,
         "places free after ms": round(1000 * freed),
@@ -136,17 +157,10 @@ def main():
     if Path(path).is_dir():
         options.model = Path(path).name
         PATHS[options.model] = path
-    command = [sys.executable, "-m", "fastwave", "serve", path, "--port", "0"]
-    command += ["--streams", str(options.listeners), "--dtype", options.dtype]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        address = next(filter(None, (re.search(r"http://\S+\d", line) for line in process.stderr)))[0]
+    with started(path, "--streams", options.listeners, "--dtype", options.dtype) as (address, process):
         print(json.dumps(asyncio.run(together(address, options))))
         print(json.dumps(asyncio.run(crowd(address, options))))
         print(json.dumps(asyncio.run(leaving(address, process, options))))
-    finally:
-        process.terminate()
-        print(f"the server ended with status {process.wait(60)}")
 
 
 if __name__ == "__main__":

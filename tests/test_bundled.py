@@ -1,5 +1,6 @@
 """The model that comes with the package plays, in tune, faster than it sounds."""
 
+import re
 import subprocess
 import sys
 import time
@@ -42,6 +43,19 @@ def test_every_voice_and_band_that_is_bundled_has_a_card_with_its_licence_data_a
         card = (folder / "README.md").read_text()
         assert card.startswith(f"# {folder.name}: ")
         assert "- licence: MIT" in card and "NOTICE" in card and "recipes/" in card
+
+
+def test_every_trained_file_of_the_package_has_a_card_that_says_what_it_may_be_used_for():
+    """Licence, data, intended use and figures, in points that .ci/sbom.py reads too."""
+    package = checkpoint.BUNDLED.parent
+    trained = sorted(package.rglob("*.safetensors"))
+    assert len(trained) >= 7
+    for path in trained:
+        cards = [folder / "README.md" for folder in (path.parent, path.parent.parent)]
+        text = next(card.read_text() for card in cards if card.exists() and "- licence: " in card.read_text())
+        assert all(point in text for point in ("\n- trained ", "\n- intended use: ", "\n- licence: ")), path
+        assert re.search(r"\d (bits|dB)|%", text), f"{path}: no figure says how good it is"
+        assert "are not known to the program" not in "".join(card.read_text() for card in cards if card.exists())
 
 
 @pytest.mark.alone

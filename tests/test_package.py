@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import fastwave
 from fastwave.runtime import library
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -282,6 +283,16 @@ def test_the_tests_see_the_installed_package_not_the_checkout(tree, wheel, tmp_p
     )
 
     assert done.returncode == 0, done.stdout.decode()
+
+
+def test_the_citation_names_this_version(checkout):
+    text = (checkout / "CITATION.cff").read_text()
+    assert text.startswith("cff-version: 1.2.0\n") and re.findall(r"^version: (.*)$", text, re.M) == [
+        fastwave.__version__
+    ]
+    assert re.findall(r"^license: (.*)$", text, re.M) == re.findall(
+        r'^license = "(.*)"$', (checkout / "pyproject.toml").read_text(), re.M
+    )
 
 
 def test_there_are_three_environment_variables(checkout):

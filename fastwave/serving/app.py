@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
@@ -13,7 +14,6 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from .. import __version__
 from ..errors import FastwaveError, InputError
@@ -100,15 +100,31 @@ class Server:
     def __init__(self, catalog: Catalog, waiting: int = 16, longest: float = LONGEST) -> None:
         self.catalog, self.longest = catalog, longest
         self.admission, self.metrics = Admission(waiting), Metrics()
+        self._replaced: list[Entry] = []  # of catalogs before this one, as long as a stream of theirs runs
 
     def replace(self, catalog: Catalog) -> None:
         """Serve another catalog from now on. Streams of the one before run to their end."""
         before, self.catalog = self.catalog, catalog
         before.close()
+        self._replaced += before
+        self._forget_ended()
+
+    def running(self) -> Counter[str]:
+        """How many streams there are, by name, with those that a replaced catalog still runs."""
+        self._forget_ended()
+        count = Counter({entry.name: 0 for entry in self.catalog})
+        for entry in (*self.catalog, *self._replaced):
+            count[entry.name] += entry.running
+        return count
+
+    def _forget_ended(self) -> None:
+        """Let go of replaced models once nobody hears them: they are as large as those that took their place."""
+        self._replaced = [entry for entry in self._replaced if entry.running]
 
     async def answer(self, request: Request, entry: Entry, stream: Stream, encoding: Encoding) -> Response:
         """Wait for a place, and let the stream run into the response."""
         begun = time.monotonic()
+        self._forget_ended()
         try:
             leave = await self.admission.enter(entry.share, request.is_disconnected)
         except Gone:
@@ -175,16 +191,14 @@ async def _blocks(stream: Stream, encoding: Encoding, see_first: Callable[[], No
         yield last[first : first + PIECE]
 
 
-def make_app(server: Server, token: str | None = None, hosts: list[str] | None = None) -> Any:
+def make_app(server: Server, token: str | None = None, hosts: Collection[str] = ()) -> Any:
     """The application; `hosts` are the names under which it may be asked for, any where there are none."""
     app = FastAPI(title="fastwave", version=__version__, docs_url=None, redoc_url=None, responses=REFUSALS)
 
     _add_errors(app)
     _add_sounds(app, server)
     _add_views(app, server)
-    if hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    return Guard(app, server.metrics, token)
+    return Guard(app, server.metrics, token, hosts)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -268,8 +282,7 @@ def _add_views(app: FastAPI, server: Server) -> None:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> str:
         """Counters, in the text format of Prometheus."""
-        running = {entry.name: entry.running for entry in server.catalog}
-        return server.metrics.text(running, server.admission.waiting)
+        return server.metrics.text(server.running(), server.admission.waiting)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> str:

@@ -1,11 +1,11 @@
-"""What stands before every request: a limit of its body, a token, and an end to listeners who hear nothing."""
+"""What stands before every request: a host, a token, a limit of its body, and an end to listeners who hear nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from .metrics import Metrics
@@ -22,13 +22,23 @@ Channel = Callable[..., Any]
 class Guard:
     """An ASGI application around another one."""
 
-    def __init__(self, app: Any, metrics: Metrics, token: str | None, stall_seconds: float = STALL_SECONDS) -> None:
-        self.app, self.metrics, self._token, self._stall = app, metrics, token, stall_seconds
+    def __init__(
+        self,
+        app: Any,
+        metrics: Metrics,
+        token: str | None,
+        hosts: Collection[str] = (),
+        stall_seconds: float = STALL_SECONDS,
+    ) -> None:
+        self.app, self.metrics = app, metrics
+        self._token, self._hosts, self._stall = token, hosts, stall_seconds
 
     async def __call__(self, scope: Message, receive: Channel, send: Channel) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # every GET can be asked for its header; uvicorn leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -36,6 +46,9 @@ class Guard:
                 self.metrics.requests[getattr(route, "path", "other"), message["status"]] += 1
             await asyncio.wait_for(send(message), self._stall)
 
+        if self._hosts and _host_of(scope) not in self._hosts:  # what a browser sends for a page from elsewhere
+            await refuse(counted, 400, f"this server answers to {', '.join(self._hosts)}: ask for one of these hosts.")
+            return
         if not self._is_allowed(scope):
             await refuse(counted, 401, "give the token of this server: Authorization: Bearer TOKEN.", "invalid_api_key")
             return
@@ -68,6 +81,12 @@ class Guard:
             return True
         sent = dict(scope["headers"]).get(b"authorization", b"")
         return secrets.compare_digest(sent, f"Bearer {self._token}".encode())
+
+
+def _host_of(scope: Message) -> str:
+    """The host that a request asks for, without its port."""
+    host = str(dict(scope["headers"]).get(b"host", b"").decode("latin-1")).lower()
+    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
 
 
 def _is_json(scope: Message) -> bool:

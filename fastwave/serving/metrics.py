@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 BUCKETS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds to the first block
 
@@ -22,15 +23,14 @@ class Metrics:
         for bucket in BUCKETS:
             self._waits[bucket] += seconds <= bucket
 
-    def text(self, running: dict[str, int], waiting: int) -> str:
+    def text(self, running: Mapping[str, int], waiting: int) -> str:
         """Everything, with how many streams run now, by name, and how many requests wait."""
         lines = ["# TYPE fastwave_requests_total counter"]
         for (path, status), count in sorted(self.requests.items()):
             lines.append(f'fastwave_requests_total{{path="{path}",status="{status}"}} {count}')
         lines.append("# TYPE fastwave_samples_total counter")
-        lines += [
-            f'fastwave_samples_total{{model="{_escaped(name)}"}} {self.samples[name]}' for name in sorted(running)
-        ]
+        names = sorted({*running, *self.samples})  # a counter does not vanish when its model is no longer served
+        lines += [f'fastwave_samples_total{{model="{_escaped(name)}"}} {self.samples[name]}' for name in names]
         lines.append("# TYPE fastwave_streams gauge")
         lines += [f'fastwave_streams{{model="{_escaped(name)}"}} {count}' for name, count in sorted(running.items())]
         lines += ["# TYPE fastwave_waiting gauge", f"fastwave_waiting {waiting}"]

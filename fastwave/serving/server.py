@@ -8,9 +8,13 @@ import logging
 import signal
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .catalog import Catalog
+
+if TYPE_CHECKING:
+    import uvicorn
 
 GRACE_SECONDS = 30  # in which streams may end after the server was asked to stop
 MOST_CONNECTIONS = 1000  # at a time; beyond it the answer is 503
@@ -26,6 +30,26 @@ def bound(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         raise InputError(f"cannot listen at {host}, port {port}: {error}. Choose another --port or --host.") from error
+
+
+def config_of(app: Any) -> uvicorn.Config:
+    """How uvicorn runs the application."""
+    import uvicorn
+
+    from .protocol import Protocol
+
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",  # a connection that becomes a WebSocket would leave the limits behind
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_level="warning",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        limit_concurrency=MOST_CONNECTIONS,
+    )
 
 
 def serve(
@@ -52,16 +76,7 @@ def serve(
 
     server = Server(load(None), waiting, longest)
     address, port = place.getsockname()[:2]
-    app = make_app(server, token, list(LOCAL) if address in LOCAL else None)
-    config = uvicorn.Config(
-        app,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        log_level="warning",
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        limit_concurrency=MOST_CONNECTIONS,
-    )
+    config = config_of(make_app(server, token, LOCAL if address in LOCAL else ()))
 
     async def reload(one_at_a_time: asyncio.Lock) -> None:
         async with one_at_a_time:

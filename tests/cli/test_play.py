@@ -10,13 +10,16 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import numpy as np
 import pytest
 import soundfile
 
 import fastwave
+from fastwave.cli import play
 from fastwave.cli.main import main
+from fastwave.distributions import Sampling
 from fastwave.sound import audio
 from shapes import make_model
 
@@ -173,6 +176,34 @@ def test_a_device_that_is_lost_keeps_the_recording(monkeypatch, tmp_path, capsys
     assert main(["play", str(tmp_path / "tiny"), "--threads", "1", "--record", str(kept)]) == 1
     assert "taken no sample" in capsys.readouterr().err
     assert soundfile.info(kept).frames == 5 * 320
+
+
+class Pressed:
+    """Keys that are pressed one after another."""
+
+    def __init__(self, *keys):
+        self.keys = list(keys)
+
+    def pressed(self, patience):
+        return self.keys.pop(0) if self.keys else None
+
+
+@pytest.mark.parametrize(
+    ("begin", "keys", "end"),
+    [
+        (1.9, ["up"] * 4, 2.0),
+        (0.07, ["down"] * 4, 0.0),
+        (1.0, ["up", "-", "down", "+", "+"], 1.05),
+        (3.0, ["up"], 3.0),  # above the range of the keys, where --temperature may begin: never further away,
+        (3.0, ["down"], 2.95),  # and never back in one jump, which would be heard as a fault
+        (3.0, ["down", "down", "up"], 2.9),
+    ],
+)
+def test_the_keys_keep_the_temperature_within_their_range(begin, keys, end):
+    request = types.SimpleNamespace(sampling=Sampling(begin), seed=0)
+    card = types.SimpleNamespace(paused=False, played=0, sample_rate=16_000, underruns=0)
+    play._Performance(request, card, 1)._answer(Pressed(*keys))
+    assert request.sampling.temperature == pytest.approx(end, abs=1e-12)
 
 
 def test_speech_and_music_are_played_on_the_sound_card_too(device):

@@ -173,12 +173,12 @@ def test_a_pipe_gets_the_first_sentence_before_the_second_is_made(desk, monkeypa
     assert "written" in kinds[kinds.index("made") + 1 : len(kinds) - kinds[::-1].index("made") - 1]
 
 
-def make_player(folder, name, monkeypatch):
+def make_player(folder, name, monkeypatch, status=0):
     """A program that keeps the file that it is given, or else what it is sent."""
     program = folder / "bin" / name
     program.parent.mkdir(exist_ok=True)
     play = f'if [ -f "$1" ]; then cat "$1"; else cat; fi > {folder}/played'
-    program.write_text(f"#!/bin/sh\n{play}\n")
+    program.write_text(f"#!/bin/sh\n{play}\ntouch {folder}/ended\nexit {status}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
 
@@ -213,6 +213,26 @@ def test_a_card_that_takes_no_such_rate_leaves_it_to_a_program(desk, monkeypatch
     monkeypatch.setattr(players.shutil, "which", lambda name: name if name == "aplay" else None)
     make_player(desk, "aplay", monkeypatch)
     assert speak("good --play") == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the players are shell scripts")
+@pytest.mark.parametrize("player", ["aplay", "paplay"])
+@pytest.mark.parametrize("parts", [0, 2])
+def test_a_text_that_fails_while_it_is_played_is_the_error_that_is_reported(player, parts, desk, monkeypatch):
+    """And the player has ended: it must neither wait for more, nor be blamed for what is missing."""
+    monkeypatch.setattr(players.shutil, "which", lambda name: name if name == player else None)
+    make_player(desk, player, monkeypatch, status=3)
+
+    def blocks():
+        for _ in range(parts):
+            yield np.full(800, 0.25, np.float32)
+        raise fastwave.GenerationError("the network has made a NaN.")
+
+    with pytest.raises(fastwave.GenerationError, match="NaN"):
+        players.play(blocks(), 16_000)
+    assert (desk / "ended").exists() == (player == "aplay")  # one that plays files is not started with half a file
+    if player == "aplay" and parts:
+        assert len((desk / "played").read_bytes()) == 44 + 2 * 800 * parts
 
 
 def test_a_player_that_fails_is_reported(desk, monkeypatch, capsys):

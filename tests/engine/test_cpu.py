@@ -368,6 +368,29 @@ def test_a_forked_process_goes_on_without_the_threads(tmp_path):
     assert (run.returncode, run.stdout, run.stderr) == (0, "0\n", "")
 
 
+ENDED = """
+import threading, torch
+from fastwave import Engine, WaveNet, WaveNetConfig
+engine = Engine(WaveNet(WaveNetConfig.preset("small"), backend="reference"), "cpu", "float32", threads=2)
+begun = threading.Event()
+
+def generate():
+    state = engine.start(4)
+    while True:
+        engine.run(state, 256, in_place=True)
+        begun.set()
+
+threading.Thread(target=generate, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_a_process_may_end_while_a_thread_generates(tmp_path):
+    """The engine must outlive the run: `fastwave serve` ends in this way when a listener stays to the last moment."""
+    run = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
 # What cannot be right
 
 

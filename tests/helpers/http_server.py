@@ -14,8 +14,8 @@ from fastwave.serving.app import make_app
 def serving_app(server, token=None):
     """The address of a running server; it ends with the block."""
     place = serving.bound("127.0.0.1", 0)
-    app = make_app(server, token, list(serving.LOCAL))
-    running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+    app = make_app(server, token, serving.LOCAL)
+    running = uvicorn.Server(serving.config_of(app))
     running.install_signal_handlers = lambda: None
     thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[place])), daemon=True)
     thread.start()

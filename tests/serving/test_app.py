@@ -1,10 +1,14 @@
 """The routes, asked over a real connection: the same samples as at home, places, refusals, nothing left behind."""
 
+import asyncio
 import functools
+import gc
 import io
 import json
+import re
 import socket
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -22,7 +26,7 @@ from small_voice import make_voice
 
 httpx = pytest.importorskip("httpx")
 app = pytest.importorskip("fastwave.serving.app")
-from fastwave.serving.guard import Guard  # noqa: E402
+from fastwave.serving import guard  # noqa: E402
 
 
 def text_model():
@@ -193,8 +197,66 @@ def test_a_body_that_is_too_large_or_no_json_is_refused(client):
         assert client.post("/v1/generate", content=b'{"seconds": 1}', headers=other).status_code == 415
 
 
-def test_another_name_of_the_host_is_refused(client):
-    assert client.get("/health", headers={"host": "evil.example"}).status_code == 400
+@pytest.mark.parametrize("path", ["/v1/generate", "/v1/models"])
+def test_a_body_that_is_too_large_is_refused_also_in_pieces(client, path):
+    """Without a content-length nothing says beforehand how much comes; with one, the server need not wait for it."""
+    sent = 0
+
+    def pieces():
+        nonlocal sent
+        for _ in range(400):
+            sent += 1024
+            yield b" " * 1024
+
+    headers = {"content-type": "application/json"}
+    answer = client.request("POST", path, content=pieces(), headers=headers)
+    assert answer.status_code == 413 and "262144 bytes" in answer.json()["error"]["message"] and sent > 262_144
+    fitting = (piece for piece in (b'{"model": "tiny", ', b" " * 200_000, b'"samples": 50}'))
+    assert client.post("/v1/generate", content=fitting, headers=headers).status_code == 200
+
+
+def test_the_pieces_of_a_body_are_put_together_however_they_come():
+    """A network may join or split them, so here they come from a program."""
+    pieces = [b'{"model": "tiny", ', b"", b" " * 200_000, b'"samples": 50}']
+
+    async def body_of(pieces):
+        messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+        messages[-1]["more_body"] = False
+
+        async def receive():
+            return messages.pop(0)
+
+        return await guard._whole_body(receive), len(messages)
+
+    assert asyncio.run(body_of(pieces)) == (b"".join(pieces), 0)
+    most = guard.MOST_BYTES
+    assert asyncio.run(body_of([b"a" * (most - 1), b"a"])) == (b"a" * most, 0)
+    assert asyncio.run(body_of([b"a" * most, b"a", b"a"])) == (None, 1)  # nothing more is read
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "localhost.evil.example", "[::2]:80", ""])
+def test_another_name_of_the_host_is_refused(client, host):
+    answer = client.get("/health", headers={"host": host})
+    assert answer.status_code == 400 and "answers to 127.0.0.1" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost:8000", "127.0.0.1", "[::1]", "[::1]:8000"])
+def test_the_names_of_this_machine_are_answered(client, host):
+    assert client.get("/health", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health", "/metrics", "/v1/models"])
+def test_every_page_can_be_asked_for_its_header_alone(client, path):
+    whole, header = client.get(path), client.head(path)
+    assert header.status_code == 200 and header.content == b""
+    assert header.headers["content-type"] == whole.headers["content-type"]
+    if path != "/metrics":  # which counts this very request
+        assert header.headers["content-length"] == str(len(whole.content))
+    assert client.get(path).status_code == 200  # the connection is still in step
+
+
+def test_what_cannot_be_got_has_no_header_either(client):
+    assert client.head("/v1/generate").status_code == 405 and client.head("/nothing").status_code == 404
 
 
 def test_errors_of_routing_have_the_same_shape(client):
@@ -314,7 +376,7 @@ def test_one_who_reads_slowly_holds_up_nobody():
 
 
 def test_one_who_reads_nothing_for_long_loses_the_place(monkeypatch):
-    monkeypatch.setattr(app, "Guard", functools.partial(Guard, stall_seconds=0.3))
+    monkeypatch.setattr(app, "Guard", functools.partial(guard.Guard, stall_seconds=0.3))
     server = make_server(streams=1)
     body = {"model": "tiny", "seconds": 600}
     with (
@@ -341,6 +403,46 @@ def test_a_catalog_is_replaced_while_streams_run():
         assert np.array_equal(before, at_home("tiny", samples=60_000))
         new = fastwave.generate(changed, samples=400).samples[0].numpy()
         assert np.array_equal(samples_of(later.content), audio.sixteen_bits(new))
+
+
+def test_streams_of_a_replaced_catalog_are_counted_until_they_end():
+    server = make_server()
+    with serving_app(server) as address:
+
+        def counted(name):
+            return re.findall(rf'^fastwave_\w+{{model="{name}"}} (\d+)$', httpx.get(f"{address}/metrics").text, re.M)
+
+        body = {"model": "tiny", "seconds": 600}
+        with httpx.stream("POST", f"{address}/v1/generate", json=body, timeout=120) as answer:
+            parts = answer.iter_bytes()
+            next(parts)
+            for name in ("tiny", "else", "else"):  # an heir of the same name, of another, and a second replacement
+                engine = fastwave.Engine(make_model("categorical"), threads=1)
+                server.replace(Catalog([ModelEntry(name, engine, 4)]))
+                assert counted("tiny") == ["0", "1"], name
+            assert counted("else") == ["0", "0"]
+        until(lambda: counted("tiny")[1:] in ([], ["0"]))
+        assert int(counted("tiny")[0]) > 0  # what was made is counted also after the name has gone
+        assert server._replaced == []
+
+
+def test_what_was_replaced_is_let_go_when_nobody_hears_it_any_more():
+    """Whether or not anybody asks for the counters."""
+    server = make_server()
+    with serving_app(server) as address:
+        body = {"model": "tiny", "seconds": 600}
+        with httpx.stream("POST", f"{address}/v1/generate", json=body, timeout=120) as answer:
+            next(answer.iter_bytes())
+            heard = weakref.ref(server.catalog.find("tiny", ModelEntry))
+            unheard = [weakref.ref(server.catalog.find(name, ModelEntry)) for name in ("people", "letters")]
+            server.replace(Catalog([ModelEntry("tiny", fastwave.Engine(make_model("categorical"), threads=1), 4)]))
+            until(lambda: gc.collect() >= 0 and all(each() is None for each in unheard))
+            assert heard() is not None
+        until(lambda: heard().running == 0)
+        assert (
+            httpx.post(f"{address}/v1/generate", json={"model": "tiny", "samples": 50}, timeout=60).status_code == 200
+        )
+        until(lambda: gc.collect() >= 0 and heard() is None)
 
 
 def test_a_failure_in_the_middle_breaks_the_answer_off(monkeypatch):

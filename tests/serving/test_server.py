@@ -1,5 +1,6 @@
 """`fastwave serve` as a process: addresses, signals, tokens, and a missing package."""
 
+import argparse
 import os
 import re
 import signal
@@ -17,13 +18,10 @@ pytest.importorskip("uvicorn")
 
 
 class Process:
-    """A server of two models, on a free port."""
+    """A server as a process, which says its address on standard error."""
 
-    def __init__(self, folder, *options):
-        for name, seed in (("tiny", 0), ("other", 1)):
-            make_model("categorical", seed=seed).save_pretrained(folder / name)
-        models = [str(folder / "tiny"), str(folder / "other")]
-        command = [sys.executable, "-m", "fastwave", "serve", *models, "--port", "0", "--streams", "4", *options]
+    def __init__(self, folder, *arguments):
+        command = [sys.executable, *arguments]
         self.process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
         self.lines = []
         self._told = threading.Condition()
@@ -49,14 +47,50 @@ class Process:
         self.process.send_signal(number)
         return self.process.wait(120)
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
 
 @pytest.fixture
 def process(tmp_path):
-    started = Process(tmp_path)
-    yield started
-    if started.process.poll() is None:
-        started.process.kill()
-        started.process.wait()
+    """A server of two models, on a free port."""
+    for name, seed in (("tiny", 0), ("other", 1)):
+        make_model("categorical", seed=seed).save_pretrained(tmp_path / name)
+    models = [str(tmp_path / "tiny"), str(tmp_path / "other")]
+    with Process(tmp_path, "-m", "fastwave", "serve", *models, "--port", "0", "--streams", "4") as started:
+        yield started
+
+
+# A server whose catalogs are loaded by hand: each load says when it begins and ends, and after which catalog.
+LOADS_BY_HAND = """
+import pathlib, sys, time
+from fastwave.serving import server
+from fastwave.serving.catalog import Catalog
+
+loaded = []
+
+def load(before):
+    number = len(loaded)
+    loaded.append(Catalog([]))
+    after = loaded.index(before) if before else None
+    print(f"load {number} begins, after {after}", file=sys.stderr, flush=True)
+    while not pathlib.Path(f"go{number}").exists():
+        time.sleep(0.01)
+    if pathlib.Path(f"go{number}").read_text():
+        raise RuntimeError("no error of ours")
+    print(f"load {number} ends", file=sys.stderr, flush=True)
+    return loaded[number]
+
+def ready(catalog, port):
+    print(f"http://127.0.0.1:{port}", file=sys.stderr, flush=True)
+
+server.serve(server.bound("127.0.0.1", 0), load, ready=ready)
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -88,6 +122,57 @@ def test_a_hangup_loads_the_models_again(process, tmp_path):
     process.line_with("stay as they were")
     assert len(ask()) == len(before)
     assert process.end() == 0
+
+
+def test_a_hangup_that_fails_by_whatever_error_changes_nothing(tmp_path):
+    (tmp_path / "go0").touch()
+    (tmp_path / "go1").write_text("fail")
+    (tmp_path / "go2").touch()
+    with Process(tmp_path, "-c", LOADS_BY_HAND) as process:
+        process.process.send_signal(signal.SIGHUP)
+        process.line_with("stay as they were: no error of ours")
+        assert httpx.get(f"{process.address}/health").status_code == 200
+        process.process.send_signal(signal.SIGHUP)
+        process.line_with("load 2 begins, after 0")  # the one before is still the first
+        process.line_with("loaded again")
+        assert process.end() == 0
+
+
+def test_two_hangups_at_once_are_one_after_the_other(tmp_path):
+    (tmp_path / "go0").touch()
+    with Process(tmp_path, "-c", LOADS_BY_HAND) as process:
+        process.process.send_signal(signal.SIGHUP)
+        process.line_with("load 1 begins, after 0")
+        process.process.send_signal(signal.SIGHUP)
+        assert httpx.get(f"{process.address}/health").status_code == 200  # it answers meanwhile
+        (tmp_path / "go2").touch()
+        for _ in range(20):
+            assert httpx.get(f"{process.address}/health").status_code == 200
+        (tmp_path / "go1").touch()
+        process.line_with("load 2 ends")
+        assert process.end() == 0
+    loads = [line.strip() for line in process.lines if line.startswith("load ")]
+    assert loads[2:] == ["load 1 begins, after 0", "load 1 ends", "load 2 begins, after 1", "load 2 ends"]
+
+
+def test_places_are_measured_once_and_kept_when_everything_is_loaded_again(tmp_path, monkeypatch):
+    """While streams run, a measurement would find the machine busy, and give away too few places for ever."""
+    from fastwave.cli import serve as verb
+    from fastwave.serving import catalog
+
+    make_model("categorical").save_pretrained(tmp_path / "tiny")
+    options = argparse.Namespace(
+        models=[str(tmp_path / "tiny"), "hazel"], streams=None, threads=1, backend="auto", dtype="float32"
+    )
+    monkeypatch.setattr(catalog, "_sustained", lambda engine: 7)
+    monkeypatch.setattr(catalog, "_speed", lambda voice: 5 / catalog.MARGIN)
+    first = verb._catalog(options, None)
+    monkeypatch.setattr(catalog, "_sustained", lambda engine: pytest.fail("measured again"))
+    monkeypatch.setattr(catalog, "_speed", lambda voice: pytest.fail("measured again"))
+    again = verb._catalog(options, first)
+    assert [entry.streams for entry in first] == [entry.streams for entry in again] == [7, 5]
+    options.streams = 3  # what was said beforehand is no measurement
+    assert [entry.streams for entry in verb._catalog(options, first)] == [3, 3]
 
 
 def test_a_name_that_is_served_twice_is_refused(tmp_path, capsys):

@@ -118,6 +118,8 @@ constexpr HeadKernels kernels_of() {
 extern const Heads heads;  // float32 and bfloat16; the matrix unit splits a float32 into 3 parts of bfloat16
 #if defined(__AMX_BF16__)
 const Heads heads = {{kernels_of<Split<3>>(), kernels_of<Split<1>>()}};
+#elif defined(__AVX512BF16__)
+const Heads heads = {{kernels_of<Fused<false>>(), kernels_of<Split<1>>()}};
 #else
 const Heads heads = {{kernels_of<Fused<false>>(), kernels_of<Fused<true>>()}};
 #endif

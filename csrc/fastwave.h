@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 10 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
+#define FW_ABI_VERSION 11 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -234,17 +234,20 @@ FW_API int32_t fw_residual_stack_forward_cpu(const fw_stack_t* stack, int32_t is
 FW_API int32_t fw_residual_stack_backward_cpu(const fw_stack_t* stack, int32_t isa, int32_t type, int32_t threads,
                                               const float* skip_sum_gradient, const fw_stack_gradients_t* gradients);
 
-/* The head and the loss of a categorical output: relu, product, relu, product, and the sum over rows of weight times
- * nats. `type` and `threads` as above. */
+/* The head and its loss: relu, product, relu, product, and the sum over rows of weight times nats, which are those of
+ * fastwave/distributions.py. A mixture has O = 3 * mixtures outputs [logits | means | log scales], a Gaussian the two
+ * [mean, log scale]. `type` and `threads` as above. */
 
 typedef struct {
   int64_t rows, skip, head, outputs; /* N, S, H, O */
+  int32_t output;                    /* FW_CATEGORICAL, ... */
   const float* weight0;              /* [S, H] */
   const float* bias0;                /* [H] */
   const float* weight1;              /* [H, O] */
   const float* bias1;                /* [O] */
   const float* skip_sum;             /* [N, S] */
-  const int64_t* targets;            /* [N], classes */
+  const int64_t* target_classes;     /* [N]; null where the output is continuous */
+  const float* target_values;        /* [N], the waveform, for a mixture or a Gaussian; else null */
   const float* weights;              /* [N] */
 } fw_head_t;
 

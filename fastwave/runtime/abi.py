@@ -13,7 +13,7 @@ from typing import Literal
 Library = Literal["cpu", "cuda"]
 Fields = tuple[tuple[str, str], ...]  # (name, type)
 
-ABI_VERSION = 10
+ABI_VERSION = 11
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, ascending
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
@@ -104,7 +104,8 @@ STRUCTURES: dict[str, Fields] = {
     "StackGradients": _all("pointer", "input", *STACK_WEIGHTS, "conditioning"),
     "Head": (
         *_all("int64", "rows", "skip", "head", "outputs"),
-        *_all("pointer", *HEAD_WEIGHTS, "skip_sum", "targets", "weights"),
+        ("output", "int32"),
+        *_all("pointer", *HEAD_WEIGHTS, "skip_sum", "target_classes", "target_values", "weights"),
     ),
     "HeadGradients": _all("pointer", "skip_sum", *HEAD_WEIGHTS),
     "Plan": (

@@ -71,11 +71,7 @@ DEVICES = {"triton": "cuda", "cpu": "cpu"}  # where the tensors of training must
 _PYTORCH = {"float32": "PyTorch", "bfloat16": "PyTorch"}
 HEADS: dict[str, dict[str, dict[str, str]]] = {
     "triton": dict.fromkeys(("categorical", "mixture-of-logistics", "gaussian"), _PYTORCH),
-    "cpu": {
-        "categorical": {"float32": "C++", "bfloat16": "PyTorch"},
-        "mixture-of-logistics": _PYTORCH,
-        "gaussian": _PYTORCH,
-    },
+    "cpu": dict.fromkeys(("categorical", "mixture-of-logistics", "gaussian"), _PYTORCH | {"float32": "C++"}),
     "reference": dict.fromkeys(
         ("categorical", "mixture-of-logistics", "gaussian"), _PYTORCH | {"float64": "PyTorch", "float16": "PyTorch"}
     ),

@@ -274,6 +274,7 @@ class ResidualStack:
 
 
 def head_loss(
+    output: str,
     sizes: Mapping[str, int],
     gradients: Mapping[str, int | None],
     dtype: str,
@@ -281,11 +282,11 @@ def head_loss(
     instruction_set: str | None = None,
     **pointers: int,
 ) -> float:
-    """The weighted sum of the nats of all rows. `sizes` and `pointers` are the fields of fw_head_t, `gradients` those
-    of fw_head_gradients_t.
+    """The weighted sum of the nats of all rows; `output` is one of OUTPUTS. `sizes` and `pointers` are the other
+    fields of fw_head_t, `gradients` those of fw_head_gradients_t.
     """
     loss, to = ctypes.c_double(), _STRUCTURES["HeadGradients"](**gradients)
-    head = _STRUCTURES["Head"](**sizes, **pointers)
+    head = _STRUCTURES["Head"](**sizes, output=OUTPUTS.index(output), **pointers)
     options = (_isa(instruction_set), _index("dtype", dtype, TYPES), threads)
     _call("cpu", "fw_head_loss_cpu", head, *options, loss, to)
     return loss.value

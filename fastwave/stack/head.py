@@ -3,9 +3,9 @@
 Equivalent to `(weight * negative_log_likelihood(output, reference.head(skip_sum, ...), target)).sum()`. The gradients
 are computed in the forward pass, so that four tensors as wide as the head need not be saved for the backward pass.
 
-`dispatch.HEADS` says what computes the head: on the backend "cpu" C++ computes a categorical head in float32, and
-PyTorch computes all others, so that "cpu" can train every output with the residual stack in C++. A head that the table
-lacks is refused, because a named backend never falls back. `fastwave info` shows the entry for a model.
+`dispatch.HEADS` says what computes the head: on the backend "cpu" C++ computes a head of float32 weights, whatever
+its output, and PyTorch one of bfloat16 weights. A head that the table lacks is refused, because a named backend never
+falls back. `fastwave info` shows the entry for a model.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _HeadLoss(torch.autograd.Function):
         if native_products is None:
             total, gradients = _in_pieces(output, flat, head, targets, weights, needed)
         else:
-            total, gradients = head_cpu.loss(flat, head, targets, weights, native_products, needed)
+            total, gradients = head_cpu.loss(output, flat, head, targets, weights, native_products, needed)
         ctx.shape = skip_sum.shape
         ctx.save_for_backward(*gradients)
         return total

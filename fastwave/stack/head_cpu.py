@@ -1,4 +1,4 @@
-"""The head and its categorical loss in C++ (csrc/cpu), with all gradients."""
+"""The head and its loss in C++ (csrc/cpu), with all gradients."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from . import buffers
 
 
 def loss(
+    output: str,
     skip_sum: Tensor,
     head: Sequence[Tensor],
     target: Tensor,
@@ -28,7 +29,11 @@ def loss(
     for tensor in inputs:
         if tensor.dtype != torch.float32:
             raise InputError(f"the head in C++ takes a skip sum and weights of float32, got {tensor.dtype}.")
-    rows = {"targets": target.contiguous(), "weights": weight.detach().float().contiguous()}
+    rows = {"weights": weight.detach().float().contiguous()}
+    if output == "categorical":
+        rows["target_classes"] = target.contiguous()
+    else:
+        rows["target_values"] = target.detach().float().contiguous()
     gradients = [
         buffers.empty(each.shape) if is_needed else None for each, is_needed in zip(inputs, needed, strict=True)
     ]
@@ -36,6 +41,7 @@ def loss(
         return torch.zeros(()), [each if each is None else each.zero_() for each in gradients]
     names = ("skip_sum", *library.HEAD_WEIGHTS)
     nats = library.head_loss(
+        output,
         {"rows": len(skip_sum), "skip": head[0].shape[0], "head": head[0].shape[1], "outputs": head[2].shape[1]},
         {name: None if each is None else each.data_ptr() for name, each in zip(names, gradients, strict=True)},
         products,

@@ -502,7 +502,7 @@ struct SmallestHead {
     head.rows = 3, head.skip = head.head = 1, head.outputs = 2;
     head.weight0 = head.bias0 = head.weight1 = head.bias1 = two.data();
     head.skip_sum = head.weights = three.data();
-    head.targets = targets.data();
+    head.target_classes = targets.data();
     float* const g = gradients.data();
     to = {g, g + 3, g + 4, g + 5, g + 7};
   }
@@ -544,8 +544,18 @@ void check_odd_heads() {
   for (const auto& pointer : pointers) {
     check_odd_head<const float*>(pointer.field, nullptr, std::string(pointer.name) + " is null");
   }
-  check_odd_head<const int64_t*>(&H::targets, nullptr, "targets is null");
+  check_odd_head<const int64_t*>(&H::target_classes, nullptr, "target_classes is null");
+  for (int32_t odd : {-1, 3, kFarOff[1], kFarOff[2]}) {
+    check_odd_head<int32_t>(&H::output, odd, "output " + std::to_string(odd) + " is not categorical, a mixture or");
+  }
+  check_odd_head<int32_t>(&H::output, FW_MIXTURE, "outputs is 2, it must be a multiple of 3 for a mixture");
+  check_odd_head<int32_t>(&H::output, FW_GAUSSIAN, "target_values is null");
   SmallestHead h;
+  h.head.output = FW_GAUSSIAN, h.head.outputs = 3, h.head.target_values = h.three.data();
+  check_head_refused(h, FW_ISA_PORTABLE, FW_FLOAT32, 1, "outputs is 3, it must be 2 for a Gaussian");
+  h.head.output = FW_MIXTURE, h.head.target_values = nullptr;
+  check_head_refused(h, FW_ISA_PORTABLE, FW_FLOAT32, 1, "target_values is null");
+  h.head.output = FW_CATEGORICAL, h.head.outputs = 2;
   for (int64_t odd : {int64_t{-1}, int64_t{2}, kLeast, kMost}) {
     h.targets[2] = odd;
     check_head_refused(h, FW_ISA_PORTABLE, FW_FLOAT32, 1,
@@ -579,6 +589,8 @@ void check_heads() {
   SmallestHead h;
   CHECK(fw_head_loss_cpu(&h.head, FW_ISA_PORTABLE, FW_FLOAT32, 1, &h.loss, nullptr) == FW_OK);
   CHECK(std::isfinite(h.loss) && h.gradients == std::vector<float>(9, -7.0f));
+  h.head.output = FW_GAUSSIAN, h.head.target_classes = nullptr, h.head.target_values = h.three.data();
+  CHECK(h.run(FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_OK && std::isfinite(h.loss));
 }
 
 void check_noise() {

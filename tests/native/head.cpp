@@ -1,6 +1,6 @@
-// The head and its loss over random small heads: every usable instruction set, both types, threads, each gradient left
-// out in turn, on buffers of exactly the stated sizes that hold NaN before. Judged by plain float64 loops. Run under
-// sanitizers by test_sanitizers.py.
+// The head and its loss over random small heads of every output: every usable instruction set, both types, threads,
+// each gradient left out in turn, on buffers of exactly the stated sizes that hold NaN before. Judged by plain float64
+// loops. Run under sanitizers by test_sanitizers.py.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -26,11 +26,11 @@ typedef std::vector<float, AtPageEnd<float>> Given;
 struct Head {
   fw_head_t fields{};
   std::vector<Given> tensors;
-  Given weights;
-  std::vector<int64_t, AtPageEnd<int64_t>> targets;
+  Given weights, values;
+  std::vector<int64_t, AtPageEnd<int64_t>> classes;
 
-  Head(Random& random, int64_t rows, int64_t skip, int64_t head, int64_t outputs) {
-    fields.rows = rows, fields.skip = skip, fields.head = head, fields.outputs = outputs;
+  Head(Random& random, int32_t output, int64_t rows, int64_t skip, int64_t head, int64_t outputs) {
+    fields.rows = rows, fields.skip = skip, fields.head = head, fields.outputs = outputs, fields.output = output;
     const int64_t counts[kRoles] = {rows * skip, skip * head, head, head * outputs, outputs};
     const int64_t terms[kRoles] = {1, skip, 9, head, 9};
     for (size_t role = 0; role < kRoles; ++role) {
@@ -40,10 +40,12 @@ struct Head {
     }
     for (int64_t i = 0; i < rows; ++i) {
       weights.push_back(random.value(1));
-      targets.push_back(random.within(0, outputs - 1));
+      if (output == FW_CATEGORICAL) classes.push_back(random.within(0, outputs - 1));
+      if (output != FW_CATEGORICAL) values.push_back(std::min(1.0f, std::max(-1.0f, random.value(1.2f))));
     }
     fields.weights = weights.data();
-    fields.targets = targets.data();
+    if (output == FW_CATEGORICAL) fields.target_classes = classes.data();
+    if (output != FW_CATEGORICAL) fields.target_values = values.data();
   }
 };
 
@@ -68,14 +70,11 @@ struct Exact {
       hidden[j] = std::max(0.0, hidden[j]);
       for (int64_t k = 0; k < f_.outputs; ++k) out[k] += hidden[j] * f_.weight1[j * f_.outputs + k];
     }
-    double total = 0;
-    for (double each : out) total += std::exp(each);
-    const int64_t target = f_.targets[row];
     const double weight = f_.weights[row];
-    loss += weight * (std::log(total) - out[target]);
+    loss += weight * nats(row, out);
     std::vector<double> hidden_grad(f_.head);
     for (int64_t k = 0; k < f_.outputs; ++k) {
-      const double grad = weight * (std::exp(out[k]) / total - (k == target ? 1 : 0));
+      const double grad = weight * nats_gradient(row, out, k);
       gradients[kBias1][k] += grad;
       for (int64_t j = 0; j < f_.head; ++j) {
         gradients[kWeight1][j * f_.outputs + k] += hidden[j] * grad;
@@ -89,6 +88,35 @@ struct Exact {
         if (skip[i] > 0) gradients[kSkipSum][row * f_.skip + i] += f_.weight0[i * f_.head + j] * hidden_grad[j];
       }
     }
+  }
+
+  // fastwave/distributions.py, for outputs that are neither extreme nor at the limits of a log scale
+  double nats(int64_t row, const std::vector<double>& out) const {
+    const double two_pi = 2 * std::acos(-1.0);
+    if (f_.output == FW_GAUSSIAN) {
+      return 0.5 * std::log(two_pi) + out[1] + 0.5 * std::pow((f_.target_values[row] - out[0]) / std::exp(out[1]), 2);
+    }
+    const int64_t parts = f_.output == FW_MIXTURE ? 3 : 1, count = f_.outputs / parts;
+    double total = 0, hit = 0;
+    for (int64_t k = 0; k < count; ++k) {
+      total += std::exp(out[k]);
+      hit += std::exp(out[k]) *
+             (f_.output == FW_MIXTURE ? bin(row, out[count + k], out[2 * count + k]) : k == f_.target_classes[row]);
+    }
+    return std::log(total) - std::log(hit);
+  }
+  // The probability of the target's bin.
+  double bin(int64_t row, double mean, double log_scale) const {
+    const double level = std::min(32767.0, std::nearbyint(f_.target_values[row] * 32768.0));
+    const auto below = [&](double edge) { return 1 / (1 + std::exp((mean - edge) / std::exp(log_scale))); };
+    const double upper = level == 32767 ? 1 : below((level + 0.5) / 32768);
+    return upper - (level == -32768 ? 0 : below((level - 0.5) / 32768));
+  }
+  double nats_gradient(int64_t row, std::vector<double> out, int64_t k) const {
+    constexpr double kStep = 1e-4;  // differences of fourth order are then good to 1e-9 or so
+    const double at = out[k];
+    const auto moved = [&](double by) { return out[k] = at + by * kStep, nats(row, out); };
+    return (8 * (moved(1) - moved(-1)) - (moved(2) - moved(-2))) / (12 * kStep);
   }
 
   const fw_head_t& f_;
@@ -117,7 +145,7 @@ Result run(const Head& h, int32_t isa, int32_t type, int32_t threads, uint32_t w
 // A unit of a relu that is within rounding of zero has a gradient or not: bfloat16 is judged by the loss alone.
 void check_head(const Head& h, Random& random) {
   constexpr uint32_t kAll = (1u << kRoles) - 1;
-  constexpr double kLimits[] = {1e-4, 5e-2};  // float32, bfloat16; tests/test_cpu_head.py has the exact rule
+  constexpr double kLimits[] = {1e-4, 5e-2};  // float32, bfloat16; tests/stack/test_head_cpu.py has the exact rule
   const Exact exact(h);
   for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
     for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_AMX; ++isa) {
@@ -144,13 +172,17 @@ void check_head(const Head& h, Random& random) {
 
 int main() {
   Random random(1);
-  for (int i = 0; i < 30; ++i) {
+  for (int i = 0; i < 45; ++i) {
     const int64_t most = i % 10 == 0 ? 70 : 20;
     const auto width = [&] { return random.within(1, most); };
-    const int64_t rows = random.within(1, 120), skip = width(), head = width(), outputs = width();
-    check_head(Head(random, rows, skip, head, outputs), random);
+    const int64_t rows = random.within(1, 120), skip = width(), head = width();
+    const int64_t outputs[] = {width(), 3 * random.within(1, most / 3), 2};
+    for (int32_t output : {FW_CATEGORICAL, FW_MIXTURE, FW_GAUSSIAN}) {
+      if (output == i % 3) check_head(Head(random, output, rows, skip, head, outputs[output]), random);
+    }
   }
-  check_head(Head(random, 4700, 3, 5, 4), random);  // so long that several threads sum parts
+  check_head(Head(random, FW_CATEGORICAL, 4700, 3, 5, 4), random);  // so long that several threads sum parts
+  check_head(Head(random, FW_MIXTURE, 1500, 3, 5, 6), random);
   std::printf("head: %d checks, %d failed\n", checks.load(), failures.load());
   return failures == 0 ? 0 : 1;
 }

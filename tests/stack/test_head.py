@@ -95,16 +95,17 @@ def test_a_head_that_the_table_lacks_is_refused_and_never_computed_by_something_
     assert not heads
 
 
-def test_the_cpu_trains_a_mixture_and_says_that_pytorch_computes_its_head(heads):
+def test_the_cpu_trains_a_mixture_and_says_that_cpp_computes_its_head(heads):
     model = WaveNet(make_model("mixture-learned").config, backend="cpu")
     model.loss(make_tokens(model.config, 2, 60), **make_condition(model.config, 2, 60)).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
-    assert set(heads) == {dispatch.head_computed_by("cpu", model.config.output)} == {"PyTorch"}
+    assert set(heads) == {dispatch.head_computed_by("cpu", model.config.output)} == {"C++"}
 
 
-@pytest.mark.parametrize(("preset", "computed_by"), [("small", r"C\+\+"), ("vocoder", "PyTorch")])
-def test_info_says_what_computes_the_head(preset, computed_by, capsys, monkeypatch):
-    monkeypatch.setenv("FASTWAVE_BACKEND", "cpu")
+@pytest.mark.parametrize("preset", ["small", "vocoder"])
+@pytest.mark.parametrize(("backend", "computed_by"), [("cpu", r"C\+\+"), ("reference", "PyTorch")])
+def test_info_says_what_computes_the_head(preset, backend, computed_by, capsys, monkeypatch):
+    monkeypatch.setenv("FASTWAVE_BACKEND", backend)
     assert main(["info", "--untrained", preset]) == 0
     assert re.search(f"training head +the head of a .* output is computed by {computed_by}\n", capsys.readouterr().out)
 

@@ -1,4 +1,4 @@
-// What the two ways to multiply, gemm_fma.h and gemm_amx.h, have in common.
+// What the two ways to multiply, gemm_fma.h and gemm_bf16.h, have in common.
 //
 // A tile is some rows (time steps) of one kind of channels. Results of products are float32, a row every
 // stride_of(width) floats; operands are rows in the layout that the products of this type and processor read. Widths

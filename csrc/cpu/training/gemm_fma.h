@@ -1,8 +1,8 @@
 // C = A B or C += A B over tiles of the fused residual layer, by multiply-adds on vectors: for every instruction set.
 // For bfloat16 the operands are rounded to bfloat16 first; their products are exact in float32, and as fast as those of
-// float32.
+// float32. Processors that multiply bfloat16 themselves do it in gemm_bf16.h.
 //
-// Both ways to multiply, this one and gemm_amx.h, have the same interface, which is explained here.
+// Both ways to multiply, this one and gemm_bf16.h, have the same interface, which is explained here.
 #pragma once
 
 #include "cpu/simd.h"

@@ -1,21 +1,22 @@
-// One tile of the head with its categorical loss, forward and backward. Compiled once per instruction set; see
+// One tile of the head with its loss, forward and backward. Compiled once per instruction set; see
 // cpu/isa.h.
 //
-//   forward   relu(skip sum) -> relu(hidden) -> logits -> nats
-//   backward  gradients of the logits -> of hidden -> of the skip sum, and those of the parameters
+//   forward   relu(skip sum) -> relu(hidden) -> outputs -> nats
+//   backward  gradients of the outputs -> of hidden -> of the skip sum, and those of the parameters
 #include "cpu/training/head_tile.h"
 
+#include "cpu/training/head_outputs.h"
 #include "cpu/training/tile_common.h"
 
 namespace fw::cpu::FW_ISA {
 namespace {
 
-// A thread's scratch. Names of operands of products end in _rows; `logits` later holds the gradient of the skip sum;
+// A thread's scratch. Names of operands of products end in _rows; `outputs` later holds the gradient of the skip sum;
 // `strip` is scratch of the products; `right` and `transposed` are memory for operands in another layout.
 template <class P>
 struct HeadTiles {
   typedef typename P::Value Value;
-  float *skip, *hidden, *logits, *hidden_grad, *strip;
+  float *skip, *hidden, *outputs, *hidden_grad, *strip;
   Value *skip_rows, *hidden_rows, *grad_rows, *right, *transposed;
   int64_t floats;
 
@@ -24,12 +25,12 @@ struct HeadTiles {
     const int64_t rows = P::kHeadRows, widest_operand = widest(s.skips(), s.heads());
     skip = memory.tile(rows, s.skips());
     hidden = memory.tile(rows, s.heads());
-    logits = memory.tile(rows, widest(s.classes(), s.skips()));
+    outputs = memory.tile(rows, widest(s.columns(), s.skips()));
     hidden_grad = memory.tile(rows, s.heads());
     strip = memory.take(P::strip_floats(widest(rows, widest_operand)));
     skip_rows = memory.values<Value>(rows * P::row_values(s.skips()));
     hidden_rows = memory.values<Value>(rows * P::row_values(s.heads()));
-    grad_rows = memory.values<Value>(rows * P::row_values(widest(s.classes(), s.heads())));
+    grad_rows = memory.values<Value>(rows * P::row_values(widest(s.columns(), s.heads())));
     right = memory.values<Value>(P::right_values(rows));
     transposed = memory.values<Value>(P::transposed_values(rows, widest_operand));
     floats = memory.used();
@@ -41,35 +42,12 @@ inline Vec relu_gradient(Vec result, Vec grad) {
   return result <= Vec{} ? Vec{} : grad;
 }
 
-// Adds the bias to a row of logits, and turns it into the gradient of the weighted loss, in place; returns that loss.
-double categorical(float* row, const float* bias, int64_t classes, int64_t target, float weight) {
-  Vec most = fill(-3.4e38f);
-  for (int64_t j = 0; j < classes; j += kLanes) {
-    const Vec logit = load(row + j) + load(bias + j);
-    store(row + j, logit);
-    most = logit > most ? logit : most;
-  }
-  const float highest = largest_lane(most), hit = row[target];
-  Vec sum{};
-  for (int64_t j = 0; j < classes; j += kLanes) {
-    const Vec power = decay(load(row + j) - highest);
-    store(row + j, power);
-    sum += power;
-  }
-  const float total = sum_of_lanes(sum);
-  const Vec scale = fill(weight / total);
-  for (int64_t j = 0; j < classes; j += kLanes) store(row + j, load(row + j) * scale);
-  row[target] -= weight;
-  const double nats = __builtin_log(static_cast<double>(total)) + static_cast<double>(highest) - hit;
-  return nats * static_cast<double>(weight);
-}
-
 template <class P>
 double loss(const HeadJob& job, int64_t first, int64_t rows, const HeadSums& sums, float* scratch) {
   const HeadShape& s = job.shape;
   const HeadTiles<P> t(s, scratch);
-  const int64_t skips = s.skips(), heads = s.heads(), classes = s.classes();
-  const int64_t skip_row = stride_of(skips), head_row = stride_of(heads), class_row = stride_of(classes);
+  const int64_t skips = s.skips(), heads = s.heads(), columns = s.columns();
+  const int64_t skip_row = stride_of(skips), head_row = stride_of(heads), output_row = stride_of(columns);
   for (int64_t i = 0; i < rows; ++i) {
     const float* const from = job.skip_sum + (first + i) * s.skip;
     float* const skip = t.skip + i * skip_row;
@@ -84,28 +62,28 @@ double loss(const HeadJob& job, int64_t first, int64_t rows, const HeadSums& sum
     P::put(hidden, heads, t.hidden_rows, heads, i, 0);
   }
   const typename P::Left hidden = P::left(t.hidden_rows, heads);
-  P::multiply(&hidden, 1, P::packed(job.weight1, heads), rows, classes, t.logits, class_row, false, t.strip);
+  P::multiply(&hidden, 1, P::packed(job.weight1, heads), rows, columns, t.outputs, output_row, false, t.strip);
   double total = 0;
   for (int64_t i = 0; i < rows; ++i) {
-    float* const logits = t.logits + i * class_row;
-    total += categorical(logits, job.bias1, classes, job.targets[first + i], job.weights[first + i]);
-    if (job.gradients) P::put(logits, classes, t.grad_rows, classes, i, 0);
+    float* const outputs = t.outputs + i * output_row;
+    total += row_loss(job, first + i, outputs);
+    if (job.gradients) P::put(outputs, columns, t.grad_rows, columns, i, 0);
   }
   if (!job.gradients) return total;
   if (job.weight_gradients) {
-    add_columns(t.logits, class_row, rows, classes, sums.bias1);
+    add_columns(t.outputs, output_row, rows, columns, sums.bias1);
     const typename P::Left hiddens = P::transposed(t.hidden_rows, rows, heads, t.transposed);
-    P::multiply(&hiddens, 1, P::right(t.grad_rows, rows, classes, t.right), heads, classes, sums.weight1, class_row,
+    P::multiply(&hiddens, 1, P::right(t.grad_rows, rows, columns, t.right), heads, columns, sums.weight1, output_row,
                 true, t.strip);
   }
-  const typename P::Left logits = P::left(t.grad_rows, classes);
-  P::multiply(&logits, 1, P::packed(job.weight1_transposed, classes), rows, heads, t.hidden_grad, head_row, false,
+  const typename P::Left output_grads = P::left(t.grad_rows, columns);
+  P::multiply(&output_grads, 1, P::packed(job.weight1_transposed, columns), rows, heads, t.hidden_grad, head_row, false,
               t.strip);
   for (int64_t i = 0; i < rows; ++i) {
     const float* const result = t.hidden + i * head_row;
     float* const grad = t.hidden_grad + i * head_row;
     for (int64_t j = 0; j < heads; j += kLanes) store(grad + j, relu_gradient(load(result + j), load(grad + j)));
-    P::put(grad, heads, t.grad_rows, heads, i, 0);  // over those of the logits, no longer needed
+    P::put(grad, heads, t.grad_rows, heads, i, 0);  // over those of the outputs, no longer needed
   }
   if (job.weight_gradients) {
     add_columns(t.hidden_grad, head_row, rows, heads, sums.bias0);
@@ -115,7 +93,7 @@ double loss(const HeadJob& job, int64_t first, int64_t rows, const HeadSums& sum
   }
   if (job.skip_grad == nullptr) return total;
   const typename P::Left grads = P::left(t.grad_rows, heads);
-  float* const skip_grad = t.logits;
+  float* const skip_grad = t.outputs;
   P::multiply(&grads, 1, P::packed(job.weight0_transposed, heads), rows, skips, skip_grad, skip_row, false, t.strip);
   for (int64_t i = 0; i < rows; ++i) {
     const float* const result = t.skip + i * skip_row;
@@ -140,6 +118,8 @@ constexpr HeadKernels kernels_of() {
 extern const Heads heads;  // float32 and bfloat16; the matrix unit splits a float32 into 3 parts of bfloat16
 #if defined(__AMX_BF16__)
 const Heads heads = {{kernels_of<Split<3>>(), kernels_of<Split<1>>()}};
+#elif defined(__AVX512BF16__)
+const Heads heads = {{kernels_of<Fused<false>>(), kernels_of<Split<1>>()}};
 #else
 const Heads heads = {{kernels_of<Fused<false>>(), kernels_of<Fused<true>>()}};
 #endif

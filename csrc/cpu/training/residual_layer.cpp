@@ -349,6 +349,8 @@ constexpr LayerKernels kernels_of() {
 extern const ResidualLayers residual_layers;
 #if defined(__AMX_BF16__)
 const ResidualLayers residual_layers = {{kernels_of<Split<3>>(), kernels_of<Split<1>>()}};
+#elif defined(__AVX512BF16__)
+const ResidualLayers residual_layers = {{kernels_of<Fused<false>>(), kernels_of<Split<1>>()}};
 #else
 const ResidualLayers residual_layers = {{kernels_of<Fused<false>>(), kernels_of<Fused<true>>()}};
 #endif

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cpu/denormals.h"
-#include "cpu/training/gemm_amx.h"
+#include "cpu/training/gemm_bf16.h"
 #include "cpu/training/gemm_fma.h"
 
 namespace fw::cpu::FW_ISA {

@@ -1,12 +1,13 @@
-// C = A B or C += A B over tiles of the fused residual layer, on the matrix unit (AMX), which multiplies bfloat16 and
-// adds in float32. With three parts a float32 number is the sum of three bfloat16 ones, 24 bits in all: six of the nine
-// products of parts give a float32 product to 2^-26. The interface is that of gemm_fma.h.
+// C = A B or C += A B over tiles of the fused residual layer, by instructions that multiply bfloat16 and add in
+// float32: those of the matrix unit (AMX), or without one the dot products of AVX-512. With three parts a float32
+// number is the sum of three bfloat16 ones, 24 bits in all: six of the nine products of parts give a float32 product to
+// 2^-26; only the matrix unit is fast enough for that to pay. The interface is that of gemm_fma.h.
 #pragma once
 
 #include "cpu/simd.h"
 #include "cpu/training/gemm.h"
 
-#if defined(__AMX_BF16__)
+#if defined(__AVX512BF16__)
 
 #if !defined(__clang__)
 // GCC 12 means its own intrinsics by these (its bug 105593)
@@ -19,11 +20,14 @@ namespace {
 
 constexpr int64_t kTile = 512;  // bfloat16 numbers of an AMX tile: 16 rows of 64 bytes, here always in one piece
 
+#if defined(__AMX_BF16__)
 struct TileShapes {
   uint8_t palette = 1, start = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
+
+#endif
 
 // GCC does not know that tile instructions read and write memory.
 inline void settle_memory() {
@@ -94,11 +98,16 @@ struct Split {
   // Inner tiles that all rows take before the next ones: all parts of two columns, 24 KB, then stay in the first level.
   static constexpr int64_t kInnerTiles = 4;
 
+#if defined(__AMX_BF16__)
   static void begin() {
     static constexpr TileShapes kShapes;  // not on the stack: GCC 12 believes that only its first 8 bytes are read
     _tile_loadconfig(&kShapes);
   }
   static void end() { _tile_release(); }
+#else
+  static void begin() {}
+  static void end() {}
+#endif
 
   static int64_t row_values(int64_t width) { return kParts * width; }
   static int64_t right_values(int64_t rows) { return filled(rows) * 32 * kParts; }
@@ -210,6 +219,7 @@ struct Split {
 
   // M x 2 tiles of C from `inner` tiles of `a`, rows of tiles `a_row` apart, and `b`, whose columns are `b_column`
   // apart.
+#if defined(__AMX_BF16__)
   template <int M>
   static void block(const uint16_t* a, int64_t a_row, const uint16_t* b, int64_t b_column, int64_t inner, float* c,
                     int64_t c_row, bool add) {
@@ -259,6 +269,41 @@ struct Split {
     if constexpr (M == 2) _tile_stored(2, c + 16 * c_row, c_bytes);
     if constexpr (M == 2) _tile_stored(3, c + 16 * c_row + 16, c_bytes);
   }
+#else
+  // The same for the one part. A dot product adds two products to each of 16 sums: 8 rows x 2 vectors of sums hide its
+  // latency of 6 cycles. They begin with zero, see kChain.
+  template <int M>
+  static void block(const uint16_t* a, int64_t a_row, const uint16_t* b, int64_t b_column, int64_t inner, float* c,
+                    int64_t c_row, bool add) {
+    static_assert(kParts == 1, "three parts need the matrix unit");
+    constexpr int kRows = 8;
+    for (int64_t first = 0; first < 16 * M; first += kRows) {
+      const uint16_t* from = a + first / 16 * a_row + first % 16 * 32;
+      __m512 sums[kRows][2] = {};
+      for (int64_t k = 0; k < inner; ++k, from += kTile) {
+        const uint16_t* columns = b + k * kTile;
+        for (int64_t pair = 0; pair < 32; pair += 2, columns += 32) {
+          const __m512bh left = (__m512bh)_mm512_load_si512(columns);
+          const __m512bh right = (__m512bh)_mm512_load_si512(columns + b_column);
+#pragma GCC unroll 8
+          for (int i = 0; i < kRows; ++i) {
+            int32_t both;
+            memcpy(&both, from + i * 32 + pair, sizeof both);
+            const __m512bh value = (__m512bh)_mm512_set1_epi32(both);
+            sums[i][0] = _mm512_dpbf16_ps(sums[i][0], value, left);
+            sums[i][1] = _mm512_dpbf16_ps(sums[i][1], value, right);
+          }
+        }
+      }
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        float* const to = c + (first + i) * c_row;
+        store(to, add ? load(to) + Vec(sums[i][0]) : Vec(sums[i][0]));
+        store(to + 16, add ? load(to + 16) + Vec(sums[i][1]) : Vec(sums[i][1]));
+      }
+    }
+  }
+#endif
 
   // Three parts are summed in `strip` and then added to C: small parts would be lost beside a large C.
   static void multiply(const Left* lefts, int64_t count, const Right& right, int64_t rows, int64_t columns, float* c,

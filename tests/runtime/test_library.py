@@ -278,7 +278,7 @@ def test_errors_name_the_operation_in_words_and_no_c_function():
         "noise: ": lambda: library.noise(0, -1, 0, 1, 1, 8),
         "residual stack, forward pass: dilated is null": lambda: stack.forward(8),
         "residual stack, backward pass: dilated is null": lambda: stack.backward(8, {}),
-        "head and loss: rows is 0": lambda: library.head_loss(dims, {}, "float32", 1),
+        "head and loss: rows is 0": lambda: library.head_loss("gaussian", dims, {}, "float32", 1),
         "making a CPU engine: ": lambda: library.CpuEngine(
             {"taps": 0}, [1], dict.fromkeys(library.WEIGHTS.values(), 8), "float32", 1
         ),

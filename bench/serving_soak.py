@@ -1,7 +1,7 @@
-"""A server under requests of every kind for long: python bench/serving_soak.py [--minutes 60] [--every 10]
+"""A server under requests of every kind for long: python bench/serving_soak.py [--minutes 60] [--reloads 9]
 
 Rounds of sounds in every format and a spoken sentence, listeners who leave in the middle, refused requests, and
-headers that are never finished; every tenth of the time SIGHUP loads the models again. Prints the memory, threads and
+headers that are never finished; now and then SIGHUP loads the models again. Prints the memory, threads and
 open files of the server every few seconds and, at the end, by how much memory grew in the last two thirds of the time
 (least squares), and the largest difference from that line. Places must come back, and open files must not add up.
 """
@@ -83,7 +83,7 @@ async def soak(address, process, options):
                 dribbles.remove(done)
             requests += await one_round(client, rounds)
             rounds += 1
-            if passed > 6 * options.minutes * (reloads + 1):
+            if reloads < options.reloads and passed > 60 * options.minutes * (reloads + 1) / (options.reloads + 1):
                 process.send_signal(signal.SIGHUP)
                 reloads += 1
             if len(rows) * options.every <= passed:
@@ -116,6 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--every", type=float, default=10, help="seconds between two lines")
+    parser.add_argument("--reloads", type=int, default=9, help="SIGHUPs, at equal distances")
     options = parser.parse_args()
     with started(MODEL, VOICE, "--streams", 8) as (address, process):
         print(json.dumps(asyncio.run(soak(address, process, options))))

@@ -181,7 +181,7 @@ def modules_named(path):
 
 @pytest.fixture
 def pages():
-    """README and the pages of docs/."""
+    """README and the pages of docs/, but for those of docs/learn, whose blocks run whenever the site is built."""
     if not (CHECKOUT / "README.md").exists():
         pytest.skip("the README is not here: these tests run from another folder")
     return [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -207,6 +207,7 @@ def test_commands_of_every_page_exist(pages):
     """Every `fastwave ...` line parses; those that need no trained model of yours are run by CI."""
     from fastwave.cli.main import _parser
 
+    pages = [*pages, *(CHECKOUT / "docs" / "learn").glob("*.md")]
     blocks = [block for page in pages for block in blocks_of(page, "bash")]
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("fastwave ")]
     assert lines

@@ -195,7 +195,7 @@ def test_python_blocks_of_every_page_run(pages, tmp_path, monkeypatch):
     """Those of one page in one namespace, in an empty folder."""
     assert blocks_of(pages[0], "python")
     for page in pages:
-        folder = tmp_path / page.stem
+        folder = tmp_path / page.relative_to(CHECKOUT).as_posix().replace("/", "-")  # two are named README.md
         folder.mkdir()
         monkeypatch.chdir(folder)
         namespace = {}

@@ -181,7 +181,7 @@ def modules_named(path):
 
 @pytest.fixture
 def pages():
-    """README and the pages of docs/."""
+    """README and the pages of docs/, but for those of docs/learn, whose blocks run whenever the site is built."""
     if not (CHECKOUT / "README.md").exists():
         pytest.skip("the README is not here: these tests run from another folder")
     return [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -195,7 +195,7 @@ def test_python_blocks_of_every_page_run(pages, tmp_path, monkeypatch):
     """Those of one page in one namespace, in an empty folder."""
     assert blocks_of(pages[0], "python")
     for page in pages:
-        folder = tmp_path / page.stem
+        folder = tmp_path / page.relative_to(CHECKOUT).as_posix().replace("/", "-")  # two are named README.md
         folder.mkdir()
         monkeypatch.chdir(folder)
         namespace = {}
@@ -207,6 +207,7 @@ def test_commands_of_every_page_exist(pages):
     """Every `fastwave ...` line parses; those that need no trained model of yours are run by CI."""
     from fastwave.cli.main import _parser
 
+    pages = [*pages, *(CHECKOUT / "docs" / "learn").glob("*.md")]
     blocks = [block for page in pages for block in blocks_of(page, "bash")]
     lines = [line for block in blocks for line in block.splitlines() if line.startswith("fastwave ")]
     assert lines

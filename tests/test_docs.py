@@ -11,7 +11,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 EXAMPLES = sorted((CHECKOUT / "examples").glob("*.py"))
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "examples/*.md", "recipes/*/*.md", "fastwave/bundled/*/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "recipes/*/*.md", "fastwave/bundled/*/*.md")
     for page in CHECKOUT.glob(pattern)
 )
 MAPPED = {

@@ -22,14 +22,13 @@ from .generator import StudentGenerator
 from .network import MATRICES, ParallelWaveNet
 from .prior import REACH, Prior, normal, shaped
 
-DRAWS = 2  # of each window: the energy distance holds them apart
 VALIDATION_ROWS = 2
 _ODD = 1_000_003  # keys of the order of windows in one turn and the next are so far apart
 _VALIDATION_STREAM = 1 << 31  # whose noise training never sees
 
 
 class Batch(NamedTuple):
-    """excitation [B, DRAWS, T]; conditions [B, T / squeeze, width]; filters [B, n, bins]; wave [B, window].
+    """excitation [B, draws, T], of a flow [B, draws, 3, T]; conditions [B, T / squeeze, width]; filters [B, n, bins]; wave [B, window].
 
     The last frame of the filters stands at the end of the wave, one hop before the end of the excitation.
     """
@@ -54,13 +53,14 @@ class StudentTask(Task):
     kind: ClassVar[str] = "student"
     loss_name: ClassVar[str] = "distance"
     explosion_margin: ClassVar[float] = 0.3
+    draws: ClassVar[int] = 2  # of each window: the energy distance holds them apart
 
     def __init__(self, data: StudentData, config: StudentConfig, settings: Settings, backend: str = "auto") -> None:
         super().__init__(config.to_dict(), settings)
         self.data, self.model_config, self.backend, self.layout = data, config, backend, data.layout
-        if config.frames != data.layout or config.normalize != data.normalize:
+        if config.frames != data.layout or (config.normalize, config.dither) != (data.normalize, data.dither):
             raise InputError("the data were prepared for other frames or another level: prepare them again.")
-        self.prior, hop = Prior(self.layout, config.squeeze), self.layout.hop
+        self.prior, hop = Prior(self.layout, config.squeeze, config.flow), self.layout.hop
         self._window = torch.from_numpy(self.prior.window)
         self.window = -(-settings.window // hop)  # frames
         self.ringing = 1 + -(-self.prior.tail // hop)  # frames whose filters are still heard in a window
@@ -87,11 +87,11 @@ class StudentTask(Task):
     def loss(self, model: ParallelWaveNet, batch: Batch, targets: int) -> Tensor:  # type: ignore[override]
         """The energy distance of each window, times its samples, over `targets`."""
         window, hop = batch.wave.shape[1], self.layout.hop
-        conditions, filters = (each.repeat_interleave(DRAWS, 0) for each in (batch.conditions, batch.filters))
+        conditions, filters = (each.repeat_interleave(self.draws, 0) for each in (batch.conditions, batch.filters))
         refined = model(batch.excitation.flatten(0, 1), conditions).float()
         with torch.autocast(refined.device.type, enabled=False):
             heard = refined[:, -(filters.shape[1] + 1) * hop :]
-            made = shaped(heard, filters, self._window.to(refined))[:, -window:].reshape(-1, DRAWS, window)
+            made = shaped(heard, filters, self._window.to(refined))[:, -window:].reshape(-1, self.draws, window)
             distances = objectives.energy_distance(batch.wave, made[:, 0], made[:, 1])
         return distances.sum() * (window / targets)
 
@@ -155,14 +155,12 @@ class StudentTask(Task):
             rows, phase = self.data.rows(first - self.context - 1, count + 3)
             rows = rows[1:-1]
             length = count * hop + 2 * REACH
-            for draw in range(DRAWS):
-                noise = normal(self.settings.seed, stream + draw, number * length, length)
-                excitations.append(self.prior.excitation(rows, phase, noise))
+            noises = [normal(self.settings.seed, stream + draw, number * length, length) for draw in range(self.draws)]
+            excitations.append(np.stack([self.prior.inputs(rows, phase, noise) for noise in noises]))
             conditions.append(self.prior.conditions(rows))
             filters.append(self.prior.filters(rows[self.context - self.ringing : -1]).astype(np.complex64))
             waves.append(self.data.wave(first, self.window))
-        excitation = torch.from_numpy(np.stack(excitations)).view(len(places), DRAWS, -1)
-        return Batch(excitation, *(torch.from_numpy(np.stack(each)) for each in (conditions, filters, waves)))
+        return Batch(*(torch.from_numpy(np.stack(each)) for each in (excitations, conditions, filters, waves)))
 
     def _model_of(self, average: Mapping[str, Tensor]) -> ParallelWaveNet:
         model = ParallelWaveNet(self.model_config, "reference")

@@ -129,8 +129,8 @@ def _of_student(model: ParallelWaveNet, as_json: bool) -> int:
                    f"dilations {_shorten(config.dilations)}"),
         ("channels", f"residual {config.residual_channels}, {config.squeeze} samples a step"),
         *([("level", _level(config))] if config.normalize != "off" else []),
-        ("frames", f"{frames.bands} mel bands, F0 and voicing, {frames.hop} samples a frame at {frames.sample_rate} Hz; "
-                   f"--condition takes {config.features.reads}{heard}"),
+        ("frames", f"{frames.bands} mel bands, F0 and voicing, {frames.hop} samples a frame at "
+                   f"{frames.sample_rate} Hz; --condition takes {config.features.reads}{heard}"),
         ("receptive field", f"{looks_back:,} samples = {milliseconds:,.1f} ms"),
         ("parameters", f"{parameters:,}"),
         ("computed a sample", f"{config.multiply_adds:,} multiply-adds in the network, in float32"),

@@ -86,8 +86,8 @@ class StudentConfig:
             raise ConfigError(f"flow is true or false, got {str(self.flow)[:80]!r}.")
         if self.flow and (self.residual_channels < 2 * self.squeeze or self.squeeze > REACH):
             raise ConfigError(
-                f"a flow with squeeze={self.squeeze} and residual_channels={self.residual_channels}: squeeze is at most "
-                f"{REACH} and half of residual_channels, as noise and pulses enter in channels of their own."
+                f"a flow with squeeze={self.squeeze} and residual_channels={self.residual_channels}: squeeze is at "
+                f"most {REACH} and half of residual_channels, as noise and pulses enter in channels of their own."
             )
         number = isinstance(self.dither, (int, float)) and not isinstance(self.dither, bool)
         if not number or not 0 <= self.dither <= MOST_DITHER:

@@ -103,7 +103,7 @@ class Prior:
     def _voicing(self, rows: npt.NDArray[np.floating]) -> Array:
         """That of every sample from the first of the rows up to the last one."""
         place = np.arange((len(rows) - 1) * self.layout.hop) / self.layout.hop
-        return np.interp(place, np.arange(len(rows)), np.clip(rows[:, self.layout.voicing], 0, 1))
+        return np.asarray(np.interp(place, np.arange(len(rows)), np.clip(rows[:, self.layout.voicing], 0, 1)))
 
     def conditions(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Frames [frames + 1, width] -> what the network sees of them at each step, [frames * hop / squeeze, width]."""
@@ -177,7 +177,8 @@ def gain(filters: Tensor, window: Tensor) -> Tensor:
     hop = len(window) // 2
     first = torch.fft.irfft(filters)[:, :, 0]  # of the impulse response
     before = torch.nn.functional.pad(first[:, :-1], (1, 0))
-    return (first[..., None] * window[:hop] + before[..., None] * window[hop:]).flatten(1)
+    total: Tensor = first[..., None] * window[:hop] + before[..., None] * window[hop:]
+    return total.flatten(1)
 
 
 def normal(seed: int, stream: int, first: int, count: int, native: bool = True) -> npt.NDArray[np.float32]:

@@ -28,7 +28,8 @@ _VALIDATION_STREAM = 1 << 31  # whose noise training never sees
 
 
 class Batch(NamedTuple):
-    """excitation [B, draws, T], of a flow [B, draws, 3, T]; conditions [B, T / squeeze, width]; filters [B, n, bins]; wave [B, window].
+    """excitation [B, draws, T], of a flow [B, draws, 3, T]; conditions [B, T / squeeze, width]; filters [B, n, bins];
+    wave [B, window].
 
     The last frame of the filters stands at the end of the wave, one hop before the end of the excitation.
     """

@@ -20,6 +20,7 @@ from fastwave.student.prior import REACH, normal
 from fastwave.student.training import distill
 from fastwave.training.settings import Settings
 from fastwave.vocoder import analysis
+from fastwave.vocoder.frame_task import Place
 from small_student import FLOW, LAYOUT, frames, saw, small_student
 
 SHORT = {"window": 800, "warmup": 2, "validation_targets": 1600, "sample_seconds": 0.2, "seed": 3}
@@ -75,7 +76,7 @@ def test_each_sample_of_the_wave_is_normal_after_the_noise_before_it(prepared):
     task = task_of(prepared, Settings(steps=1, **{**SHORT, "window": 160}))
     model = small_student(FLOW).double()
     model.backend = "reference"
-    batch, first = task._read([(60, 0, 0)]), 60 - task.ringing
+    batch, first = task.read([Place(60, 0, False)]), 60 - task.ringing
     rows, _ = prepared.rows(first, task.ringing + task.window + 1)
     filters = torch.from_numpy(task.prior.filters(rows))[None]  # not rounded to float32
     assert torch.allclose(filters.to(torch.complex64), batch.filters)
@@ -111,7 +112,7 @@ def test_the_window_is_trained_as_it_is_generated(prepared):
     task, model = task_of(prepared), small_student(FLOW)
     first, count = 60, task.context + task.window + 1
     with torch.no_grad():
-        batch = task._read([(first, 0, 0)])
+        batch = task.read([Place(first, 0, False)])
         made, _, _ = drawn(task, model, batch)
     begin = first - task.context
     rows, _ = prepared.rows(begin, count + 1)
@@ -159,7 +160,7 @@ def test_batch_threads_and_seed_of_a_flow(threads):
 def test_the_teacher_is_asked_as_it_was_trained(prepared):
     """With a recording in place of the student's sound, its judgement gives the very loss of its own training."""
     task, first = task_of(prepared), 60
-    batch = task._read([(first, 0, 0)])
+    batch = task.read([Place(first, 0, False)])
     past = task.ringing + task.window  # hops of what `drawn` gives
     wave = torch.from_numpy(prepared.wave(first + task.window - past, past))[None]
     rows = torch.from_numpy(prepared.rows(first + task.window - past, past + 1)[0][:, : LAYOUT.bands])

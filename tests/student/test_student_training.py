@@ -15,6 +15,7 @@ from fastwave.student.config import StudentConfig
 from fastwave.student.network import ParallelWaveNet
 from fastwave.student.task import StudentTask
 from fastwave.training.settings import Settings
+from fastwave.vocoder.frame_task import Place
 from small_student import CONFIG, LAYOUT, frames, saw, small_student
 
 SHORT = {"window": 2048, "warmup": 2, "validation_targets": 4096, "sample_seconds": 0.3, "seed": 3}
@@ -67,9 +68,9 @@ def test_windows_are_trained_as_they_are_generated(prepared):
     longer = StudentTask(prepared, CONFIG, Settings(steps=1, **SHORT))
     longer.context += 15
     rows = slice(0, 1)
-    place = [(200, 0, 0)]
+    place = [Place(200, 0, False)]
     with torch.no_grad():
-        short, long = (each._read(place) for each in (task, longer))
+        short, long = (each.read(place) for each in (task, longer))
         # the same noise at the same samples, from other beginnings
         extra = 15 * LAYOUT.hop
         long.excitation[:, :, extra:] = short.excitation

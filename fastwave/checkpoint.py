@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -37,15 +37,35 @@ STEP_PARTS = ("parameter", "average", "moment", "square")  # of one step of a tr
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16}
 
 
+class Config(Protocol):
+    """What describes a model of any kind."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Every parameter by name."""
+
+
+_Config = TypeVar("_Config", bound=Config)
+
+
 def save(folder: str | os.PathLike[str], config: WaveNetConfig, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint folder. Each file appears whole or not at all; the config comes last."""
-    target = Path(folder)
+    write_folder(Path(folder), KIND, config, tensors, {CARD_FILE: _model_card(config)})
+
+
+def write_folder(
+    target: Path, kind: str, config: Config, tensors: Mapping[str, Tensor], texts: Mapping[str, str] | None = None
+) -> None:
+    """The same for any kind of checkpoint, with other files of text beside the two."""
     fields = config.to_dict()
     try:
         target.mkdir(parents=True, exist_ok=True)
         write_tensors(target / WEIGHTS_FILE, tensors, {"fastwave": json.dumps({"format": FORMAT, **fields}, indent=2)})
-        _write_text(target / CARD_FILE, _model_card(config))
-        content = json.dumps({"format": FORMAT, "kind": KIND, **fields}, indent=2)
+        for name, text in (texts or {}).items():
+            _write_text(target / name, text)
+        content = json.dumps({"format": FORMAT, "kind": kind, **fields}, indent=2)
         _write_text(target / CONFIG_FILE, content + "\n")
     except OSError as error:
         raise CheckpointError(f"cannot save a checkpoint in {target}: {error.strerror or error}.") from error
@@ -60,10 +80,14 @@ def load(path: str | os.PathLike[str]) -> tuple[WaveNetConfig, dict[str, Tensor]
     location = locate(path)
     if location.step_file is not None:
         return _load_step(location.step_file)
-    source = location.folder
-    config = read_config(source / CONFIG_FILE)
+    return read_folder(location.folder, _parse_config)
+
+
+def read_folder(source: Path, parse: Callable[[bytes | str, Path], _Config]) -> tuple[_Config, dict[str, Tensor]]:
+    """The same of a folder of any kind. `parse` makes a config of a text, which is that of the file named."""
+    config = parse(read_bounded(source / CONFIG_FILE, "config"), source / CONFIG_FILE)
     tensors, metadata = read_tensors(source / WEIGHTS_FILE, lambda _: config.parameter_shapes())
-    saved = _parse_config(metadata["fastwave"], source / WEIGHTS_FILE) if "fastwave" in metadata else config
+    saved = parse(metadata["fastwave"], source / WEIGHTS_FILE) if "fastwave" in metadata else config
     if differences(config.to_dict(), saved.to_dict()):
         raise CheckpointError(
             f"{source}: {CONFIG_FILE} differs from the config that {WEIGHTS_FILE} was saved with. A save was "

@@ -6,11 +6,13 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .options import Verbs, add_json, add_model, add_verb, check_model, load_model, print_json, print_rows
+from .options import Verbs, add_json, add_model, add_verb, check_model, load_any_model, print_json, print_rows
 
 if TYPE_CHECKING:
     from ..config import WaveNetConfig
     from ..model import WaveNet
+    from ..student.config import StudentConfig
+    from ..student.network import ParallelWaveNet
 
 
 def add(verbs: Verbs) -> None:
@@ -22,11 +24,14 @@ def add(verbs: Verbs) -> None:
 
 def info(options: argparse.Namespace) -> int:
     """What a model is and what it costs."""
+    from ..model import WaveNet
     from ..runtime import library
     from ..runtime.dispatch import choose, head_computed_by
     from ..tools import measure
 
-    model, config = load_model(options)
+    model, config = load_any_model(options)
+    if not isinstance(model, WaveNet):
+        return _of_student(model, options.json)
     if options.json:
         print_json(_facts(model))
         return 0
@@ -93,6 +98,48 @@ def _facts(model: WaveNet) -> dict[str, Any]:
     }
 
 
+def _of_student(model: ParallelWaveNet, as_json: bool) -> int:
+    """What a student is, and what a sample of it costs."""
+    from ..runtime.dispatch import choose
+
+    config = model.config
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    looks_back = config.receptive_field * config.squeeze
+    milliseconds = 1000 * looks_back / config.sample_rate
+    training, generation = choose("training", model.backend), choose("training", "auto", "float32", "cpu")
+    if as_json:
+        print_json({
+            "kind": "student",
+            "config": config.to_dict(),
+            "layers": len(config.dilations),
+            "parameters": parameters,
+            "receptive_field": looks_back,
+            "receptive_field_ms": milliseconds,
+            "multiply_adds_per_sample": config.multiply_adds,
+            "training_backend": training.name,
+            "generation_backend": generation.name,
+        })  # fmt: skip
+        return 0
+    frames = config.frames
+    taught = "distilled from a Gaussian WaveNet, a flow" if config.flow else "trained on recordings alone"
+    heard = f", with noise of {config.dither:g} added" if config.dither else ""
+    print_rows([
+        ("kind", f"a student, which makes all samples at once: {taught}"),
+        ("layers", f"{len(config.dilations)}, kernel size {config.kernel_size}, "
+                   f"dilations {_shorten(config.dilations)}"),
+        ("channels", f"residual {config.residual_channels}, {config.squeeze} samples a step"),
+        *([("level", _level(config))] if config.normalize != "off" else []),
+        ("frames", f"{frames.bands} mel bands, F0 and voicing, {frames.hop} samples a frame at "
+                   f"{frames.sample_rate} Hz; --condition takes {config.features.reads}{heard}"),
+        ("receptive field", f"{looks_back:,} samples = {milliseconds:,.1f} ms"),
+        ("parameters", f"{parameters:,}"),
+        ("computed a sample", f"{config.multiply_adds:,} multiply-adds in the network, in float32"),
+        ("training backend", f"{training.name} ({training.why})"),
+        ("generation backend", f"{generation.name} ({generation.why})"),
+    ])  # fmt: skip
+    return 0
+
+
 def _speakers(config: WaveNetConfig) -> str:
     """How many there are, and what `--speaker` takes for each."""
     if not config.speaker_names:
@@ -106,7 +153,7 @@ def _codec(config: WaveNetConfig) -> str:
     return config.codec + (f", {config.classes} classes" if config.classes else "") + parameters
 
 
-def _level(config: WaveNetConfig) -> str:
+def _level(config: WaveNetConfig | StudentConfig) -> str:
     """What files were brought to before training, and are brought to where the model hears them."""
     from ..sound.loudness import HIGHEST_PEAK, TARGET_LUFS
 

@@ -21,6 +21,7 @@ from ..locate import bundled
 from . import (
     bench,
     copy,
+    distill,
     doctor,
     generate,
     import_,
@@ -43,7 +44,7 @@ from .parser import Parser
 
 GROUPS = {
     "make sound": (generate, play, copy, process),
-    "train": (train, prepare, import_),
+    "train": (train, distill, prepare, import_),
     "say a text": (speak, voice),
     "play notes": (music, instrument),
     "let others hear it": (serve,),

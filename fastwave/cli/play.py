@@ -21,7 +21,7 @@ from .options import (
     add_verb,
     check_file,
     check_model,
-    load_model,
+    load_any_model,
     note,
 )
 from .parser import number_above_zero, whole_number
@@ -109,13 +109,14 @@ def play(options: argparse.Namespace) -> int:
 
 def _request(options: argparse.Namespace) -> Request:
     from ..engine.engine import Engine
+    from ..generation.loading import generator_of
     from ..generation.request import Request
 
-    model, config = load_model(options)
+    model, config = load_any_model(options)
     if not config.codec_object.is_audio:
         raise InputError("this model makes text, which cannot be played: fastwave generate prints it.")
     prime = None if options.prime is None else Path(options.prime)
-    engine = Engine(model, options.backend, options.dtype, options.threads)
+    engine = generator_of(model, options.backend, options.dtype, options.threads)
     wanted: dict[str, Any] = {
         "seed": options.seed, "temperature": options.temperature, "top_p": options.top_p,
         "prime": prime, "condition": options.condition, "speaker": options.speaker,
@@ -123,7 +124,7 @@ def _request(options: argparse.Namespace) -> Request:
     if options.seconds is None and options.condition is None:
         wanted["samples"] = ENDLESS
     request = Request(engine, options.seconds, wanted)  # type: ignore[arg-type]
-    if options.condition is None:
+    if options.condition is None and isinstance(engine, Engine):
         engine.settle(engine.start(1, condition=request.prepared), condition=request.prepared)
     return request
 

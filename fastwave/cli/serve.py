@@ -105,8 +105,7 @@ def _catalog(options: argparse.Namespace, before: Catalog | None) -> Catalog:
 
 
 def _entry(name: str, model: str, streams: int | None, options: argparse.Namespace) -> Entry:
-    from ..engine.engine import Engine
-    from ..model import WaveNet
+    from ..generation.loading import generator_of, load
     from ..runtime import machine
     from ..serving.catalog import ModelEntry, VoiceEntry
     from ..speech.voice import Voice
@@ -115,8 +114,7 @@ def _entry(name: str, model: str, streams: int | None, options: argparse.Namespa
         count = options.threads or machine.cores()
         copies = [Voice.load(model, backend=options.backend, threads=1) for _ in range(count)]
         return VoiceEntry(name, copies, streams)
-    engine = Engine(WaveNet.from_pretrained(model), options.backend, options.dtype, options.threads)
-    return ModelEntry(name, engine, streams)
+    return ModelEntry(name, generator_of(load(model), options.backend, options.dtype, options.threads), streams)
 
 
 def _is_voice(model: str) -> bool:

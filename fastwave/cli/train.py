@@ -7,6 +7,7 @@ import dataclasses
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ def add(verbs: Verbs) -> None:
     start = "train this model further: a checkpoint folder, whose config is kept (default learning rate: 8e-4)"
     verb.add_argument("--from", dest="start", metavar="MODEL", help=start)
     verb.add_argument("--prepared", metavar="DATA", help="where the prepared data go (default: RUN/data)")
+    verb.add_argument("--other-data", action="store_true", help="resume a run although its data have changed")
+    add_run(verb)
+
+
+def add_run(verb: argparse.ArgumentParser) -> None:
+    """Where a run computes, and every setting of it."""
     verb.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     verb.add_argument("--backend", default="auto", help="of the training kernels: auto, reference, cpu or triton")
     verb.add_argument("--threads", type=int, help="of torch in each process")
@@ -65,7 +72,6 @@ def add(verbs: Verbs) -> None:
         verb.add_argument(f"--{name.replace('_', '-')}", type=kind, help=meaning)
     memory = "store fewer activations for the backward pass: less memory, a little slower"
     verb.add_argument("--recompute", action="store_true", default=None, help=memory)
-    verb.add_argument("--other-data", action="store_true", help="resume a run although its data have changed")
     board = "also write for TensorBoard (the train extra)"
     verb.add_argument("--tensorboard", action="store_true", default=None, help=board)
 
@@ -75,21 +81,28 @@ def train(options: argparse.Namespace) -> int:
     from ..training import ending
     from ..training.start import Machine, run
 
-    chosen = {name: value for name in (*HELP, *FLAGS) if (value := getattr(options, name)) is not None}
-    if options.hours is not None:
-        chosen["minutes"] = 60 * options.hours
-    machine = Machine(options.device, options.backend, options.threads, options.workers)
-    command = shlex.join(["fastwave", *sys.argv[1:]])
-    out = Path(options.out)
     if options.parallel:
-        return _train_parallel(options, chosen, command)
-    ended = run(choices_of(options), out, chosen, machine, options.prepared, command, True, options.other_data)
+        return _train_parallel(options)
+    machine = Machine(options.device, options.backend, options.threads, options.workers)
+    out, chosen = Path(options.out), chosen_settings(options)
+    ended = run(choices_of(options), out, chosen, machine, options.prepared, command(), True, options.other_data)
     bits, config = ended.bits, ended.config
     if ended.first:
         unit = "character" if not config.sample_rate else "sample"
         print(f"{bits:.4f} bits a {unit} on held-out data" if math.isfinite(bits) else "no held-out data")
         print("\n".join(ending.sentences(out)))
     return 0
+
+
+def chosen_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the run that the options name."""
+    chosen = {name: value for name in (*HELP, *FLAGS) if (value := getattr(options, name)) is not None}
+    return chosen if options.hours is None else {**chosen, "minutes": 60 * options.hours}
+
+
+def command() -> str:
+    """The command that this process is, as it may be given again."""
+    return shlex.join(["fastwave", *sys.argv[1:]])
 
 
 # What a student does not take: its shape, its frames and the level of its data are its own
@@ -99,30 +112,37 @@ NOT_PARALLEL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _train_parallel(options: argparse.Namespace, chosen: dict[str, Any], command: str) -> int:
+def _train_parallel(options: argparse.Namespace) -> int:
     """Train a student on a folder of recordings of one voice."""
-    import torch
-
     from ..student.training import train
-    from ..training import ending
-    from ..training.parallel import Group
 
     given = [name for name, usual in NOT_PARALLEL.items() if getattr(options, name) != usual]
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(f"--parallel decides {names} itself: leave it out.")
+    return train_student(options, train, "energy distance")
+
+
+def train_student(options: argparse.Namespace, train: Callable[..., float], measure: str) -> int:
+    """Train a student by a function of student/training.py, and say what came of it; `measure` is what it returns."""
+    import torch
+
+    from ..training import ending
+    from ..training.parallel import Group
+
     if options.threads is not None:
         torch.set_num_threads(options.threads)
+    chosen = chosen_settings(options)
     if chosen.get("precision") == "auto":
         del chosen["precision"]
     group = Group(options.device)
     try:
-        distance = train(
+        measured = train(
             options.folder,
             options.out,
             held_out=options.held_out,
             backend=options.backend,
-            command=command,
+            command=command(),
             show=True,
             group=group,
             **chosen,
@@ -130,6 +150,6 @@ def _train_parallel(options: argparse.Namespace, chosen: dict[str, Any], command
     finally:
         group.leave()
     if group.first:
-        held_out = "no held-out data" if math.isnan(distance) else f"energy distance {distance:.4f} on held-out data"
+        held_out = "no held-out data" if math.isnan(measured) else f"{measure} {measured:.4f} on held-out data"
         print("\n".join([held_out, *ending.sentences(Path(options.out))]))
     return 0

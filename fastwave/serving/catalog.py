@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..engine.engine import Engine
+from ..engine.protocol import Generator
 from ..errors import InputError
 from ..generation.request import Request
 from .batch import Batch, GeneratedStream
@@ -58,9 +59,9 @@ class ModelEntry(Entry):
 
     kind = "model"
 
-    def __init__(self, name: str, engine: Engine, streams: int | None = None) -> None:
-        config = engine.config
-        if config.local_channels or config.excitation_channels:
+    def __init__(self, name: str, engine: Generator, streams: int | None = None) -> None:
+        # all models of other kinds, which are students, follow features
+        if not isinstance(engine, Engine) or engine.config.local_channels or engine.config.excitation_channels:
             raise InputError(f"{name} follows features, which a request cannot bring: serve a model that needs none.")
         if streams is None:
             streams = _sustained(engine) if engine.sample_rate else TEXT_STREAMS

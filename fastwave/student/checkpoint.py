@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoint import FORMAT, read_tensors, write_tensors
-from ..config import differences
+from ..checkpoint import FORMAT, read_folder, write_folder
 from ..errors import CheckpointError, ConfigError
-from ..files import replacing
-from ..locate import CONFIG_FILE, WEIGHTS_FILE, locate, parse_object, read_bounded
+from ..locate import locate, parse_object
 from .config import StudentConfig
 
 KIND = "student"
@@ -22,14 +19,7 @@ KIND = "student"
 
 def save(folder: str | os.PathLike[str], config: StudentConfig, tensors: Mapping[str, Tensor]) -> None:
     """Write a checkpoint folder. Each file appears whole or not at all; the config comes last."""
-    target, fields = Path(folder), config.to_dict()
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        write_tensors(target / WEIGHTS_FILE, tensors, {"fastwave": json.dumps({"format": FORMAT, **fields})})
-        with replacing(target / CONFIG_FILE) as temporary:
-            temporary.write_text(json.dumps({"format": FORMAT, "kind": KIND, **fields}, indent=2) + "\n")
-    except OSError as error:
-        raise CheckpointError(f"cannot save a checkpoint in {target}: {error.strerror or error}.") from error
+    write_folder(Path(folder), KIND, config, tensors)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[StudentConfig, dict[str, Tensor]]:
@@ -37,21 +27,7 @@ def load(path: str | os.PathLike[str]) -> tuple[StudentConfig, dict[str, Tensor]
     location = locate(path)
     if location.step_file is not None:
         raise CheckpointError(f"{path} is one step of a training run: give the run itself, the folder above it.")
-    folder = location.folder
-    config = read_config(folder / CONFIG_FILE)
-    tensors, metadata = read_tensors(folder / WEIGHTS_FILE, lambda _: config.parameter_shapes())
-    saved = _parsed(metadata["fastwave"], folder / WEIGHTS_FILE) if "fastwave" in metadata else config
-    if differences(config.to_dict(), saved.to_dict()):
-        raise CheckpointError(
-            f"{folder}: {CONFIG_FILE} differs from the config that {WEIGHTS_FILE} was saved with. Put the matching "
-            "pair back."
-        )
-    return config, tensors
-
-
-def read_config(path: Path) -> StudentConfig:
-    """`config.json` alone."""
-    return _parsed(read_bounded(path, "config"), path)
+    return read_folder(location.folder, _parsed)
 
 
 def _parsed(content: bytes | str, path: Path) -> StudentConfig:

@@ -17,9 +17,15 @@ from ..errors import ConfigError
 from ..sound import features, loudness
 from ..vocoder import analysis
 from ..vocoder.frames import Frames
+from .prior import REACH, normal
 
 WHOLE = {"squeeze": (1, 64), "residual_channels": (1, 4096), "kernel_size": (2, 64)}
 MOST_LAYERS, LONGEST = 256, 1 << 16
+MOST_DITHER = 0.01  # -40 dB: more would be heard in speech
+_LEFT_OUT = {
+    "flow": False,
+    "dither": 0.0,
+}  # of files where they are as usual: students were saved before there were any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,7 @@ class RecordedFrames(features.Features):
     hears_sound: ClassVar[bool] = True
 
     layout: Frames
+    dither: float = 0.0  # see `dithered`
 
     @property
     def width(self) -> int:
@@ -42,7 +49,14 @@ class RecordedFrames(features.Features):
         """A recording in chunks [time] -> float32 frames [n, width], all at once: F0 looks at the whole."""
         wave = np.concatenate([*waves, np.zeros(0, np.float32)])
         if len(wave):
-            yield torch.from_numpy(analysis.frames(wave, layout=self.layout))
+            yield torch.from_numpy(analysis.frames(dithered(wave, self.dither), layout=self.layout))
+
+
+def dithered(wave: npt.NDArray[np.float32], scale: float) -> npt.NDArray[np.float32]:
+    """A recording [time] with noise of this scale, always the same: digital silence is no sound that a normal
+    distribution could have made.
+    """
+    return wave + np.float32(scale) * normal(0, 0, 0, len(wave)) if scale else wave
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +69,8 @@ class StudentConfig:
     kernel_size: int = 3  # taps of a dilated convolution
     dilations: tuple[int, ...] = dilation_cycle(6, 2)  # in steps
     normalize: loudness.Normalize = "loudness"  # the level that recordings are brought to
+    flow: bool = False  # an inverse-autoregressive flow, which is what a distilled student is: see network.py
+    dither: float = 0.0  # noise in the recordings whose frames are followed, root mean square
 
     def __post_init__(self) -> None:
         for name, (low, high) in WHOLE.items():
@@ -66,6 +82,16 @@ class StudentConfig:
                 f"residual_channels={self.residual_channels} must be at least squeeze={self.squeeze}: the samples of a "
                 "step enter the network in channels of their own."
             )
+        if not isinstance(self.flow, bool):
+            raise ConfigError(f"flow is true or false, got {str(self.flow)[:80]!r}.")
+        if self.flow and (self.residual_channels < 2 * self.squeeze or self.squeeze > REACH):
+            raise ConfigError(
+                f"a flow with squeeze={self.squeeze} and residual_channels={self.residual_channels}: squeeze is at "
+                f"most {REACH} and half of residual_channels, as noise and pulses enter in channels of their own."
+            )
+        number = isinstance(self.dither, (int, float)) and not isinstance(self.dither, bool)
+        if not number or not 0 <= self.dither <= MOST_DITHER:
+            raise ConfigError(f"dither is a number 0..{MOST_DITHER:g}, got {str(self.dither)[:80]!r}.")
         if self.frames.hop % self.squeeze:
             raise ConfigError(f"hop={self.frames.hop} must be a multiple of squeeze={self.squeeze}.")
         whole = all(isinstance(each, int) and not isinstance(each, bool) for each in self.dilations)
@@ -93,7 +119,7 @@ class StudentConfig:
     @property
     def features(self) -> RecordedFrames:
         """How frames are made of a recording."""
-        return RecordedFrames(self.frames)
+        return RecordedFrames(self.frames, self.dither)
 
     @property
     def steps_per_frame(self) -> int:
@@ -106,11 +132,18 @@ class StudentConfig:
         return 1 + (self.kernel_size - 1) * sum(self.dilations)
 
     @property
+    def outputs(self) -> int:
+        """Values that the network gives for one step: a sample's refinement each, or those that make a step of a flow
+        of its noise: means, ln scales, and what each sample owes to the noise of those before it in the step.
+        """
+        return self.squeeze if not self.flow else 2 * self.squeeze + self.squeeze * (self.squeeze - 1) // 2
+
+    @property
     def multiply_adds(self) -> int:
         """Of the residual stack, for one sample."""
         channels, layers = self.residual_channels, len(self.dilations)
         inputs = self.kernel_size * channels + self.frames.width
-        outputs = layers * self.squeeze + (layers - 1) * channels
+        outputs = layers * self.outputs + (layers - 1) * channels
         return (layers * inputs * 2 * channels + outputs * channels) // self.squeeze
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -122,13 +155,14 @@ class StudentConfig:
             "condition.weight": (layers, self.frames.width, 2 * channels),
             "residual.weight": (layers - 1, channels, channels),
             "residual.bias": (layers - 1, channels),
-            "skip.weight": (layers, channels, self.squeeze),
-            "skip.bias": (self.squeeze,),
+            "skip.weight": (layers, channels, self.outputs),
+            "skip.bias": (self.outputs,),
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field."""
-        return {**dataclasses.asdict(self), "dilations": list(self.dilations)}
+        """Plain JSON values, every field but those of `_LEFT_OUT` that are as usual."""
+        values = {**dataclasses.asdict(self), "dilations": list(self.dilations)}
+        return {name: value for name, value in values.items() if (name, value) not in _LEFT_OUT.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudentConfig:

@@ -5,7 +5,7 @@ Two files and an index:
 
     wave.npy       [samples]          int16
     frames.npy     [frames, width]    float32, see vocoder/analysis.py
-    student.json   the layout of frames, the level, and the number of frames to train on
+    student.json   the layout of frames, level and dither, and the number of frames to train on
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ..files import replacing
 from ..sound import audio, loudness
 from ..vocoder import analysis, periods
 from ..vocoder.frames import Frames
+from .config import dithered
 
 FORMAT = 1
 INDEX = "student.json"
@@ -37,10 +38,12 @@ def prepare(
     layout: Frames,
     normalize: loudness.Normalize = "loudness",
     held_out: float = 0.05,
+    dither: float = 0.0,
 ) -> list[str]:
     """Write the training data of all sound files of a folder -> why files were left out, a sentence each.
 
-    So many of the files are kept for validation: which ones depends on their names.
+    So many of the files are kept for validation: which ones depends on their names. `dither` is the scale of the noise
+    that each of them gets.
     """
     found, _ = sources.find(recordings)
     waves, frames, left_out = [], [], []
@@ -58,6 +61,7 @@ def prepare(
             continue
         whole = np.zeros(layout.mel.frames(len(wave)) * layout.hop, dtype=np.float32)
         whole[: len(wave)] = wave
+        whole = dithered(whole, dither)
         waves.append(audio.sixteen_bits(whole))
         frames.append(analysis.frames(whole, layout=layout))
         trained += len(frames[-1]) if source.name not in kept_back else 0
@@ -70,7 +74,7 @@ def prepare(
             np.save(file, np.concatenate(parts))
     values = {"format": FORMAT, "frames": sum(map(len, frames)), "trained_frames": trained, "recordings": len(frames)}
     with replacing(target / INDEX) as temporary:
-        content = {**values, "layout": dataclasses.asdict(layout), "normalize": normalize}
+        content = {**values, "layout": dataclasses.asdict(layout), "normalize": normalize, "dither": dither}
         temporary.write_text(json.dumps(content, indent=2) + "\n")
     return left_out
 
@@ -85,6 +89,7 @@ class StudentData:
             self.frames, self.trained_frames = int(self.index["frames"]), int(self.index["trained_frames"])
             self.layout = Frames.from_dict(self.index["layout"])
             self.normalize: loudness.Normalize = self.index["normalize"]
+            self.dither = float(self.index.get("dither", 0.0))  # the first data had none
             self._wave, self._frames = (
                 np.load(self.folder / f"{name}.npy", mmap_mode="r") for name in ("wave", "frames")
             )

@@ -95,7 +95,7 @@ class StudentGenerator:
         self.backend = choose("training", backend, "float32", "cpu").name
         self._model = ParallelWaveNet(model.config, "reference")
         self._model.load_state_dict({name: value.detach().float().cpu() for name, value in model.state_dict().items()})
-        self._prior = Prior(self.config.frames, self.config.squeeze)
+        self._prior = Prior(self.config.frames, self.config.squeeze, self.config.flow)
         self._native = self.backend == "cpu"
 
     @property
@@ -271,14 +271,14 @@ class StudentGenerator:
     def _excitation(
         self, followed: Followed, block: int, seed: int, stream: int, temperature: float
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """That of a block of one stream, and its conditions."""
+        """What the network refines in a block of one stream, and its conditions."""
         index, first = self._frames(followed, block)
         noise = normal(seed, stream, first, self.block + 2 * REACH, self._native)
         if temperature != 1:
             noise = noise * np.float32(temperature)
         rows, last = followed.frames[0, index], followed.frames.shape[1] - 1
         around = np.clip(np.arange(block * BLOCK - 1, (block + 1) * BLOCK + 2), 0, last)
-        return self._prior.excitation(rows, followed.phase[0, around], noise), self._prior.conditions(rows)
+        return self._prior.inputs(rows, followed.phase[0, around], noise), self._prior.conditions(rows)
 
     def _refined(self, excitation: Tensor, conditions: Tensor, history: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """On the C++ stack all streams at once; products of torch depend on the batch, so there one after another."""

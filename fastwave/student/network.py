@@ -7,6 +7,14 @@ The residual stack is that of docs/spec.md with `squeeze` samples a step, the fr
 channels as samples: all steps are computed at once. It looks back only, so nothing is delayed. Skip weights start at
 zero: an untrained student is its prior. The network works before the filter of the frames, where all frequencies are
 about equally loud: behind it, any change of a loud frequency would be heard in the quiet ones.
+
+A flow, which is what a distilled student is, makes each sample normal after the noise z of those before it:
+
+    x[0, n]    = [the noise of step n - 1, the pulses of step n, and zeros up to R channels]
+    refined[t] = pulses[t] + mean[t] + exp(log_scale[t]) * z[t] + sum of L[t, s] * z[s] over the s before t in its step
+
+mean, log_scale and L are values of the skip sum, times REFINEMENT. Without L the samples of a step would be independent
+of each other, which those of sound are not. A filter that rings forwards only comes behind: the wave is a flow too.
 """
 
 from __future__ import annotations
@@ -64,16 +72,36 @@ class ParallelWaveNet(nn.Module):
                 parameter.normal_(0.0, scales[role])
 
     def forward(self, excitation: Tensor, condition: Tensor) -> Tensor:
-        """excitation [B, T]; condition [B, T / squeeze, width] -> refined, [B, T]; before them stand zeros."""
+        """excitation [B, T], of a flow [B, 3, T] as `Prior.flow_inputs` has it; condition [B, T / squeeze, width] ->
+        refined, [B, T]; before them stand zeros.
+        """
+        return self.refined(excitation, self.skip_sum(excitation, condition))[0]
+
+    def skip_sum(self, excitation: Tensor, condition: Tensor) -> Tensor:
+        """What the residual stack makes of an excitation and its conditions, [B, T / squeeze, outputs]."""
         backend = choose("training", self.backend, operator.products_of(excitation), excitation.device.type).name
         x = self._entered(excitation)
         if backend == "reference":
-            skip_sum, _ = residual_stack(x, self.weights, self.config.dilations, condition)
-        else:
-            skip_sum = operator.residual_stack(
-                x, self.weights, self.config.dilations, condition, backend=backend, recompute=self.recompute
-            )
-        return excitation + REFINEMENT * skip_sum.reshape(excitation.shape)
+            return residual_stack(x, self.weights, self.config.dilations, condition)[0]
+        return operator.residual_stack(
+            x, self.weights, self.config.dilations, condition, backend=backend, recompute=self.recompute
+        )
+
+    def refined(self, excitation: Tensor, skip_sum: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The excitation, refined, [B, T], and of a flow ln of the scale of every sample, [B, T]."""
+        values, squeeze = REFINEMENT * skip_sum, self.config.squeeze
+        if not self.config.flow:
+            return excitation + values.reshape(excitation.shape), None
+        pulses, z, _ = (each.reshape(len(excitation), -1, squeeze) for each in excitation.unbind(1))
+        mean, log_scale = values[..., :squeeze], values[..., squeeze : 2 * squeeze]
+        refined = pulses + mean + log_scale.exp() * z
+        first = 2 * squeeze
+        for place in range(squeeze - 1):  # what the samples behind this one owe to its noise
+            last = first + squeeze - 1 - place
+            owed = values[..., first:last] * z[..., place : place + 1]
+            refined = refined + nn.functional.pad(owed, (place + 1, 0))
+            first = last
+        return refined.flatten(1), log_scale.flatten(1)
 
     @torch.no_grad()
     def refine(
@@ -94,7 +122,9 @@ class ParallelWaveNet(nn.Module):
             backend=backend,
             threads=threads,
         )
-        return excitation + REFINEMENT * skip_sum.reshape(excitation.shape), following
+        # each stream in the same shape: what torch computes of one is no matter of the others
+        rows = range(len(excitation))
+        return torch.cat([self.refined(excitation[i : i + 1], skip_sum[i : i + 1])[0] for i in rows]), following
 
     @property
     def weights(self) -> StackWeights:
@@ -104,7 +134,9 @@ class ParallelWaveNet(nn.Module):
     def _entered(self, excitation: Tensor) -> Tensor:
         """The input of the first layer, [B, steps, R]."""
         squeeze, channels = self.config.squeeze, self.config.residual_channels
-        return nn.functional.pad(excitation.reshape(len(excitation), -1, squeeze), (0, channels - squeeze))
+        parts = (excitation[:, 2], excitation[:, 0]) if self.config.flow else (excitation,)
+        entering = torch.cat([each.reshape(len(each), -1, squeeze) for each in parts], dim=2)
+        return nn.functional.pad(entering, (0, channels - entering.shape[2]))
 
     def generator(self, backend: str = "auto", dtype: str = "auto", threads: int | None = None) -> StudentGenerator:
         """What makes its samples, behind the protocol of generation; the arguments are those of `Engine`."""

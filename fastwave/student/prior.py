@@ -36,10 +36,12 @@ Array = npt.NDArray[np.float64]
 
 
 class Prior:
-    """The excitation and the filters of one layout of frames, at `squeeze` samples a step of the network."""
+    """The excitation and the filters of one layout of frames, at `squeeze` samples a step of the network; or those of
+    a flow.
+    """
 
-    def __init__(self, layout: Frames, squeeze: int) -> None:
-        self.layout, self.squeeze = layout, squeeze
+    def __init__(self, layout: Frames, squeeze: int, flow: bool = False) -> None:
+        self.layout, self.squeeze, self.flow = layout, squeeze, flow
         self.size = 1 << (4 * layout.hop - 1).bit_length()  # of the transform: two hops, and as much for the filter
         frequency = np.arange(self.size // 2 + 1) * (layout.sample_rate / self.size)
         centres = mel.band_centres(layout.mel)
@@ -65,6 +67,12 @@ class Prior:
         """Samples that ring on behind a stretch of the wave."""
         return self.size - self.layout.hop
 
+    def inputs(
+        self, rows: npt.NDArray[np.floating], phase: npt.NDArray[np.floating], noise: npt.NDArray[np.floating]
+    ) -> npt.NDArray[np.float32]:
+        """What the network refines: `excitation`, or `flow_inputs`."""
+        return (self.flow_inputs if self.flow else self.excitation)(rows, phase, noise)
+
     def excitation(
         self, rows: npt.NDArray[np.floating], phase: npt.NDArray[np.floating], noise: npt.NDArray[np.floating]
     ) -> npt.NDArray[np.float32]:
@@ -73,13 +81,29 @@ class Prior:
         rows [frames + 1, width]; phase of F0 in periods, [frames + 3], from one frame before to one behind, because a
         pulse there is heard here; noise [frames * hop + 2 * REACH], from REACH samples before the first one on.
         """
-        layout, count = self.layout, (len(rows) - 1) * self.layout.hop
-        place = np.arange(count) / layout.hop
-        voicing = np.interp(place, np.arange(len(rows)), np.clip(rows[:, layout.voicing], 0, 1))
+        count = (len(rows) - 1) * self.layout.hop
+        voicing = self._voicing(rows)
         low = np.convolve(noise, self._low, mode="valid")
         pulses = self._pulses(phase, count)
         mixed = noise[REACH : REACH + count] - (1 - np.sqrt(1 - voicing)) * low + np.sqrt(voicing) * pulses
         return np.asarray(mixed, dtype=np.float32)
+
+    def flow_inputs(
+        self, rows: npt.NDArray[np.floating], phase: npt.NDArray[np.floating], noise: npt.NDArray[np.floating]
+    ) -> npt.NDArray[np.float32]:
+        """What a flow makes the same samples of, [3, frames * hop]: sqrt(v) * low(pulses), the white noise of each
+        sample, and that of the sample one step before. The arguments are those of `excitation`.
+        """
+        count = (len(rows) - 1) * self.layout.hop
+        pulses = np.sqrt(self._voicing(rows)) * self._pulses(phase, count)
+        before = REACH - self.squeeze
+        parts = (pulses, noise[REACH : REACH + count], noise[before : before + count])
+        return np.stack(parts).astype(np.float32)
+
+    def _voicing(self, rows: npt.NDArray[np.floating]) -> Array:
+        """That of every sample from the first of the rows up to the last one."""
+        place = np.arange((len(rows) - 1) * self.layout.hop) / self.layout.hop
+        return np.asarray(np.interp(place, np.arange(len(rows)), np.clip(rows[:, self.layout.voicing], 0, 1)))
 
     def conditions(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Frames [frames + 1, width] -> what the network sees of them at each step, [frames * hop / squeeze, width]."""
@@ -94,7 +118,12 @@ class Prior:
         bands = self._of_one + self._log_floor * (1 - np.asarray(rows[:, : self.layout.bands], np.float64)) / 2
         logs = bands[:, self._band] * (1 - self._share) + bands[:, self._above] * self._share
         cepstrum = np.fft.irfft(logs - math.log(self._of_noise), self.size)
-        return np.asarray(np.exp(np.fft.rfft(cepstrum * self._fold)))
+        spectrum = np.asarray(np.exp(np.fft.rfft(cepstrum * self._fold)))
+        if not self.flow:
+            return spectrum
+        responses = np.fft.irfft(spectrum, self.size)
+        responses[:, self.size - 2 * self.layout.hop + 1 :] = 0
+        return np.asarray(np.fft.rfft(responses))
 
     def shaped(
         self, excitation: npt.NDArray[np.floating], filters: npt.NDArray[np.complexfloating], tail: Array
@@ -139,6 +168,17 @@ def shaped(excitation: Tensor, filters: Tensor, window: Tensor) -> Tensor:
     total = (count - 1) * hop + size
     wave = torch.nn.functional.fold(parts.transpose(1, 2), (1, total), (1, size), stride=(1, hop))
     return wave[:, 0, 0, : count * hop]
+
+
+def gain(filters: Tensor, window: Tensor) -> Tensor:
+    """What `shaped` makes of a sample of the excitation at its own time: filters [B, frames, size / 2 + 1] ->
+    [B, frames * hop]. As filters ring forwards only, it is the diagonal of a triangular matrix.
+    """
+    hop = len(window) // 2
+    first = torch.fft.irfft(filters)[:, :, 0]  # of the impulse response
+    before = torch.nn.functional.pad(first[:, :-1], (1, 0))
+    total: Tensor = first[..., None] * window[:hop] + before[..., None] * window[hop:]
+    return total.flatten(1)
 
 
 def normal(seed: int, stream: int, first: int, count: int, native: bool = True) -> npt.NDArray[np.float32]:

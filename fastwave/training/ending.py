@@ -85,16 +85,17 @@ def more_of_it(run: Path, history: History) -> str:
     """A command that works for this model; nothing for a model that `fastwave generate` does not take."""
     config = history.part("config")
     kind = history.start.get("kind", "wavenet")
-    if kind not in ("wavenet", "student") or not (run / "model.safetensors").exists():
+    is_student = kind in ("student", "distillation")
+    if not (kind == "wavenet" or is_student) or not (run / "model.safetensors").exists():
         return ""
     words = ["fastwave", "generate", str(run)]
     speakers = int(number(config.get("speakers")) or 0)
     speaker_channels = int(number(config.get("speaker_channels")) or 0)
-    if kind == "student" or int(number(config.get("condition_channels")) or 0) > speaker_channels:
+    if is_student or int(number(config.get("condition_channels")) or 0) > speaker_channels:
         excerpts = [run / "samples" / name for name in ("real.npy", "real.wav")]
         words += ["--condition", next((str(path) for path in excerpts if path.exists()), "FILE")]
     if speakers:
         names = config.get("speaker_names") or ["0"]
         words += ["--speaker", str(names[0])]
-    words += ["-o", str(run / "out.wav")] if kind == "student" or config.get("sample_rate") else ["--samples", "500"]
+    words += ["-o", str(run / "out.wav")] if is_student or config.get("sample_rate") else ["--samples", "500"]
     return shlex.join(words)

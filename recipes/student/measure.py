@@ -46,7 +46,8 @@ def main() -> None:
     for number, path in enumerate(sorted(options.recordings.glob("*.wav"))[: options.most]):
         wave = loudness.load(path, student.config.sample_rate, student.config.normalize).numpy()
         frames = analysis.frames(wave, layout=student.config.frames)
-        made = {name: [speak(model, frames, len(wave), seed) for seed in (0, 1)] for name, model in models.items()}
+        (followed,) = student.config.features.from_sound([wave], student.config.sample_rate, student.config.frames.hop)
+        made = {name: [speak(model, followed, len(wave), seed) for seed in (0, 1)] for name, model in models.items()}
         rows["recording"].append(compare(wave, wave, frames, student.config.frames))
         for name, (first, second) in made.items():
             triple = (torch.from_numpy(each)[None] for each in (wave, first, second))
@@ -61,7 +62,7 @@ def main() -> None:
         print(f"{name:10}", "  ".join(f"{key} {value:.3f}" for key, value in means.items()), flush=True)
 
 
-def speak(model: ParallelWaveNet, frames: np.ndarray, samples: int, seed: int) -> np.ndarray:
+def speak(model: ParallelWaveNet, frames: torch.Tensor, samples: int, seed: int) -> np.ndarray:
     """What a model makes of frames."""
     return fastwave.generate(model, samples=samples, condition=frames, seed=seed).tokens[0].numpy()
 

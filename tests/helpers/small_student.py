@@ -1,5 +1,7 @@
 """A student with few channels, and frames for it to follow."""
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -9,6 +11,8 @@ from fastwave.vocoder.frames import Frames
 
 LAYOUT = Frames(sample_rate=8000, hop=80, bands=12, window=320)
 CONFIG = StudentConfig(LAYOUT, squeeze=8, residual_channels=12, dilations=(1, 4, 2, 40))
+
+FLOW = dataclasses.replace(CONFIG, residual_channels=20, flow=True, dither=5e-4)
 
 
 def small_student(config=CONFIG, seed=0):

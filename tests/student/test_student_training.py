@@ -15,6 +15,7 @@ from fastwave.student.config import StudentConfig
 from fastwave.student.network import ParallelWaveNet
 from fastwave.student.task import StudentTask
 from fastwave.training.settings import Settings
+from fastwave.vocoder.frame_task import Place
 from small_student import CONFIG, LAYOUT, frames, saw, small_student
 
 SHORT = {"window": 2048, "warmup": 2, "validation_targets": 4096, "sample_seconds": 0.3, "seed": 3}
@@ -67,9 +68,9 @@ def test_windows_are_trained_as_they_are_generated(prepared):
     longer = StudentTask(prepared, CONFIG, Settings(steps=1, **SHORT))
     longer.context += 15
     rows = slice(0, 1)
-    place = [(200, 0, 0)]
+    place = [Place(200, 0, False)]
     with torch.no_grad():
-        short, long = (each._read(place) for each in (task, longer))
+        short, long = (each.read(place) for each in (task, longer))
         # the same noise at the same samples, from other beginnings
         extra = 15 * LAYOUT.hop
         long.excitation[:, :, extra:] = short.excitation
@@ -127,8 +128,50 @@ def test_the_command_trains_generates_and_copies(tmp_path, capsys):
     assert main(["copy", str(run), str(sounds), "-o", str(tmp_path / "copies")]) == 0
     copied = audio.load(tmp_path / "copies" / "0.wav")[0]
     assert len(copied) == round(1.2 * 16_000)
-    assert main(["info", str(run)]) == 1
-    assert "fastwave.student reads it" in capsys.readouterr().err
+
+
+def test_info_says_what_a_student_is(tmp_path, capsys):
+    small_student().save_pretrained(tmp_path)
+    assert main(["info", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    for fact in ("trained on recordings alone", "12 mel bands", "8 samples a step", f"{CONFIG.multiply_adds:,} mult"):
+        assert fact in said
+    assert main(["info", str(tmp_path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["kind"] == "student" and facts["config"] == CONFIG.to_dict()
+    assert facts["parameters"] == sum(value.numel() for value in small_student().parameters())
+
+
+def test_a_server_says_that_a_student_needs_what_no_request_brings(tmp_path, capsys):
+    small_student().save_pretrained(tmp_path / "student")
+    assert main(["serve", str(tmp_path / "student"), "--port", "0"]) == 1
+    assert "student follows features, which a request cannot bring" in capsys.readouterr().err
+
+
+def test_play_plays_and_records_what_generate_makes(tmp_path, capsys, monkeypatch):
+    small_student().save_pretrained(tmp_path)
+    played = []
+
+    class Card:
+        paused, latency, played, underruns = False, 0.1, 0, 0
+
+        def __init__(self, sample_rate, channels, latency, device):
+            self.sample_rate = sample_rate
+
+        __enter__ = __exit__ = finish = lambda self, *_: None
+
+        def write(self, wave):
+            played.append(wave)
+
+    monkeypatch.setattr("fastwave.serving.sound_card.SoundCard", Card)
+    audio.save(tmp_path / "buzz.wav", saw(0.5), LAYOUT.sample_rate)
+    follow = [str(tmp_path), "--condition", str(tmp_path / "buzz.wav"), "--seed", "4"]
+    assert main(["play", *follow, "--record", str(tmp_path / "played.wav")]) == 0
+    assert main(["generate", *follow, "-o", str(tmp_path / "made.wav")]) == 0
+    assert len(played) > 3
+    assert (tmp_path / "played.wav").read_bytes() == (tmp_path / "made.wav").read_bytes()
+    assert main(["play", str(tmp_path)]) == 1
+    assert "a student follows frames" in capsys.readouterr().err
 
 
 def test_the_command_refuses_options_that_a_student_decides(tmp_path, capsys):

@@ -15,6 +15,7 @@ from fastwave.training.parallel import Group
 from fastwave.training.settings import Settings
 from fastwave.vocoder import data as vocoder_data
 from fastwave.vocoder import vocoder
+from fastwave.vocoder.frame_task import Place
 from fastwave.vocoder.frames import Frames
 from fastwave.vocoder.task import VocoderTask
 
@@ -160,7 +161,7 @@ def test_the_loss_takes_each_sample_with_its_frame_and_phase(data):
     model = tiny()
     with torch.no_grad():
         model.get_parameter("head.1.weight").mul_(50)  # so that outputs depend on the inputs
-    early, late = task._read([20]), task._read([22])
+    early, late = (task.read([Place(first, 0, False)]) for first in (20, 22))
     early.counted[:, :400], late.counted[:, 400:] = 0, 0  # frames 22 and 23 are in both
     early.counted[:, 800:] = 0
     losses = [task.loss(model, batch, 400).item() for batch in (early, late)]
@@ -169,7 +170,7 @@ def test_the_loss_takes_each_sample_with_its_frame_and_phase(data):
 
 def test_a_window_holds_the_samples_frames_and_sines_of_one_place(data):
     task = VocoderTask(data, vocoder.config(**SHAPE), settings())
-    window = task._read([20])
+    window = task.read([Place(20, 0, False)])
     frames = slice(20 - task.context, 20 + task.window)
     samples = slice(frames.start * 200, frames.stop * 200)
     assert window.tokens[0].tolist() == data.tokens(0, data.frames, 0)[samples].tolist()

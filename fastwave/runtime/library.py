@@ -162,13 +162,12 @@ class CpuEngine:
     ) -> None:
         """`sizes` are the fields of fw_model_t; `pointers` lead to float32 weights, needed only during this call."""
         model, _held = _model(sizes, dilations, pointers)
-        handle = ctypes.c_void_p()
-        isa, kind = _isa(instruction_set), _index("dtype", dtype, TYPES)
+        handle, isa, kind = ctypes.c_void_p(), _isa(instruction_set), _index("dtype", dtype, TYPES)
         _call("cpu", "fw_engine_create_cpu", model, isa, kind, threads, handle)
         self._handle = handle
         self._lock = threading.Lock()  # a native engine runs one job at a time
-        destroy = weakref.finalize(self, _call, "cpu", "fw_engine_destroy_cpu", handle.value)
-        destroy.atexit = False  # a daemon thread may be in a run when the process ends, which frees all memory anyway
+        # not when the process ends, which frees all memory anyway: a daemon thread may be in a run then
+        weakref.finalize(self, _call, "cpu", "fw_engine_destroy_cpu", handle.value).atexit = False
 
     def prime(self, **fields: Any) -> None:
         """Compute the memory after the tokens that the fields of fw_run_t give; csrc/fastwave.h says which it reads."""
@@ -217,8 +216,7 @@ class CudaEngine:
         handle, choice = ctypes.c_void_p(), _index("kernel", kernel, KERNELS)
         _call("cuda", "fw_engine_create_cuda", model, device, _index("dtype", dtype, TYPES), choice, handle)
         self._handle = handle
-        destroy = weakref.finalize(self, _open("cuda").fw_engine_destroy_cuda, handle.value)
-        destroy.atexit = False  # as for CpuEngine
+        weakref.finalize(self, _open("cuda").fw_engine_destroy_cuda, handle.value).atexit = False  # as for CpuEngine
 
     def plan(self, streams: int) -> CudaPlan:
         """How a run of this many streams will be launched."""

@@ -156,3 +156,21 @@ def test_rows_of_a_training_step_have_a_limit_and_are_compared_with_the_first():
     assert [row.times_baseline for row in rows] == [1, 2]
     assert [row.share_of_baseline_memory for row in rows] == [1, 0.5]
     assert all(0 < row.median < row.limit for row in rows)
+
+
+@pytest.mark.parametrize("model", ["categorical", "categorical-linear-ids", "mixture", "gaussian"])
+def test_every_means_of_a_training_step_is_proved(model):
+    window = training.Window(model, WaveNetConfig(**{**BASE, **CONFIGS[model]}), 2, 128)
+    means = [each for each in test_training.CPU_MEANS if each[0] != "compiled"]
+    steps = [training.Step(*each, window) for each in means]
+    able, proofs = test_training.prove(steps, window, {})
+    assert able == steps and all("gradient" in name or "skip sum" in name for name in proofs.values())
+
+
+def test_a_training_step_with_a_wrong_weight_is_not_proved():
+    window = training.Window("wrong", MODELS["categorical"], 2, 128)
+    steps = [training.Step(means, "float32", window) for means in ("eager", "fused")]
+    with torch.no_grad():
+        steps[1].model.get_parameter("residual.weight")[0, 1, 1] += 1e-3
+    with pytest.raises(AssertionError):
+        test_training.prove(steps, window, {})

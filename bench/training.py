@@ -100,9 +100,8 @@ class Step:
 
     def _stretches_of_loss(self) -> Tensor:
         """As `model.loss` computes them, from one skip sum."""
-        skip_sum = self.model._skip_sum(
-            self.tokens[:, :-1], self.features.get("condition"), self.features.get("speaker")
-        )
+        given = self.features.get("condition"), self.features.get("speaker")
+        skip_sum = self.model._skip_sum(self.tokens[:, :-1], *given, first=0, excitation=None)
         parts = zip(skip_sum.flatten(0, 1).chunk(COUNT), self.tokens[:, 1:].flatten().chunk(COUNT), strict=True)
         output, head = self.window.config.output, self.model._head()
         even = torch.full((1, skip_sum.shape[0] * skip_sum.shape[1] // COUNT), 1.0, device=skip_sum.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,13 +12,15 @@ from .streams import Stream
 
 Kind = TypeVar("Kind", bound=Stream)
 
+STOP_SECONDS = 5.0  # that the end of the process waits for a round; one takes a fraction of a second
+
 
 class Worker(ABC, Generic[Kind]):
     """Streams join and leave between two rounds. A round advances those whose listeners have not enough yet."""
 
     def __init__(self, name: str) -> None:
         self._streams: list[Kind] = []
-        self._is_closing = False
+        self._is_closing = self._is_stopped = False
         self._changed = threading.Condition()
         self._name = f"fastwave {name}"
         self._thread: threading.Thread | None = None  # None before the first stream, and after the last one
@@ -38,6 +41,7 @@ class Worker(ABC, Generic[Kind]):
             self._streams.append(stream)
             if self._thread is None:  # also of a worker that is closed: a stream may come late
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                atexit.register(self._stop)
                 self._thread.start()
             self._changed.notify()
 
@@ -46,6 +50,14 @@ class Worker(ABC, Generic[Kind]):
         with self._changed:
             self._is_closing = True
             self._changed.notify()
+
+    def _stop(self) -> None:
+        """End the thread before Python ends: torch aborts the process if it finds itself in a thread after that."""
+        with self._changed:
+            self._is_stopped, thread = True, self._thread
+            self._changed.notify()
+        if thread is not None:
+            thread.join(STOP_SECONDS)
 
     def _wake(self) -> None:
         with self._changed:
@@ -60,14 +72,16 @@ class Worker(ABC, Generic[Kind]):
                     stream.end(error)
 
     def _wait(self) -> list[Kind]:
-        """The streams of the next round; none at the very end."""
+        """The streams of the next round; none at the very end, or when the process ends."""
         with self._changed:
-            while True:
+            while not self._is_stopped:
                 self._streams = [stream for stream in self._streams if not stream.is_over]
                 ready = [stream for stream in self._streams if stream.wants_more]
                 if ready:
                     return ready
                 if self._is_closing and not self._streams:
                     self._thread = None
+                    atexit.unregister(self._stop)
                     return []
                 self._changed.wait()
+            return []

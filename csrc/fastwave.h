@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define FW_ABI_VERSION 11 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
+#define FW_ABI_VERSION 12 /* raise it with every change below; fastwave/runtime/library.py refuses another number */
 
 #if defined(__cplusplus)
 #define FW_API extern "C" __attribute__((visibility("default")))
@@ -198,16 +198,18 @@ FW_API int32_t fw_noise_cpu(uint64_t seed, int64_t stream, int64_t first, int64_
 
 typedef struct {
   int64_t batch, time, residual, gate, skip, condition, taps, layers; /* B, T, R, G, S, C or 0, K, L */
-  const int64_t* dilations;                                           /* [L] */
-  const float* dilated;                                               /* [L, K, R, 2G] */
-  const float* dilated_bias;                                          /* [L, 2G] */
-  const float* residual_weight;                                       /* [L-1, G, R], may be null where L is 1 */
-  const float* residual_bias;                                         /* [L-1, R], may be null where L is 1 */
-  const float* skip_weight;                                           /* [L, G, S] */
-  const float* skip_bias;                                             /* [S] */
-  const float* condition_weight;                                      /* [L, C, 2G], null where C is 0 */
-  const float* input;                                                 /* [B, T, R]; null in the backward pass */
-  const float* conditioning;                                          /* [B, T, C], null where C is 0 */
+  int64_t first; /* the first step whose skip sum is wanted: what no such sum depends on may be left out, and is zero
+                  * in layer_inputs and tanh_sigmoid. 0 with a history */
+  const int64_t* dilations;      /* [L] */
+  const float* dilated;          /* [L, K, R, 2G] */
+  const float* dilated_bias;     /* [L, 2G] */
+  const float* residual_weight;  /* [L-1, G, R], may be null where L is 1 */
+  const float* residual_bias;    /* [L-1, R], may be null where L is 1 */
+  const float* skip_weight;      /* [L, G, S] */
+  const float* skip_bias;        /* [S] */
+  const float* condition_weight; /* [L, C, 2G], null where C is 0 */
+  const float* input;            /* [B, T, R]; null in the backward pass */
+  const float* conditioning;     /* [B, T, C], null where C is 0 */
   void* layer_inputs;  /* [L, B, T, R] in the type of the products: x[l] of every layer, written by the forward pass and
                         * read by the backward pass */
   void* tanh_sigmoid;  /* [L, B, T, tanh | sigmoid, G], the same; null: the backward pass computes it again. float32, or
@@ -228,7 +230,7 @@ typedef struct { /* each has its tensor's shape and is overwritten; null where i
   float* conditioning;
 } fw_stack_gradients_t;
 
-/* skip_sum: [B, T, S] */
+/* skip_sum and its gradient: [B, T - first, S] */
 FW_API int32_t fw_residual_stack_forward_cpu(const fw_stack_t* stack, int32_t isa, int32_t type, int32_t threads,
                                              float* skip_sum);
 FW_API int32_t fw_residual_stack_backward_cpu(const fw_stack_t* stack, int32_t isa, int32_t type, int32_t threads,

@@ -133,7 +133,7 @@ class WaveNet(nn.Module):
             first = tokens.shape[1] - weight.shape[1]
         if not 1 <= first < tokens.shape[1]:
             raise InputError(f"this loss needs more than {max(1, first)} samples in time, got {tokens.shape[1]}.")
-        skip_sum = self._skip_sum(tokens[:, :-1], condition, speaker, 0, excitation)[:, first - 1 :]
+        skip_sum = self._skip_sum(tokens[:, :-1], condition, speaker, 0, excitation, first - 1)
         target = tokens[:, first:]
         if weight is None:
             precise = torch.float64 if skip_sum.dtype == torch.float64 else torch.float32
@@ -141,8 +141,10 @@ class WaveNet(nn.Module):
         backend, products = self._backend_for(skip_sum), operator.products_of(skip_sum)
         return head_loss(self.config.output, skip_sum, self._head(), target, weight, backend, products)
 
-    def _skip_sum(self, tokens: Tensor, condition: object, speaker: object, first: int, excitation: object) -> Tensor:
-        """The skip sum of every step: [B, T, S]"""
+    def _skip_sum(
+        self, tokens: Tensor, condition: object, speaker: object, first: int, excitation: object, wanted: int = 0
+    ) -> Tensor:
+        """The skip sum of every step from `wanted` on: [B, T - wanted, S]"""
         parameters = dict(self.named_parameters())
         batch, steps = tokens.shape
         prepared = conditioning.prepare(self.config, condition, speaker, batch, first + steps, excitation)
@@ -153,8 +155,10 @@ class WaveNet(nn.Module):
         x = reference.front(tokens, weight, None, e, *more)
         weights, dilations, backend = reference.stack_weights(parameters), self.config.dilations, self._backend_for(x)
         if backend == "reference":
-            return reference.residual_stack(x, weights, dilations, c)[0]
-        return operator.residual_stack(x, weights, dilations, c, backend=backend, recompute=self.recompute)
+            return reference.residual_stack(x, weights, dilations, c)[0][:, wanted:]
+        return operator.residual_stack(
+            x, weights, dilations, c, backend=backend, recompute=self.recompute, first=wanted
+        )
 
     def _backend_for(self, x: Tensor) -> str:
         """The backend that computes with tensors such as `x`."""

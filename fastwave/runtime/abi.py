@@ -13,7 +13,7 @@ from typing import Literal
 Library = Literal["cpu", "cuda"]
 Fields = tuple[tuple[str, str], ...]  # (name, type)
 
-ABI_VERSION = 11
+ABI_VERSION = 12
 INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, ascending
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
@@ -97,7 +97,7 @@ STRUCTURES: dict[str, Fields] = {
         *_all("int64", "failed_stream", "failed_time"),
     ),
     "Stack": (
-        *_all("int64", "batch", "time", "residual", "gate", "skip", "condition", "taps", "layers"),
+        *_all("int64", "batch", "time", "residual", "gate", "skip", "condition", "taps", "layers", "first"),
         *_all("pointer", "dilations", *STACK_WEIGHTS, "input", "conditioning"),
         *_all("pointer", "layer_inputs", "tanh_sigmoid", "history"),
     ),

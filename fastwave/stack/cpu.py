@@ -36,12 +36,15 @@ def forward(
     products: str,
     recompute: bool,
     instruction_set: str | None = None,
+    first: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Arguments as `reference.residual_stack` has them -> skip sum [B, T, S], layer_inputs [L, B, T, R] and
-    tanh_sigmoid [L, B, T, tanh | sigmoid, G], empty with `recompute`.
+    """Arguments as `reference.residual_stack` has them -> skip sum [B, T - first, S], layer_inputs [L, B, T, R] and
+    tanh_sigmoid [L, B, T, tanh | sigmoid, G], empty with `recompute`. What no skip sum from step `first` on depends on
+    is not computed.
     """
-    stack = _Stack(x.shape[:2], weights, condition, dilations, products, instruction_set)
-    skip_sum = buffers.empty((*x.shape[:2], stack.sizes.skip))
+    batch, time = x.shape[:2]
+    stack = _Stack((batch, time), weights, condition, dilations, products, instruction_set, first=first)
+    skip_sum = buffers.empty((batch, time - first, stack.sizes.skip))
     layer_inputs, tanh_sigmoid = (
         buffers.empty(shape, dtype) for shape, dtype in saved(stack.sizes, x.dtype, products, recompute)
     )
@@ -99,9 +102,10 @@ def backward(
     products: str,
     needed: Collection[str],
     instruction_set: str | None = None,
+    first: int = 0,
 ) -> dict[str, Tensor]:
     """From the gradient of the skip sum -> those of x, the weights and the condition that `needed` names."""
-    stack = _Stack(grad.shape[:2], weights, condition, dilations, products, instruction_set)
+    stack = _Stack(layer_inputs.shape[1:3], weights, condition, dilations, products, instruction_set, first=first)
     skip_gradient = _float32(grad)
     tensors = {**weights._asdict(), "condition": condition}
     present = {name: tensor for name, tensor in tensors.items() if tensor is not None and name in needed}
@@ -136,10 +140,11 @@ class _Stack:
         products: str,
         instruction_set: str | None,
         threads: int | None = None,
+        first: int = 0,
     ) -> None:
         if condition is None:
             weights = weights._replace(condition_weight=None)
-        self.sizes = StackSizes.of(batch_and_time, weights)
+        self.sizes = StackSizes.of(batch_and_time, weights, first)
         tensors = {**weights._asdict(), "condition": condition}
         self._tensors = {name: None if each is None else _float32(each) for name, each in tensors.items()}
         self.pointers = {_FIELDS[name]: _pointer(tensor) for name, tensor in self._tensors.items()}

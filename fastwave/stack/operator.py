@@ -8,6 +8,9 @@ forward(x, weights, condition, dilations, products, recompute) -> skip sum, laye
 backward(grad, layer_inputs, activations, weights, condition, dilations, products, needed)
     -> the gradients of the tensors that `needed` names, by those names
 saved(sizes, dtype, products, recompute) -> shape and dtype of layer_inputs and of activations; dtype is that of x
+
+A window of training begins with steps that have no target, and only give the others their past. C++ takes `first` for
+them, and leaves out what no skip sum from there on depends on; the other backends compute it, and it is dropped here.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..reference import StackWeights
+from . import cpu
 from .sizes import StackSizes
 
 DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float64: "float64", torch.float16: "float16"}
@@ -35,19 +39,22 @@ def residual_stack(
     *,
     backend: str,
     recompute: bool = False,
+    first: int = 0,
 ) -> Tensor:
-    """Arguments as `reference.residual_stack` has them -> skip sum [B, T, S].
+    """Arguments as `reference.residual_stack` has them -> skip sum of steps first, first + 1, ...: [B, T - first, S].
 
     Products are of the dtype of x, or of bfloat16 under autocast to it; sums are float32 at least.
     """
     check(x, weights, dilations, condition)
+    if first and not 0 <= first < x.shape[1]:
+        raise InputError(f"first must lie in 0..{x.shape[1] - 1}, a step of x, got {first}.")
     condition_weight = weights.condition_weight
     if condition is None:
         condition_weight = None
     elif condition.dtype != x.dtype:  # features may come as they were stored
         condition = condition.to(x.dtype)
     skip_sum: Tensor = torch.ops.fastwave.residual_stack(
-        x, *weights[:-1], condition, condition_weight, list(dilations), backend, products_of(x), recompute
+        x, *weights[:-1], condition, condition_weight, list(dilations), backend, products_of(x), recompute, first
     )[0]
     return skip_sum
 
@@ -70,9 +77,9 @@ def dtype_name(dtype: torch.dtype) -> str:
 def kernels(backend: str) -> ModuleType:
     """The module of a backend, with the functions that the top of this file lists."""
     if backend == "cpu":
-        from . import cpu as module
-    elif backend == "triton":
-        from ..kernels import residual_stack as module  # type: ignore[no-redef]
+        return cpu
+    if backend == "triton":
+        from ..kernels import residual_stack as module
     elif backend == "reference":
         from . import eager as module  # type: ignore[no-redef]
     else:
@@ -94,47 +101,50 @@ def _weights_and_condition(tensors: Sequence[Any]) -> tuple[StackWeights, Tensor
 @torch.library.custom_op(
     "fastwave::residual_stack",
     mutates_args=(),
-    schema=f"(Tensor x, {_TENSORS}, {_OPTIONS}, bool recompute) -> (Tensor, Tensor, Tensor)",
+    schema=f"(Tensor x, {_TENSORS}, {_OPTIONS}, bool recompute, int first) -> (Tensor, Tensor, Tensor)",
 )
 def _forward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """-> skip sum, layer_inputs, activations"""
-    x, *tensors, dilations, backend, products, recompute = arguments
+    x, *tensors, dilations, backend, products, recompute, first = arguments
     weights, condition = _weights_and_condition(tensors)
-    skip_sum, layer_inputs, activations = kernels(backend).forward(
-        x, weights, condition, dilations, products, recompute
-    )
-    return skip_sum, layer_inputs, activations
+    options = (x, weights, condition, dilations, products, recompute)
+    if backend == "cpu":
+        return cpu.forward(*options, first=first)
+    skip_sum, layer_inputs, activations = kernels(backend).forward(*options)
+    return skip_sum[:, first:].contiguous(), layer_inputs, activations
 
 
 @_forward.register_fake
 def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    x, *tensors, _, backend, products, recompute = arguments
-    sizes = StackSizes.of(x.shape[:2], _weights_and_condition(tensors)[0])
+    x, *tensors, _, backend, products, recompute, first = arguments
+    sizes = StackSizes.of(x.shape[:2], _weights_and_condition(tensors)[0], first)
     layer_inputs, activations = (
         x.new_empty(shape, dtype=dtype) for shape, dtype in kernels(backend).saved(sizes, x.dtype, products, recompute)
     )
-    return x.new_empty(sizes.batch, sizes.time, sizes.skip), layer_inputs, activations
+    return x.new_empty(sizes.batch, sizes.time - first, sizes.skip), layer_inputs, activations
 
 
 @torch.library.custom_op(
     "fastwave::residual_stack_backward",
     mutates_args=(),
-    schema=f"(Tensor grad, Tensor layer_inputs, Tensor activations, {_TENSORS}, {_OPTIONS}, bool[] needed) -> Tensor[]",
+    schema=f"(Tensor grad, Tensor layer_inputs, Tensor activations, {_TENSORS}, {_OPTIONS}, bool[] needed, int first) -> Tensor[]",
 )
 def _backward(*arguments: Any) -> list[Tensor]:
     """-> the gradients of TENSORS in their order; empty where not needed."""
-    grad, layer_inputs, activations, *tensors, dilations, backend, products, needed = arguments
+    grad, layer_inputs, activations, *tensors, dilations, backend, products, needed, first = arguments
     weights, condition = _weights_and_condition(tensors)
     names = {name for name, is_needed in zip(TENSORS, needed, strict=True) if is_needed}
-    gradients = kernels(backend).backward(
-        grad, layer_inputs, activations, weights, condition, dilations, products, names
-    )
+    options = (layer_inputs, activations, weights, condition, dilations, products, names)
+    if backend == "cpu":
+        gradients = cpu.backward(grad, *options, first=first)
+    else:
+        gradients = kernels(backend).backward(torch.nn.functional.pad(grad, (0, 0, first, 0)), *options)
     return [gradients[name] if name in gradients else grad.new_empty(0) for name in TENSORS]
 
 
 @_backward.register_fake
 def _(*arguments: Any) -> list[Tensor]:
-    grad, layer_inputs, _, *tensors, _, _, _, needed = arguments
+    grad, layer_inputs, _, *tensors, _, _, _, needed, _ = arguments
     x = grad.new_empty(layer_inputs.shape[1:])
     return [
         torch.empty_like(tensor) if is_needed and tensor is not None else grad.new_empty(0)
@@ -143,19 +153,19 @@ def _(*arguments: Any) -> list[Tensor]:
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    _, *tensors, ctx.dilations, ctx.backend, ctx.products, _ = inputs
+    _, *tensors, ctx.dilations, ctx.backend, ctx.products, _, ctx.first = inputs
     _, layer_inputs, activations = output
     ctx.save_for_backward(layer_inputs, activations, *tensors)
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    no_gradients = (None,) * 4  # of the arguments that are no tensors
+    no_gradients = (None,) * 5  # of the arguments that are no tensors
     needed = list(ctx.needs_input_grad[: len(TENSORS)])
     if grad is None:
         return (None,) * len(TENSORS) + no_gradients
     gradients = torch.ops.fastwave.residual_stack_backward(
-        grad, *ctx.saved_tensors, ctx.dilations, ctx.backend, ctx.products, needed
+        grad, *ctx.saved_tensors, ctx.dilations, ctx.backend, ctx.products, needed, ctx.first
     )
     return (*(each if is_needed else None for each, is_needed in zip(gradients, needed, strict=True)), *no_gradients)
 

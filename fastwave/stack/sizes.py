@@ -23,12 +23,13 @@ class StackSizes(NamedTuple):
     condition: int  # 0 without conditioning
     taps: int
     layers: int
+    first: int = 0  # the first step whose skip sum is wanted
 
     @classmethod
-    def of(cls, batch_and_time: Sequence[int], weights: StackWeights) -> StackSizes:
+    def of(cls, batch_and_time: Sequence[int], weights: StackWeights, first: int = 0) -> StackSizes:
         """Those of these weights on x [batch, time, R]."""
         batch, time = batch_and_time
         layers, taps, residual, _ = weights.dilated_weight.shape
         _, gate, skip = weights.skip_weight.shape
         condition = 0 if weights.condition_weight is None else weights.condition_weight.shape[1]
-        return cls(batch, time, residual, gate, skip, condition, taps, layers)
+        return cls(batch, time, residual, gate, skip, condition, taps, layers, first)

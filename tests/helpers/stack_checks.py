@@ -40,7 +40,7 @@ def check_saved(kernels, case: Case, mode: str, recompute: bool) -> None:
     x, weights, condition = split(inputs(case, dtype)[0])
     _, *tensors = kernels.forward(x, weights, condition, case.dilations, products, recompute)
     sizes = StackSizes.of(x.shape[:2], weights)
-    assert sizes == (case.B, case.T, case.R, case.G, case.S, case.C, case.K, len(case.dilations))
+    assert sizes == (case.B, case.T, case.R, case.G, case.S, case.C, case.K, len(case.dilations), 0)
     assert [(tuple(each.shape), each.dtype) for each in tensors] == list(
         kernels.saved(sizes, dtype, products, recompute)
     )

@@ -365,14 +365,15 @@ void check_odd_stacks() {
     const char* name;
     int64_t S::* field;
     int64_t least;
-  } sizes[] = {{"batch", &S::batch, 1},         {"time", &S::time, 1},    {"residual", &S::residual, 1},
-               {"gate", &S::gate, 1},           {"skip", &S::skip, 1},    {"taps", &S::taps, 2},
-               {"condition", &S::condition, 0}, {"layers", &S::layers, 1}};
+  } sizes[] = {{"batch", &S::batch, 1},         {"time", &S::time, 1},     {"residual", &S::residual, 1},
+               {"gate", &S::gate, 1},           {"skip", &S::skip, 1},     {"taps", &S::taps, 2},
+               {"condition", &S::condition, 0}, {"layers", &S::layers, 1}, {"first", &S::first, 0}};
   for (const auto& size : sizes) {
     for (int64_t odd : {size.least - 1, int64_t{-2}, kLeast, kMost}) {
       check_odd_field(size.field, odd, std::string(size.name) + " is " + std::to_string(odd) + ", it must be ");
     }
   }
+  check_odd_field(&S::first, int64_t{3}, "first is 3, it must be 0 to 2");
   check_odd_field(&S::batch, int64_t{1} << 45, "batch 35184372088832 of time 3 is too large");
   check_odd_field(&S::time, int64_t{1} << 46, "batch 1 of time 70368744177664 is too large");
   for (int64_t odd : {int64_t{0}, int64_t{-1}, kLeast, kMost}) {
@@ -433,6 +434,9 @@ void check_odd_stack_calls() {
   s.stack.dilations = far;
   refused(s.forward(kIsa, kType, 1), kForward, "a history of so many steps is too large");
   s.stack.dilations = s.dilations;
+  s.stack.first = 1;
+  refused(s.forward(kIsa, kType, 1), kForward, "first is 1, with a history it must be 0");
+  s.stack.first = 0;
   s.stack.history = nullptr;
   CHECK(s.backward(kIsa, kType, 1) == FW_OK);
 }

@@ -7,8 +7,10 @@ from fastwave import InputError
 from fastwave.config import PRESETS, WaveNetConfig
 from fastwave.runtime import library
 from fastwave.stack import cpu as cpu_stack
+from fastwave.stack.operator import TENSORS
 from fastwave.stack.sizes import StackSizes
-from stack_checks import CASES, MODES, Case, by_kernels, fill_with_nan, inputs, judge, preset_case, split
+from stack_checks import CASES, MODES, Case, by_autograd, by_kernels, fill_with_nan, inputs, judge, preset_case, split
+from tolerances import assert_as_close_as_eager
 
 ISAS = library.cpu_features().instruction_sets
 MORE = {  # beyond what an interpreter has time for: tiles of 192 and 96 rows, and parts of several tiles
@@ -16,19 +18,23 @@ MORE = {  # beyond what an interpreter has time for: tiles of 192 and 96 rows, a
     "a tile and one row": Case(2, 193, 33, 17, 40, 0, 3, (96, 1)),
     "wide": Case(1, 200, 96, 100, 260, 7, 2, (1, 64)),
 }
+LATE = [  # the first skip sum: within a tile, at its edge, the last step; where nothing or all before it is needed
+    ("many tiles", 1000), ("many tiles", 192), ("many tiles", 2399), ("a tile and one row", 192), ("wide", 97),
+    ("five taps", 30), ("one layer", 20), ("condition, batch 3", 100), ("odd widths, a dilation beyond T", 128),
+]  # fmt: skip
 
 
 class Kernels:
     """cpu_stack with products on one instruction set."""
 
-    def __init__(self, isa):
-        self.isa = isa
+    def __init__(self, isa, first=0):
+        self.options = (isa, first)
 
     def forward(self, *arguments):
-        return cpu_stack.forward(*arguments, self.isa)
+        return cpu_stack.forward(*arguments, *self.options)
 
     def backward(self, *arguments):
-        return cpu_stack.backward(*arguments, self.isa)
+        return cpu_stack.backward(*arguments, *self.options)
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +48,27 @@ def _nan(monkeypatch):
 @pytest.mark.parametrize("isa", ISAS)
 def test_skip_sum_and_every_gradient_are_as_close_as_eager(isa, name, mode, recompute):
     judge(Kernels(isa), {**CASES, **MORE}[name], mode, recompute)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("mode", ["float32", "autocast"])
+@pytest.mark.parametrize(("name", "first"), LATE)
+@pytest.mark.parametrize("isa", ISAS)
+def test_skip_sums_from_a_later_step_on_are_the_same_and_so_are_their_gradients(isa, name, first, mode, recompute):
+    """What none of them depends on is not computed."""
+    case, (dtype, products) = {**CASES, **MORE}[name], MODES[mode]
+    tensors, grad = inputs(case, dtype)
+    options = (case.dilations, products, recompute)
+    whole, _ = by_kernels(Kernels(isa), tensors, grad, *options)
+    skip_sum, gradients = by_kernels(Kernels(isa, first), tensors, grad[:, first:], *options)
+    assert torch.equal(skip_sum, whole[:, first:])
+    grad[:, :first] = 0
+    _, eager = by_autograd(tensors, grad, case.dilations, mode == "autocast")
+    doubles = [None if each is None else each.double() for each in tensors]
+    _, exact = by_autograd(doubles, grad.double(), case.dilations)
+    for index, measure in enumerate(exact):
+        if measure is not None:
+            assert_as_close_as_eager(gradients[index], eager[index], measure, TENSORS[index])
 
 
 @pytest.mark.parametrize("mode", ["float32", "autocast"])

@@ -17,9 +17,11 @@ PLAIN = Case(2, 19, 5, 7, 6, 0, 2, (2, 1, 9))
 ONE = Case(1, 4, 3, 2, 4, 0, 2, (7,))
 
 
-def call(tensors, dilations, backend, recompute=False):
+def call(tensors, dilations, backend, recompute=False, first=0):
     x, weights, condition = split(tensors)
-    return operator.residual_stack(x, weights, dilations, condition, backend=backend, recompute=recompute)
+    return operator.residual_stack(
+        x, weights, dilations, condition, backend=backend, recompute=recompute, first=first
+    )
 
 
 def leaves(tensors, needed=(True,) * 9):
@@ -29,9 +31,10 @@ def leaves(tensors, needed=(True,) * 9):
     ]
 
 
+@pytest.mark.parametrize("first", [0, 4])
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("case", [CASE, PLAIN, ONE], ids=["condition", "plain", "one layer"])
-def test_gradcheck_in_float64(case, recompute):
+def test_gradcheck_in_float64(case, recompute, first):
     small = Case(1, 6, 2, 3, 2, case.C and 2, case.K, case.dilations)
     tensors, _ = inputs(small, torch.float64)
     present = [index for index, each in enumerate(tensors) if each is not None and each.numel()]
@@ -40,7 +43,7 @@ def test_gradcheck_in_float64(case, recompute):
         whole = list(tensors)
         for index, each in zip(present, arguments, strict=True):
             whole[index] = each
-        return call(whole, small.dilations, "reference", recompute)
+        return call(whole, small.dilations, "reference", recompute, first)
 
     assert torch.autograd.gradcheck(function, [tensors[index].requires_grad_() for index in present], fast_mode=False)
 
@@ -59,22 +62,23 @@ def test_the_written_out_backward_is_that_of_autograd(case, recompute):
             assert_exact(leaf.grad, expected)
 
 
+@pytest.mark.parametrize("first", [0, 7])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("case", [CASE, PLAIN], ids=["condition", "plain"])
-def test_opcheck(case, recompute, backend):
+def test_opcheck(case, recompute, backend, first):
     dtype = torch.float64 if backend == "reference" else torch.float32
     tensors, _ = inputs(case, dtype)
     products = str(dtype).removeprefix("torch.")
-    arguments = (*leaves(tensors), list(case.dilations), backend, products, recompute)
+    arguments = (*leaves(tensors), list(case.dilations), backend, products, recompute, first)
     torch.library.opcheck(torch.ops.fastwave.residual_stack, arguments)
     _, *saved = torch.ops.fastwave.residual_stack(*arguments)
     layer_inputs, activations = (each.detach() for each in saved)
-    grad = torch.randn(2, 19, 6, dtype=dtype)
+    grad = torch.randn(2, 19 - first, 6, dtype=dtype)
     needed = [True, False] * 4 + [True]
     torch.library.opcheck(
         torch.ops.fastwave.residual_stack_backward,
-        (grad, layer_inputs, activations, *tensors[1:], list(case.dilations), backend, products, needed),
+        (grad, layer_inputs, activations, *tensors[1:], list(case.dilations), backend, products, needed, first),
     )
 
 
@@ -91,7 +95,7 @@ def test_under_autocast_the_fake_operator_returns_what_the_real_one_does(backend
     tensors, _ = inputs(CASE, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         products = operator.products_of(tensors[0])
-        options = (list(CASE.dilations), backend, products, recompute)
+        options = (list(CASE.dilations), backend, products, recompute, 0)
         real = torch.ops.fastwave.residual_stack(*tensors, *options)
         fake = torch.ops.fastwave.residual_stack(*(each.to("meta") for each in tensors), *options)
     assert [(each.shape, each.dtype) for each in fake] == [(each.shape, each.dtype) for each in real]
@@ -218,6 +222,9 @@ def test_other_wrong_arguments_are_refused():
         call([*tensors[:8], None], CASE.dilations, "cpu")
     with pytest.raises(InputError, match="must be of a float dtype"):
         call([tensors[0].long(), *tensors[1:]], CASE.dilations, "cpu")
+    for first in (-1, 19):
+        with pytest.raises(InputError, match=rf"first must lie in 0..18, a step of x, got {first}"):
+            call(tensors, CASE.dilations, "cpu", first=first)
     with pytest.raises(InputError, match="'tpu'"):
         call(tensors, CASE.dilations, "tpu")
     with pytest.raises(InputError, match="skip_bias is on meta, x on cpu"):
@@ -252,6 +259,27 @@ def test_a_model_on_the_kernels_is_the_reference_model(name, recompute):
         if parameter.numel():
             eager, measure = model.get_parameter(key).grad, exact.get_parameter(key).grad
             assert_as_close_as_eager(parameter.grad, eager, measure)
+
+
+@pytest.mark.parametrize("backend", ["auto", "cpu"])
+def test_the_loss_of_the_last_samples_is_that_of_the_reference(backend):
+    """A window of training: steps that have no target, then those that have."""
+    model = make_model("categorical-linear-ids")
+    fused = WaveNet(model.config, backend=backend)
+    fused.load_state_dict(model.state_dict())
+    exact = WaveNet(model.config, backend="reference").double()
+    exact.load_state_dict(model.state_dict())
+    tokens, conditioning = make_tokens(model.config, 2, 90), make_condition(model.config, 2, 90)
+    doubles = {key: v.double() if v.is_floating_point() else v for key, v in conditioning.items()}
+    weight = torch.linspace(0, 1, 2 * 23).view(2, 23)
+    losses = [each.loss(tokens, **conditioning, weight=weight) for each in (fused, model)]
+    losses.append(exact.loss(tokens, **doubles, weight=weight.double()))
+    for loss in losses:
+        loss.backward()
+    assert_as_close_as_eager(*(loss.detach() for loss in losses))
+    for key, parameter in fused.named_parameters():
+        eager, measure = model.get_parameter(key).grad, exact.get_parameter(key).grad
+        assert_as_close_as_eager(parameter.grad, eager, measure, key)
 
 
 def nodes(node):

@@ -117,7 +117,7 @@ void gather(const Shape& s, int64_t layer, const void* layer_inputs, const void*
   }
 }
 
-// Rows of a tensor [B, T, width] <-> columns of a tile.
+// Rows of a tensor [B, T, width] <-> columns of a tile. A tensor of skip sums is [B, T - first, width].
 void read_rows(const float* tensor, const Shape& s, int64_t width, const Tile& tile, float* to, int64_t stride,
                int64_t columns) {
   for (int64_t i = 0; i < tile.rows; ++i) {
@@ -141,6 +141,21 @@ void await_layer_inputs(const ForwardJob& job, int64_t index, int64_t layer) {
   __atomic_store_n(job.progress + index, layer + 1, __ATOMIC_RELEASE);
 }
 
+// Ends a tile whose outputs from `layer` on nothing depends on: they are zeros.
+template <class Value>
+void leave(const ForwardJob& job, int64_t index, int64_t layer, const Tile& tile) {
+  const Shape& s = job.shape;
+  const auto zero = [&](void* tensor, int64_t of_layer, int64_t width) {
+    const int64_t row = (of_layer * s.batch + tile.sequence) * s.time + tile.first;
+    memset(static_cast<Value*>(tensor) + row * width, 0, static_cast<size_t>(tile.rows * width) * sizeof(Value));
+  };
+  for (int64_t above = layer; above < s.layers; ++above) {
+    if (above > layer) zero(job.layer_inputs, above, s.residual);
+    if (job.tanh_sigmoid != nullptr) zero(job.tanh_sigmoid, above, 2 * s.gate);
+  }
+  __atomic_store_n(job.progress + index, s.layers, __ATOMIC_RELEASE);
+}
+
 // A row of preactivations without bias -> tanh and sigmoid in their places, and z, the product of both.
 void activate(float* row, const float* bias, int64_t half, float* z) {
   for (int64_t j = 0; j < half; j += kLanes) {
@@ -159,7 +174,7 @@ void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scra
   const Tiles<P> t(s, scratch, P::kForwardRows);
   const int64_t output_row = stride_of(s.outputs(-1)), skips = s.skips(), half = s.half(), wide = s.preactivations();
   float* const x = t.outputs + skips;
-  for (int64_t i = 0; i < tile.rows; ++i) {
+  for (int64_t i = 0; tile.has_sums(s) && i < tile.rows; ++i) {
     float* const row = t.outputs + i * output_row;
     memcpy(row, job.skip_bias, static_cast<size_t>(s.skip) * sizeof(float));
     clear(row + s.skip, skips - s.skip);
@@ -169,6 +184,7 @@ void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scra
     Value* const layer_inputs = static_cast<Value*>(job.layer_inputs) + layer * s.batch * s.time * s.residual;
     write_rows<P::kBfloat16>(x, output_row, s, s.residual, tile, layer_inputs);
     await_layer_inputs(job, index, layer);
+    if (!tile.has_outputs(s, layer)) return leave<Value>(job, index, layer, tile);
     gather<P>(s, layer, job.layer_inputs, job.history, job.condition, tile, t.tap_rows);
     const typename P::Left taps = P::left(t.tap_rows, s.inputs());
     P::multiply(&taps, 1, P::packed(job.dilated[layer], s.inputs()), tile.rows, wide, t.preactivation, stride_of(wide),
@@ -195,10 +211,24 @@ void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scra
       }
     }
     const typename P::Left z = P::left(t.z_rows, half);
-    P::multiply(&z, 1, P::packed(job.out[layer], half), tile.rows, s.outputs(layer), t.outputs, output_row, true,
-                t.strip);
+    if (tile.has_sums(s)) {
+      P::multiply(&z, 1, P::packed(job.out[layer], half), tile.rows, s.outputs(layer), t.outputs, output_row, true,
+                  t.strip);
+    } else {
+      P::multiply(&z, 1, P::packed(job.residual[layer], half), tile.rows, filled(s.residual), x, output_row, true,
+                  t.strip);
+    }
   }
-  write_rows<false>(t.outputs, output_row, s, s.skip, tile, job.skip_sum);
+  for (int64_t i = 0; i < tile.rows; ++i) {
+    float* const to = job.skip_sum + (tile.sequence * s.sums() + tile.first - s.first + i) * s.skip;
+    memcpy(to, t.outputs + i * output_row, static_cast<size_t>(s.skip) * sizeof(float));
+  }
+}
+
+// The rows of a tile that has sums.
+const float* skip_gradients(const BackwardJob& job, const Tile& tile) {
+  const Shape& s = job.shape;
+  return job.skip_grad + (tile.sequence * s.sums() + tile.first - s.first) * s.skip;
 }
 
 // From the gradient of z, and from tanh and sigmoid, stored or of the preactivations -> the gradient of the
@@ -207,7 +237,7 @@ template <class P>
 void preactivation_gradients(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, float* bias_grad) {
   using Row = Stored<P::kBfloat16>;
   const Shape& s = job.shape;
-  const float* const next = job.skip_grad + (tile.sequence * s.time + tile.first + tile.rows) * s.skip;
+  const float* const next = skip_gradients(job, tile) + tile.rows * s.skip;
   const int64_t half = s.half(), wide = s.preactivations(), stride = stride_of(wide);
   const auto* const stored = static_cast<const typename Row::Value*>(job.tanh_sigmoid);
   for (int64_t i = 0; i < tile.rows; ++i) {
@@ -216,7 +246,7 @@ void preactivation_gradients(const BackwardJob& job, const Tile& tile, const Til
     const float* const z_grad = t.z_grad + i * stride_of(half);
     // The next tile begins with these. At `ref` reading them then takes 32 ms of a step, not 57; this loop takes 15
     // more.
-    for (int64_t j = 0; j < s.skip; j += 16) __builtin_prefetch(next + i * s.skip + j, 0, 2);
+    for (int64_t j = 0; tile.has_sums(s) && j < s.skip; j += 16) __builtin_prefetch(next + i * s.skip + j, 0, 2);
     if (stored == nullptr) {
       activate(row, job.dilated_bias, half, z);
     } else {
@@ -245,7 +275,8 @@ void preactivation_gradients(const BackwardJob& job, const Tile& tile, const Til
 void add_from_later(const BackwardJob& job, int64_t layer, int64_t sequence, int64_t now, float* row) {
   const Shape& s = job.shape;
   for (int64_t tap = 0; tap + 1 < s.taps; ++tap) {
-    if (now + s.delay(layer, tap) >= s.time) continue;  // beyond the end there is nothing
+    const int64_t later_time = now + s.delay(layer, tap);
+    if (later_time >= s.time || later_time < job.later_start) continue;  // there is nothing
     const float* const later = job.from_later + ((tap * s.batch + sequence) * s.time + now) * s.residual;
     for (int64_t j = 0; j < s.residual; ++j) row[j] += later[j];
   }
@@ -285,8 +316,9 @@ void backward(const BackwardJob& job, const Tile& tile, const LayerSums& total, 
                 channels = filled(s.residual);
   const int64_t outputs = s.outputs(job.layer), x_row = stride_of(channels);
   const bool deep = outputs > skips;  // not the last layer
-  const float* const skip_grad = job.skip_grad + (tile.sequence * s.time + tile.first) * s.skip;
-  put_rows<P>(skip_grad, s.skip, tile.rows, s.skip, t.skip_grad_rows);
+  const bool has_sums = tile.has_sums(s);
+  const float* const skip_grad = has_sums ? skip_gradients(job, tile) : nullptr;
+  if (has_sums) put_rows<P>(skip_grad, s.skip, tile.rows, s.skip, t.skip_grad_rows);
   read_rows(job.x_grad, s, s.residual, tile, t.x_grad, x_row, channels);
   if (deep) {
     for (int64_t i = 0; i < tile.rows; ++i) {
@@ -295,8 +327,13 @@ void backward(const BackwardJob& job, const Tile& tile, const LayerSums& total, 
     put_rows<P>(t.x_grad, x_row, tile.rows, channels, t.x_grad_rows);
   }
   const typename P::Left out[] = {P::left(t.skip_grad_rows, skips), P::left(t.x_grad_rows, channels)};
-  P::multiply(out, deep ? 2 : 1, P::packed(job.out_transposed, outputs), tile.rows, half, t.z_grad, stride_of(half),
-              false, t.strip);
+  if (has_sums) {
+    P::multiply(out, deep ? 2 : 1, P::packed(job.out_transposed, outputs), tile.rows, half, t.z_grad, stride_of(half),
+                false, t.strip);
+  } else {
+    P::multiply(out + 1, 1, P::packed(job.residual_transposed, channels), tile.rows, half, t.z_grad, stride_of(half),
+                false, t.strip);
+  }
   gather<P>(s, job.layer, job.layer_inputs, nullptr, job.condition, tile, t.tap_rows);
   if (job.tanh_sigmoid == nullptr) {
     const typename P::Left taps = P::left(t.tap_rows, inputs);
@@ -310,8 +347,10 @@ void backward(const BackwardJob& job, const Tile& tile, const LayerSums& total, 
   P::multiply(&taps, 1, P::right(t.preactivation_grad_rows, tile.rows, wide, t.right), inputs, wide, total.dilated,
               stride_of(wide), true, t.strip);
   const typename P::Left z = P::transposed(t.z_rows, tile.rows, half, t.transposed);
-  P::multiply(&z, 1, P::right(t.skip_grad_rows, tile.rows, skips, t.right), half, skips, total.out, stride_of(outputs),
-              true, t.strip);
+  if (has_sums) {
+    P::multiply(&z, 1, P::right(t.skip_grad_rows, tile.rows, skips, t.right), half, skips, total.out,
+                stride_of(outputs), true, t.strip);
+  }
   if (deep) {
     P::multiply(&z, 1, P::right(t.x_grad_rows, tile.rows, channels, t.right), half, channels, total.out + skips,
                 stride_of(outputs), true, t.strip);

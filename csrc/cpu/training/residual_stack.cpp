@@ -28,6 +28,7 @@ int32_t check(const char* operation, const fw_stack_t* s, int32_t isa, int32_t t
                                            {"condition", s->condition, 0, kMostChannels},
                                            {"taps", s->taps, 2, kMostTaps},
                                            {"layers", s->layers, 1, kMostLayers},
+                                           {"first", s->first, 0, s->time - 1},
                                            {"type", type, FW_FLOAT32, FW_BFLOAT16},
                                            {"threads", threads, 1, kMostThreads}});
   if (status != FW_OK) return status;
@@ -35,6 +36,10 @@ int32_t check(const char* operation, const fw_stack_t* s, int32_t isa, int32_t t
   if (s->batch > kMostElements / s->time || s->batch * s->time > kMostElements / channels) {
     return fail(FW_INVALID_ARGUMENT, "%s: batch %lld of time %lld is too large", operation,
                 static_cast<long long>(s->batch), static_cast<long long>(s->time));
+  }
+  if (s->history != nullptr && s->first != 0) {
+    return fail(FW_INVALID_ARGUMENT, "%s: first is %lld, with a history it must be 0", operation,
+                static_cast<long long>(s->first));
   }
   const bool deep = s->layers > 1, conditioned = s->condition > 0;
   status = check_pointers(operation, {{"dilations", s->dilations},
@@ -62,9 +67,25 @@ int32_t check(const char* operation, const fw_stack_t* s, int32_t isa, int32_t t
   return check_isa(operation, isa);
 }
 
-Shape shape_of(const fw_stack_t& s) {
-  return {s.batch, s.time, s.residual, s.gate, s.skip, s.condition, s.taps, s.layers, s.dilations};
-}
+// A shape, with the memory of what it points to.
+class OwnedShape : public Shape {
+ public:
+  explicit OwnedShape(const fw_stack_t& s)
+      : Shape{s.batch, s.time,   s.residual, s.gate,      s.skip, s.condition,
+              s.taps,  s.layers, s.first,    s.dilations, nullptr},
+        steps_(static_cast<size_t>(layers) + 1, first) {
+    for (int64_t layer = layers - 1; layer >= 0; --layer) {
+      int64_t& step = steps_[static_cast<size_t>(layer)];
+      step = std::max<int64_t>(0, steps_[static_cast<size_t>(layer) + 1] - delay(layer, 0));
+    }
+    needed = steps_.data();
+  }
+  OwnedShape(const OwnedShape&) = delete;
+  OwnedShape& operator=(const OwnedShape&) = delete;
+
+ private:
+  std::vector<int64_t> steps_;
+};
 
 // Weights of one layer as matrices. Preactivations are [filter | gate], each half filled up.
 class LayerWeights {
@@ -92,6 +113,18 @@ class LayerWeights {
     Assembly matrix(s_.half(), s_.outputs(layer_));
     matrix.put(skip_weight(), s_.skip, 1, s_.gate, s_.skip, 0, 0);
     if (deep()) matrix.put(residual_weight(), s_.residual, 1, s_.gate, s_.residual, 0, s_.skips());
+    return matrix;
+  }
+  // half -> input of the next layer
+  Assembly residual() const {
+    Assembly matrix(s_.half(), filled(s_.residual));
+    if (deep()) matrix.put(residual_weight(), s_.residual, 1, s_.gate, s_.residual, 0, 0);
+    return matrix;
+  }
+  // input of the next layer -> half
+  Assembly residual_transposed() const {
+    Assembly matrix(filled(s_.residual), s_.half());
+    if (deep()) matrix.put(residual_weight(), 1, s_.residual, s_.residual, s_.gate, 0, 0);
     return matrix;
   }
   // outputs -> half
@@ -142,24 +175,41 @@ class LayerWeights {
   int64_t layer_;
 };
 
+// A sequence in tiles: first the steps before `first`, then those that have skip sums.
+int64_t tiles_before(const Shape& s, int64_t rows) {
+  return (s.first + rows - 1) / rows;
+}
+
+int64_t tiles_in(const Shape& s, int64_t rows) {
+  return tiles_before(s, rows) + (s.sums() + rows - 1) / rows;
+}
+
 Tile tile_of(const Shape& s, int64_t rows, int64_t sequence, int64_t index) {
-  const int64_t first = index * rows;
-  return {sequence, first, std::min(rows, s.time - first)};
+  const int64_t before = tiles_before(s, rows);
+  const int64_t first = index < before ? index * rows : s.first + (index - before) * rows;
+  return {sequence, first, std::min(rows, (index < before ? s.first : s.time) - first)};
+}
+
+// The first step of the tiles that have outputs of a layer.
+int64_t start_of(const Shape& s, int64_t rows, int64_t layer) {
+  const int64_t needed = s.needed[layer + 1];
+  return needed < s.first ? needed / rows * rows : s.first;
 }
 
 int32_t forward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t type, int32_t threads, float* skip_sum) {
-  const Shape s = shape_of(stack);
+  const OwnedShape s(stack);
   const int64_t stored_bytes = s.layers * s.batch * s.time * (type == FW_BFLOAT16 ? 2 : 4);
   prefer_large_pages(stack.layer_inputs, stored_bytes * s.residual);
-  prefer_large_pages(skip_sum, s.batch * s.time * s.skip * 4);
+  prefer_large_pages(skip_sum, s.batch * s.sums() * s.skip * 4);
   if (stack.tanh_sigmoid != nullptr) prefer_large_pages(stack.tanh_sigmoid, stored_bytes * 2 * s.gate);
-  const int64_t tiles = s.batch * ((s.time + kernels.forward_rows - 1) / kernels.forward_rows);
+  const int64_t tiles = s.batch * tiles_in(s, kernels.forward_rows);
   PackedWeights packed(kernels.gemm);
-  std::vector<const float*> dilated, out, dilated_bias, residual_bias;
+  std::vector<const float*> dilated, out, residual, dilated_bias, residual_bias;
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     const LayerWeights weights(stack, s, layer);
     dilated.push_back(packed.pack(weights.dilated()));
     out.push_back(packed.pack(weights.out()));
+    residual.push_back(s.first ? packed.pack(weights.residual()) : nullptr);
     dilated_bias.push_back(packed.copy(weights.dilated_bias()));
     residual_bias.push_back(packed.copy(weights.residual_bias()));
   }
@@ -174,6 +224,7 @@ int32_t forward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t ty
                        stack.history,
                        dilated.data(),
                        out.data(),
+                       residual.data(),
                        dilated_bias.data(),
                        residual_bias.data(),
                        progress.data(),
@@ -225,8 +276,8 @@ void copy_layer_gradients(const Shape& s, int64_t layer, const LayerSums& sums, 
 
 int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t threads, const float* grad,
                  const fw_stack_gradients_t& to) {
-  const Shape s = shape_of(stack);
-  const int64_t rows = kernels.backward_rows(s), tiles = (s.time + rows - 1) / rows;
+  const OwnedShape s(stack);
+  const int64_t rows = kernels.backward_rows(s), tiles = tiles_in(s, rows);
   const int64_t parts = (tiles + kTilesPerSum - 1) / kTilesPerSum;
   const int64_t tap_floats = (s.taps - 1) * s.batch * s.time * s.residual;
   const Floats first_buffer(tap_floats), second_buffer(tap_floats);
@@ -257,16 +308,19 @@ int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t t
       job.dilated_bias = packed.copy(matrices.dilated_bias());
     }
     job.out_transposed = packed.pack(matrices.out_transposed());
+    if (s.first) job.residual_transposed = packed.pack(matrices.residual_transposed());
     job.dilated_transposed = packed.pack(matrices.dilated_transposed(job.condition_grad != nullptr));
     sums.each(workers, s.batch * parts, [&](int64_t part, float* part_sums, float* scratch) {
       const int64_t first = part % parts * kTilesPerSum;
       for (int64_t i = first; i < std::min(first + kTilesPerSum, tiles); ++i) {
-        kernels.backward(job, tile_of(s, rows, part / parts, i), sums_of(s, layer, part_sums), scratch);
+        const Tile tile = tile_of(s, rows, part / parts, i);
+        if (tile.has_outputs(s, layer)) kernels.backward(job, tile, sums_of(s, layer, part_sums), scratch);
       }
     });
     copy_layer_gradients(s, layer, sums_of(s, layer, sums.total()), to);
     std::swap(job.to_earlier, from_later);
     job.from_later = from_later;
+    job.later_start = start_of(s, rows, layer);
   }
   workers.each(s.batch * tiles, [&](int64_t index, int32_t, float*) {
     kernels.finish(job, tile_of(s, rows, index / tiles, index % tiles));

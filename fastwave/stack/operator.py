@@ -79,9 +79,11 @@ def kernels(backend: str) -> ModuleType:
     if backend == "cpu":
         return cpu
     if backend == "triton":
-        from ..kernels import residual_stack as module
+        from ..kernels import residual_stack as triton
+
+        module: ModuleType = triton
     elif backend == "reference":
-        from . import eager as module  # type: ignore[no-redef]
+        from . import eager as module
     else:
         raise InputError(f"backend {backend!r} has no residual stack; choose reference, cpu or triton.")
     return module
@@ -127,7 +129,8 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 @torch.library.custom_op(
     "fastwave::residual_stack_backward",
     mutates_args=(),
-    schema=f"(Tensor grad, Tensor layer_inputs, Tensor activations, {_TENSORS}, {_OPTIONS}, bool[] needed, int first) -> Tensor[]",
+    schema=f"(Tensor grad, Tensor layer_inputs, Tensor activations, {_TENSORS}, {_OPTIONS}, bool[] needed, int first)"
+    " -> Tensor[]",
 )
 def _backward(*arguments: Any) -> list[Tensor]:
     """-> the gradients of TENSORS in their order; empty where not needed."""

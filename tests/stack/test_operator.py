@@ -19,9 +19,7 @@ ONE = Case(1, 4, 3, 2, 4, 0, 2, (7,))
 
 def call(tensors, dilations, backend, recompute=False, first=0):
     x, weights, condition = split(tensors)
-    return operator.residual_stack(
-        x, weights, dilations, condition, backend=backend, recompute=recompute, first=first
-    )
+    return operator.residual_stack(x, weights, dilations, condition, backend=backend, recompute=recompute, first=first)
 
 
 def leaves(tensors, needed=(True,) * 9):

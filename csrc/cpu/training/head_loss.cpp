@@ -107,7 +107,7 @@ HeadSums sums_of(const HeadShape& s, float* data) {
 int32_t head_loss(const fw_head_t& head, const HeadKernels& kernels, int32_t threads, double* loss,
                   const fw_head_gradients_t& to) {
   const HeadShape s{head.rows, head.skip, head.head, head.outputs, head.output};
-  const int64_t part_rows = kernels.rows * kTilesPerSum, parts = (s.rows + part_rows - 1) / part_rows;
+  const int64_t part_rows = kernels.rows * tiles_per_sum(kernels.rows), parts = (s.rows + part_rows - 1) / part_rows;
   PackedWeights packed(kernels.gemm);
   HeadJob job{};
   job.shape = s;

@@ -278,7 +278,7 @@ int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t t
                  const fw_stack_gradients_t& to) {
   const OwnedShape s(stack);
   const int64_t rows = kernels.backward_rows(s), tiles = tiles_in(s, rows);
-  const int64_t parts = (tiles + kTilesPerSum - 1) / kTilesPerSum;
+  const int64_t per_sum = tiles_per_sum(rows), parts = (tiles + per_sum - 1) / per_sum;
   const int64_t tap_floats = (s.taps - 1) * s.batch * s.time * s.residual;
   const Floats first_buffer(tap_floats), second_buffer(tap_floats);
   Workers workers(kernels.gemm, kernels.scratch_floats(s), std::min<int64_t>(threads, s.batch * tiles));
@@ -311,8 +311,8 @@ int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t t
     if (s.first) job.residual_transposed = packed.pack(matrices.residual_transposed());
     job.dilated_transposed = packed.pack(matrices.dilated_transposed(job.condition_grad != nullptr));
     sums.each(workers, s.batch * parts, [&](int64_t part, float* part_sums, float* scratch) {
-      const int64_t first = part % parts * kTilesPerSum;
-      for (int64_t i = first; i < std::min(first + kTilesPerSum, tiles); ++i) {
+      const int64_t first = part % parts * per_sum;
+      for (int64_t i = first; i < std::min(first + per_sum, tiles); ++i) {
         const Tile tile = tile_of(s, rows, part / parts, i);
         if (tile.has_outputs(s, layer)) kernels.backward(job, tile, sums_of(s, layer, part_sums), scratch);
       }

@@ -13,9 +13,12 @@
 
 namespace fw::cpu {
 
-// Tiles whose weight gradients one thread sums up before they are added to the rest in order. The number is fixed, so
-// that results do not depend on the number of threads; the tiles have 1,000 rows or so, so that adding costs 1%.
-inline constexpr int64_t kTilesPerSum = 12;
+// Tiles of so many rows, whose weight gradients one thread sums up before they are added to the rest in order. About
+// 768 rows: adding costs 1% or less, and one window of 8,192 samples is work for 11 threads or more. The number does not depend
+// on that of the threads, and so the results do not.
+inline int64_t tiles_per_sum(int64_t rows) {
+  return std::max<int64_t>(1, 768 / rows);
+}
 
 // Threads, each with scratch memory, which take numbered pieces of work in order.
 class Workers {

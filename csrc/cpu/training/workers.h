@@ -14,8 +14,8 @@
 namespace fw::cpu {
 
 // Tiles of so many rows, whose weight gradients one thread sums up before they are added to the rest in order. About
-// 768 rows: adding costs 1% or less, and one window of 8,192 samples is work for 11 threads or more. The number does not depend
-// on that of the threads, and so the results do not.
+// 768 rows: adding costs 1% or less, and one window of 8,192 samples is work for 11 threads or more. The number does
+// not depend on that of the threads, and so the results do not.
 inline int64_t tiles_per_sum(int64_t rows) {
   return std::max<int64_t>(1, 768 / rows);
 }

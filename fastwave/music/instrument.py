@@ -32,15 +32,15 @@ from ..model import WaveNet
 from ..sound import lpc
 from ..vocoder import periods
 from ..vocoder.vocoder import VocoderSettings, check_wavenet
-from . import harmonics
-from .analysis import FRAMES, LEAD, NOISE
+from . import harmonics, stiffness
+from .analysis import FRAMES, LEAD, NOISE, TONE, attack_of
 from .band import Part
 from .notes import Note
 from .notes import hertz as hertz_of
 from .timbre import Shape, Timbre, rows_of
 
 BAND_FILE, TIMBRE_FILE, WAVENET_FOLDER = "instrument.json", "timbre.safetensors", "wavenet"
-FORMAT, KIND = 1, "band"
+FORMAT, KIND = 2, "band"
 SAVED = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 MOST_INSTRUMENTS, MOST_CHARACTERS = 1_000, 4_000
 SPAN = 4.0  # seconds of onsets that are computed together, in batches of notes of similar lengths
@@ -59,6 +59,7 @@ class Description:
     instruments: Mapping[str, tuple[int, int]]  # the lowest and the highest key of each that was learned
     licence: str = "not stated"
     provenance: str = "not stated"
+    stretches: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)  # see `corpus.stretches`
 
     def __post_init__(self) -> None:
         for name in ("name", "licence", "provenance"):
@@ -71,6 +72,13 @@ class Description:
             whole = isinstance(keys, (tuple, list)) and all(type(key) is int for key in keys)
             if not whole or len(keys) != 2 or not 0 <= keys[0] <= keys[1] <= 127:
                 raise CheckpointError(f"the keys of {str(name)[:60]!r} are the lowest and the highest, of 0..127.")
+        if not stiffness.checked(self.stretches, self.instruments):
+            raise CheckpointError(f"stretches of a band are numbers of 0..{stiffness.HIGHEST:g}, one for each key.")
+
+    def stretch(self, instrument: str, key: int) -> float:
+        """B of a key, or of the nearest one that was learned."""
+        low, high = self.instruments[instrument]
+        return self.stretches[instrument][min(max(key, low), high) - low] if instrument in self.stretches else 0.0
 
 
 class _Call(NamedTuple):
@@ -121,7 +129,11 @@ class Instruments:
             raise CheckpointError(f"{path} is not a band of format {FORMAT}: load it with the fastwave that wrote it.")
         try:
             description = Description(
-                values["name"], values["instruments"], values.get("licence", ""), values.get("provenance", "")
+                values["name"],
+                values["instruments"],
+                values.get("licence", ""),
+                values.get("provenance", ""),
+                values["stretches"],
             )
             shape = Shape.from_dict(values["timbre"])
             settings = VocoderSettings.from_dict(values["vocoder"])
@@ -223,11 +235,12 @@ class Instruments:
             group = rows[first : first + BATCH]
             residuals = self._residuals(group, seed, temperature)
             for (call, values), residual in zip(group, residuals, strict=True):
-                yield call, self._finished(call.note, values, residual)
+                yield call, self._finished(call, values, residual)
 
     def _rows(self, call: _Call) -> npt.NDArray[np.float32]:
         number = self.names.index(call.instrument)
-        return rows_of(self.timbre, number, call.note, self.description.instruments[call.instrument])
+        keys = self.description.instruments[call.instrument]
+        return rows_of(self.timbre, number, call.note, keys, self.description.stretch(call.instrument, call.note.key))
 
     def _residuals(
         self, group: Sequence[tuple[_Call, npt.NDArray[np.float32]]], seed: int, temperature: float | None
@@ -249,11 +262,12 @@ class Instruments:
             synthesis = lpc.Synthesis(lpc.predictors(bands, FRAMES.mel, self.settings.lpc))
             yield synthesis(each[: len(rows) * FRAMES.hop]).astype(np.float64)
 
-    def _finished(self, note: Note, rows: npt.NDArray[np.float32], residual: npt.NDArray[np.float64]) -> Wave:
+    def _finished(self, call: _Call, rows: npt.NDArray[np.float32], residual: npt.NDArray[np.float64]) -> Wave:
         """Harmonics and residual from the onset on, faded at both ends."""
-        count = harmonics.count(hertz_of(note.key))
-        whole = harmonics.tone(rows[:, NOISE : NOISE + count], rows[:, FRAMES.log_f0], LEAD, FRAMES)
-        whole += residual * harmonics.fade_in(len(residual), LEAD)
+        stretch, attack = self.description.stretch(call.instrument, call.note.key), attack_of(rows)
+        levels = rows[:, TONE : TONE + harmonics.count(hertz_of(call.note.key), stretch)]
+        whole = harmonics.tone(levels, rows[:, FRAMES.log_f0], attack, FRAMES, stretch)
+        whole += residual * attack.at_once().gain(len(residual))
         faded = min(FADE, len(whole) - LEAD)
         whole[len(whole) - faded :] *= np.linspace(1, 0, faded)
         return whole[LEAD:].astype(np.float32)

@@ -65,8 +65,9 @@ def train(
     begun, source, target = time.monotonic(), Path(folder), Path(out)
     notes = performances.read(source) if performances.has_pairs(source) else corpus.read(source)
     with locked(target / RUNS):
+        notes = corpus.with_stretches(source, notes)
         analysed = [
-            (note, *analyse(wave, note.key))
+            (note, *analyse(wave, note.key, note.stretch))
             for note, wave in zip(notes, corpus.waves(source, notes), strict=True)
         ]  # fmt: skip
         _say(progress, f"{len(notes):,} notes of {', '.join(corpus.names(notes))}")
@@ -76,7 +77,7 @@ def train(
         timbre = _timbre(analysed, target / RUNS / "timbre", left * TIMBRE_SHARE, shape, progress, chosen)
         wavenet = _wavenet(analysed, target / RUNS / "wavenet", left * (1 - TIMBRE_SHARE), config, progress, chosen)
         title = name or target.resolve().name
-        description = Description(title, corpus.keys(notes), licence, provenance)
+        description = Description(title, corpus.keys(notes), licence, provenance, corpus.stretches(notes))
         band = Instruments(description, timbre, wavenet, SETTINGS)
         band.save(target)
     _say(progress, f"the band: {target}", f"play it: fastwave music SONG.mid --instrument {target} -o song.wav")

@@ -8,7 +8,7 @@ import torch
 
 from fastwave.errors import InputError
 from fastwave.music import corpus, training
-from fastwave.music.analysis import FRAMES, LEAD
+from fastwave.music.analysis import FRAMES, LEAD, WIDTH
 from fastwave.music.notes import hertz
 from fastwave.music.timbre import Shape
 from fastwave.music.timbre_task import TimbreTask
@@ -81,7 +81,7 @@ def test_the_network_learns_what_the_notes_are_like(notes):
 
 def test_batches_are_the_same_in_every_run_and_every_row_comes_once_in_a_pass(notes):
     listed = corpus.read(notes)
-    analysed = [(note, np.full((4, 90), number, np.float32)) for number, note in enumerate(listed)]
+    analysed = [(note, np.full((4, WIDTH), number, np.float32)) for number, note in enumerate(listed)]
     tasks = [TimbreTask(analysed, ["toy"], "", SHAPE, Settings(steps=9, batch=6, window=1)) for _ in range(2)]
     rows = len(tasks[0].training.key)
     seen = []

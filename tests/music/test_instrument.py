@@ -28,7 +28,7 @@ def make_band(seed=0):
         net.last.bias[:] = -1.0
         net.last.bias[: analysis.FRAMES.bands] = -0.3
         net.last.bias[analysis.FRAMES.log_f0] = 0.0
-        net.last.bias[analysis.NOISE : analysis.NOISE + 3] = 0.6
+        net.last.bias[analysis.TONE : analysis.TONE + 3] = 0.6
     shape = {"residual_channels": 4, "skip_channels": 4, "dilations": (1, 2)}
     wavenet = WaveNet(vocoder.config(frames=analysis.FRAMES, **shape))
     description = Description("duo", {"low": (30, 60), "high": (60, 90)}, "MIT", "random numbers")
@@ -125,8 +125,8 @@ def test_keys_that_were_not_learned_sound_like_the_nearest_at_their_own_pitch(ba
     nearest = timbre.rows_of(band.timbre, 1, Note(0.0, 0.1, 90), (60, 90))
     log_f0 = analysis.FRAMES.log_f0
     assert np.allclose(rows[:, log_f0] - nearest[:, log_f0], np.log(hertz(100) / hertz(90)), atol=1e-5)
-    assert np.array_equal(rows[:, analysis.NOISE : analysis.NOISE + 2], nearest[:, analysis.NOISE : analysis.NOISE + 2])
-    assert (rows[:, analysis.NOISE + harmonics.count(hertz(100)) :] == -1).all()
+    assert np.array_equal(rows[:, analysis.TONE : analysis.TONE + 2], nearest[:, analysis.TONE : analysis.TONE + 2])
+    assert (rows[:, analysis.TONE + harmonics.count(hertz(100)) :] == -1).all()
 
 
 def test_a_long_note_goes_on_as_it_did_and_is_let_go_at_its_end(band):
@@ -137,18 +137,18 @@ def test_a_long_note_goes_on_as_it_did_and_is_let_go_at_its_end(band):
 
 def test_what_decays_goes_on_decaying():
     rows = np.full((500, analysis.WIDTH), -1.0, dtype=np.float32)
-    rows[:, analysis.NOISE] = 0.8 - 0.2 * np.arange(500) * timbre.STEP  # 10 dB a second
+    rows[:, analysis.TONE] = 0.8 - 0.2 * np.arange(500) * timbre.STEP  # 10 dB a second
     longer = timbre._prolonged(rows, timbre.LEARNED + 2.0, timbre.LEARNED)
-    fall = np.diff(longer[: 500 + 320 - 150, analysis.NOISE])
+    fall = np.diff(longer[: 500 + 320 - 150, analysis.TONE])
     assert np.allclose(fall, -0.2 * timbre.STEP, atol=1e-5)
-    assert longer[-1, analysis.NOISE] == pytest.approx(rows[-1, analysis.NOISE] - 0.2 * 2.0, abs=1e-4)  # the tail too
+    assert longer[-1, analysis.TONE] == pytest.approx(rows[-1, analysis.TONE] - 0.2 * 2.0, abs=1e-4)  # the tail too
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 2}, "not a band of format 1"),
-        ({"kind": "voice"}, "not a band of format 1"),
+        ({"format": 1}, "not a band of format 2"),
+        ({"kind": "voice"}, "not a band of format 2"),
         ({"instruments": {}}, "1..1000 instruments"),
         ({"instruments": {"low": [30, 60], "high": [90, 60]}}, "lowest and the highest"),
         ({"instruments": {"low": [30, 60]}}, "2 instruments, but 1 are named|has a different shape|shape"),

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..music import midi
+from ..music.bands import RESIDUALS
 from .options import Verbs, add_verb, check_material
 from .parser import number_above_zero, whole_number
 
 DEFAULT_MINUTES = 30.0
-RESIDUALS = ("noise", "wavenet")  # as in music/instrument.py, which imports torch
 
 
 def add(verbs: Verbs) -> None:

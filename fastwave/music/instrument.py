@@ -36,13 +36,13 @@ from ..vocoder.vocoder import VocoderSettings, check_wavenet
 from . import harmonics, noise, stiffness
 from .analysis import FRAMES, LEAD, NOISE, TONE, attack_of
 from .band import Part
+from .bands import BAND_FILE, RESIDUALS
 from .notes import Note
 from .notes import hertz as hertz_of
 from .timbre import Shape, Timbre, rows_of
 
-BAND_FILE, TIMBRE_FILE, WAVENET_FOLDER = "instrument.json", "timbre.safetensors", "wavenet"
+TIMBRE_FILE, WAVENET_FOLDER = "timbre.safetensors", "wavenet"
 FORMAT, KIND = 2, "band"
-RESIDUALS = ("noise", "wavenet")
 SAVED = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 MOST_INSTRUMENTS, MOST_CHARACTERS = 1_000, 4_000
 SPAN = 4.0  # seconds of onsets that are computed together, in batches of notes of similar lengths

@@ -6,6 +6,7 @@ multiplied by that of its frame. All pieces are made at once.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -27,7 +28,7 @@ def coloured(frames: npt.NDArray[np.floating], mel: MelSettings, draw: np.random
     white = draw.standard_normal((count + 1) * hop)
     fades = np.concatenate([np.arange(hop), np.arange(hop, 0, -1)]) / hop
     pieces = np.lib.stride_tricks.sliding_window_view(white, 2 * hop)[::hop] * fades
-    bins = interpolation(band_centres(mel), np.linspace(0, mel.sample_rate / 2, mel.window + 1))
+    bins = _bins(mel)
     scale = LOUDER / math.sqrt(mel.window * 3 / 8)  # 3/8 is the mean square of a Hann window
     whole = np.zeros(count * hop + 2 * size)  # from `reach + hop` samples before the first frame on
     for first in range(0, count, BATCH):
@@ -37,3 +38,9 @@ def coloured(frames: npt.NDArray[np.floating], mel: MelSettings, draw: np.random
         for number, piece in enumerate(made, first):
             whole[number * hop : number * hop + size] += piece
     return whole[reach : reach + count * hop]
+
+
+@functools.lru_cache(maxsize=4)
+def _bins(mel: MelSettings) -> Array:
+    """[bands, window + 1]: bands to bins of a DFT of two windows."""
+    return interpolation(band_centres(mel), np.linspace(0, mel.sample_rate / 2, mel.window + 1))

@@ -27,8 +27,9 @@ from ..vocoder import vocoder
 from ..vocoder.data import Recording
 from . import corpus, performances
 from .analysis import FRAMES, NOISE, SETTINGS, analyse
+from .bands import RESIDUALS
 from .corpus import Recorded
-from .instrument import RESIDUALS, Description, Instruments
+from .instrument import Description, Instruments
 from .timbre import Shape
 from .timbre_task import FILE, TimbreTask
 

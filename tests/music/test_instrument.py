@@ -88,6 +88,11 @@ def test_a_note_sounds_the_same_whatever_is_beside_it(band):
     assert np.array_equal(together[: len(alone)], alone) and not together[len(alone) :].any()
 
 
+def test_two_notes_alike_have_different_residuals(band):
+    wave = whole(band, Part("high", (Note(0.0, 0.05, 62), Note(2.0, 0.05, 62))))[0]
+    assert not np.allclose(wave[:800], wave[2 * RATE : 2 * RATE + 800], atol=1e-5)
+
+
 def test_parts_are_apart_and_their_notes_add_up(band):
     notes = (Note(0.0, 0.05, 62), Note(0.02, 0.05, 66))
     both = whole(band, Part("high", notes[:1]), Part("low", notes[1:]))

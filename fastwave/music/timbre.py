@@ -39,7 +39,7 @@ LONGEST_TAIL = 0.85  # seconds after the key was let go
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """How large the network is: 134,000 parameters for six instruments."""
+    """How large the network is: 140,000 parameters for six instruments."""
 
     instruments: int = 1
     width: int = 192

@@ -55,7 +55,8 @@ def main() -> None:
             chosen[note.instrument].append((note, wave))
     print("| | mel: WaveNet, noise, again | peaks | modulation |\n|---|---|---|---|")
     for name, each in chosen.items():
-        print(f"| {name} | {row(band, name, each)} |", flush=True)
+        if each:
+            print(f"| {name} | {row(band, name, each)} |", flush=True)
 
 
 def row(band: Instruments, name: str, notes: list[tuple[corpus.Recorded, np.ndarray]]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..music import midi
+from ..music.bands import RESIDUALS
 from .options import Verbs, add_verb, check_material
 from .parser import number_above_zero, whole_number
 
@@ -27,6 +28,9 @@ def add(verbs: Verbs) -> None:
         "--minutes", type=number_above_zero, default=DEFAULT_MINUTES, help="for all of it (default: %(default)g)"
     )
     verb.add_argument("--steps", type=whole_number(1), help="length of each run, in place of --minutes")
+    verb.add_argument(
+        "--residual", choices=RESIDUALS, default="noise", help="what makes breath, bow and hammer (default: noise)"
+    )
     verb.add_argument("--name", help="what the band is called (default: the name of its folder)")
     verb.add_argument("--licence", "--license", default="not stated", help="under which the band may be used")
     verb.add_argument("--provenance", default="not stated", help="who recorded the notes, and of what")
@@ -60,6 +64,7 @@ def instrument(options: argparse.Namespace) -> int:
         licence=options.licence,
         provenance=options.provenance,
         steps=options.steps,
+        residual=options.residual,
     )
     print(f"fastwave music SONG.mid --instrument {options.out} -o song.wav")
     return 0

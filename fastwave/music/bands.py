@@ -11,6 +11,7 @@ from ..locate import CONFIG_FILE, parse_object, read_bounded
 from .band import Band
 
 BAND_FILE = "instrument.json"
+RESIDUALS = ("noise", "wavenet")  # what makes the breath, bow and hammer of a band
 BUNDLED = Path(__file__).parent / "instruments"
 _NONE = "this installation has no bundled instruments: name a folder of them with --instrument FOLDER."
 

@@ -24,7 +24,9 @@ import numpy.typing as npt
 
 from ..errors import InputError
 from ..sound import audio
+from . import stiffness
 from .analysis import FRAMES, LEAD
+from .notes import hertz
 
 INDEX = "notes.jsonl"
 HELD_OUT = 20  # every so many-th note of an instrument, where the data do not say which
@@ -44,6 +46,7 @@ class Recorded:
     held: float
     end: float
     held_out: bool
+    stretch: float = 0.0  # B of `stiffness`, which is found when an instrument is trained
 
 
 def read(folder: Path) -> list[Recorded]:
@@ -85,6 +88,26 @@ def keys(notes: list[Recorded]) -> dict[str, tuple[int, int]]:
         for name in names(notes)
         for found in [[note.key for note in notes if note.instrument == name]]
     }
+
+
+def with_stretches(folder: Path, notes: list[Recorded]) -> list[Recorded]:
+    """The same notes, with how stiff the strings of their keys are."""
+    found: dict[str, list[tuple[int, stiffness.Stiffness]]] = {name: [] for name in names(notes)}
+    for note, wave in zip(notes, waves(folder, notes), strict=True):
+        found[note.instrument].append((note.key, stiffness.of(wave, hertz(note.key), LEAD, FRAMES.sample_rate)))
+    of_keys = {name: stiffness.of_keys(each, {key for key, _ in each}) for name, each in found.items()}
+    return [dataclasses.replace(note, stretch=of_keys[note.instrument][note.key]) for note in notes]
+
+
+def stretches(notes: list[Recorded]) -> dict[str, tuple[float, ...]]:
+    """B of each key of the instruments whose strings are stiff, from the lowest to the highest."""
+    result = {}
+    for name, (low, high) in keys(notes).items():
+        known = {note.key: note.stretch for note in notes if note.instrument == name}
+        if any(known.values()):
+            nearest = [min(known, key=lambda each, key=key: abs(each - key)) for key in range(low, high + 1)]  # type: ignore[misc]
+            result[name] = tuple(known[key] for key in nearest)
+    return result
 
 
 def waves(folder: Path, notes: list[Recorded]) -> Iterator[npt.NDArray[np.float64]]:

@@ -1,12 +1,13 @@
-"""A band: instruments that share a timbre network and a WaveNet, as a folder, and how they play.
+"""A band: instruments that share a timbre network, as a folder, and how they play.
 
-Every note is made alone: the timbre network makes its rows, the WaveNet and linear prediction make its residual, and
+Every note is made alone: the timbre network makes its rows, the residual is noise of the colour of its mel frames, and
 the sum of its harmonics comes on top. So a note has the same samples whatever sounds beside it, notes are computed in
-whichever batches are fastest, and polyphony has no limit.
+whichever batches are fastest, and polyphony has no limit. In a band that was trained with residual="wavenet", a WaveNet
+and linear prediction make the residual.
 
     instrument.json      which instruments, in which keys, and the settings of both networks
     timbre.safetensors   see `timbre.py`
-    wavenet/             a checkpoint
+    wavenet/             a checkpoint, where `residual` is "wavenet"
 """
 
 from __future__ import annotations
@@ -32,15 +33,16 @@ from ..model import WaveNet
 from ..sound import lpc
 from ..vocoder import periods
 from ..vocoder.vocoder import VocoderSettings, check_wavenet
-from . import harmonics
-from .analysis import FRAMES, LEAD, NOISE
+from . import harmonics, noise, stiffness
+from .analysis import FRAMES, LEAD, NOISE, TONE, attack_of
 from .band import Part
+from .bands import BAND_FILE, RESIDUALS
 from .notes import Note
 from .notes import hertz as hertz_of
 from .timbre import Shape, Timbre, rows_of
 
-BAND_FILE, TIMBRE_FILE, WAVENET_FOLDER = "instrument.json", "timbre.safetensors", "wavenet"
-FORMAT, KIND = 1, "band"
+TIMBRE_FILE, WAVENET_FOLDER = "timbre.safetensors", "wavenet"
+FORMAT, KIND = 2, "band"
 SAVED = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 MOST_INSTRUMENTS, MOST_CHARACTERS = 1_000, 4_000
 SPAN = 4.0  # seconds of onsets that are computed together, in batches of notes of similar lengths
@@ -59,6 +61,7 @@ class Description:
     instruments: Mapping[str, tuple[int, int]]  # the lowest and the highest key of each that was learned
     licence: str = "not stated"
     provenance: str = "not stated"
+    stretches: Mapping[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)  # see `corpus.stretches`
 
     def __post_init__(self) -> None:
         for name in ("name", "licence", "provenance"):
@@ -71,6 +74,13 @@ class Description:
             whole = isinstance(keys, (tuple, list)) and all(type(key) is int for key in keys)
             if not whole or len(keys) != 2 or not 0 <= keys[0] <= keys[1] <= 127:
                 raise CheckpointError(f"the keys of {str(name)[:60]!r} are the lowest and the highest, of 0..127.")
+        if not stiffness.checked(self.stretches, self.instruments):
+            raise CheckpointError(f"stretches of a band are numbers of 0..{stiffness.HIGHEST:g}, one for each key.")
+
+    def stretch(self, instrument: str, key: int) -> float:
+        """B of a key, or of the nearest one that was learned."""
+        low, high = self.instruments[instrument]
+        return self.stretches[instrument][min(max(key, low), high) - low] if instrument in self.stretches else 0.0
 
 
 class _Call(NamedTuple):
@@ -83,13 +93,13 @@ class _Call(NamedTuple):
 
 
 class Instruments:
-    """A band, ready to play. It keeps the protocol of `band.Band`."""
+    """A band, ready to play. It keeps the protocol of `band.Band`. Without a WaveNet its residuals are noise."""
 
     def __init__(
         self,
         description: Description,
         timbre: Timbre,
-        wavenet: WaveNet,
+        wavenet: WaveNet | None,
         settings: VocoderSettings,
         backend: str = "auto",
         dtype: str = "float32",
@@ -100,9 +110,11 @@ class Instruments:
             raise CheckpointError(f"the timbre network has {have} instruments, but {named} are named.")
         if settings.frames != FRAMES:
             raise CheckpointError("these instruments were made for frames of another kind.")
-        check_wavenet(wavenet, settings)
         self.description, self.timbre, self.wavenet, self.settings = description, timbre.eval(), wavenet, settings
-        self.engine = Engine(wavenet, backend, dtype, threads)
+        self.engine = None
+        if wavenet is not None:
+            check_wavenet(wavenet, settings)
+            self.engine = Engine(wavenet, backend, dtype, threads)
 
     @classmethod
     def load(
@@ -121,21 +133,28 @@ class Instruments:
             raise CheckpointError(f"{path} is not a band of format {FORMAT}: load it with the fastwave that wrote it.")
         try:
             description = Description(
-                values["name"], values["instruments"], values.get("licence", ""), values.get("provenance", "")
+                values["name"],
+                values["instruments"],
+                values.get("licence", ""),
+                values.get("provenance", ""),
+                values["stretches"],
             )
             shape = Shape.from_dict(values["timbre"])
             settings = VocoderSettings.from_dict(values["vocoder"])
+            residual = values["residual"]
         except KeyError as error:
             raise CheckpointError(
                 f"{path} lacks {error.args[0]!r}: a save was interrupted, or it was edited."
             ) from error
         except ConfigError as error:
             raise CheckpointError(f"{path}: {error}") from error
+        if residual not in RESIDUALS:
+            raise CheckpointError(f"residual of {path} is {' or '.join(RESIDUALS)}, got {residual!r:.40}.")
         timbre = Timbre(shape)
         expected = {name: tuple(each.shape) for name, each in timbre.state_dict().items()}
         tensors, _ = read_tensors(place / TIMBRE_FILE, lambda _: expected)
         timbre.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-        wavenet = WaveNet.from_pretrained(place / WAVENET_FOLDER).float()
+        wavenet = WaveNet.from_pretrained(place / WAVENET_FOLDER).float() if residual == "wavenet" else None
         return cls(description, timbre, wavenet, settings, backend, dtype, threads)
 
     def save(self, folder: str | os.PathLike[str], dtype: str = "bfloat16") -> None:
@@ -144,14 +163,16 @@ class Instruments:
             raise InputError(f"a band is saved as {' or '.join(SAVED)}, got {dtype!r:.40}.")
         target, number_type = Path(folder), SAVED[dtype]
         content = {"format": FORMAT, "kind": KIND, **dataclasses.asdict(self.description)}
+        content |= {"residual": "noise" if self.wavenet is None else "wavenet"}
         content |= {"timbre": dataclasses.asdict(self.timbre.shape), "vocoder": self.settings.to_dict()}
         try:
             target.mkdir(parents=True, exist_ok=True)
             (target / BAND_FILE).unlink(missing_ok=True)  # while its parts are replaced the folder is no band
             tensors = {name: tensor.to(number_type) for name, tensor in self.timbre.state_dict().items()}
             write_tensors(target / TIMBRE_FILE, tensors, {})
-            weights = {name: tensor.to(number_type) for name, tensor in self.wavenet.state_dict().items()}
-            checkpoint.save(target / WAVENET_FOLDER, self.wavenet.config, weights)
+            if self.wavenet is not None:
+                weights = {name: tensor.to(number_type) for name, tensor in self.wavenet.state_dict().items()}
+                checkpoint.save(target / WAVENET_FOLDER, self.wavenet.config, weights)
             with replacing(target / BAND_FILE) as temporary:
                 temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
@@ -223,16 +244,23 @@ class Instruments:
             group = rows[first : first + BATCH]
             residuals = self._residuals(group, seed, temperature)
             for (call, values), residual in zip(group, residuals, strict=True):
-                yield call, self._finished(call.note, values, residual)
+                yield call, self._finished(call, values, residual)
 
     def _rows(self, call: _Call) -> npt.NDArray[np.float32]:
         number = self.names.index(call.instrument)
-        return rows_of(self.timbre, number, call.note, self.description.instruments[call.instrument])
+        keys = self.description.instruments[call.instrument]
+        return rows_of(self.timbre, number, call.note, keys, self.description.stretch(call.instrument, call.note.key))
 
     def _residuals(
         self, group: Sequence[tuple[_Call, npt.NDArray[np.float32]]], seed: int, temperature: float | None
     ) -> Iterator[npt.NDArray[np.float64]]:
-        """What the WaveNet makes of each, [frames * hop]; every stream has noise of its own."""
+        """Breath, bow or hammer of each, [frames * hop]; every note has randomness of its own."""
+        if self.engine is None:
+            loud = 1.0 if temperature is None else temperature
+            for call, rows in group:
+                draw = np.random.default_rng([seed, call.number])
+                yield loud * noise.coloured(rows[:, : FRAMES.bands], FRAMES.mel, draw)
+            return
         longest = max(len(rows) for _, rows in group)
         frames = np.stack([np.pad(rows[:, :NOISE], ((0, longest - len(rows)), (0, 0)), "edge") for _, rows in group])
         samples = longest * FRAMES.hop
@@ -249,11 +277,12 @@ class Instruments:
             synthesis = lpc.Synthesis(lpc.predictors(bands, FRAMES.mel, self.settings.lpc))
             yield synthesis(each[: len(rows) * FRAMES.hop]).astype(np.float64)
 
-    def _finished(self, note: Note, rows: npt.NDArray[np.float32], residual: npt.NDArray[np.float64]) -> Wave:
+    def _finished(self, call: _Call, rows: npt.NDArray[np.float32], residual: npt.NDArray[np.float64]) -> Wave:
         """Harmonics and residual from the onset on, faded at both ends."""
-        count = harmonics.count(hertz_of(note.key))
-        whole = harmonics.tone(rows[:, NOISE : NOISE + count], rows[:, FRAMES.log_f0], LEAD, FRAMES)
-        whole += residual * harmonics.fade_in(len(residual), LEAD)
+        stretch, attack = self.description.stretch(call.instrument, call.note.key), attack_of(rows)
+        levels = rows[:, TONE : TONE + harmonics.count(hertz_of(call.note.key), stretch)]
+        whole = harmonics.tone(levels, rows[:, FRAMES.log_f0], attack, FRAMES, stretch)
+        whole += residual * attack.at_once().gain(len(residual))
         faded = min(FADE, len(whole) - LEAD)
         whole[len(whole) - faded :] *= np.linspace(1, 0, faded)
         return whole[LEAD:].astype(np.float32)

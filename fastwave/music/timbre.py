@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from . import harmonics
-from .analysis import FRAMES, LEAD, NOISE, WIDTH
+from .analysis import FRAMES, LEAD, TONE, WIDTH
 from .notes import Note, hertz
 
 STEP = FRAMES.hop / FRAMES.sample_rate  # seconds from row to row
@@ -39,7 +39,7 @@ LONGEST_TAIL = 0.85  # seconds after the key was let go
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """How large the network is: 134,000 parameters for six instruments."""
+    """How large the network is: 140,000 parameters for six instruments."""
 
     instruments: int = 1
     width: int = 192
@@ -114,10 +114,13 @@ def relative(rows: npt.NDArray[np.float32], key: int) -> npt.NDArray[np.float32]
 
 
 @torch.no_grad()
-def rows_of(timbre: Timbre, instrument: int, note: Note, keys: Sequence[int]) -> npt.NDArray[np.float32]:
-    """A note as a network plays it, from LEAD samples before its onset to the end of its tail, [frames, 90].
+def rows_of(
+    timbre: Timbre, instrument: int, note: Note, keys: Sequence[int], stretch: float = 0.0
+) -> npt.NDArray[np.float32]:
+    """A note as a network plays it, from LEAD samples before its onset to the end of its tail, [frames, WIDTH].
 
-    A key outside of `keys`, the lowest and the highest that were learned, sounds like the nearest of them.
+    A key outside of `keys`, the lowest and the highest that were learned, sounds like the nearest of them. `stretch` is
+    B of `stiffness`.
     """
     learned = min(note.length, LEARNED)
     count = 1 + round((learned + LONGEST_TAIL) / STEP) + LEAD // FRAMES.hop
@@ -127,7 +130,7 @@ def rows_of(timbre: Timbre, instrument: int, note: Note, keys: Sequence[int]) ->
     rows = timbre(same * instrument, same * like, inputs).numpy()
     rows[:, FRAMES.log_f0] = math.log(hertz(note.key)) + np.clip(rows[:, FRAMES.log_f0], -1, 1) / CENTS
     rows[:, FRAMES.voicing] = np.clip(rows[:, FRAMES.voicing], 0, 1)
-    rows[:, NOISE + harmonics.count(hertz(note.key)) :] = -1
+    rows[:, TONE + harmonics.count(hertz(note.key), stretch) :] = -1
     return _without_silence(_prolonged(rows, note.length, learned))
 
 
@@ -139,7 +142,7 @@ def _prolonged(rows: npt.NDArray[np.float32], held: float, learned: float) -> np
     end = LEAD // FRAMES.hop + round(learned / STEP) - len(ATTACK)  # before the release is felt
     begin = end - round(DECAY / STEP)
     fall = (rows[end] - rows[begin]) / DECAY
-    fall[FRAMES.bands : NOISE] = 0  # neither F0 nor voicing falls
+    fall[FRAMES.bands : TONE] = 0  # only levels fall
     fall[fall > -STEADY] = 0
     between = rows[end] + fall * (STEP * np.arange(1, more + 1))[:, None]
     later = rows[end + 1 :] + fall * (more * STEP)
@@ -148,7 +151,7 @@ def _prolonged(rows: npt.NDArray[np.float32], held: float, learned: float) -> np
 
 def _without_silence(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Up to the last row that is heard."""
-    heard = np.maximum(rows[:, : FRAMES.bands].max(axis=1), rows[:, NOISE:].max(axis=1)) > SILENT
+    heard = np.maximum(rows[:, : FRAMES.bands].max(axis=1), rows[:, TONE:].max(axis=1)) > SILENT
     last = int(np.flatnonzero(heard)[-1]) if heard.any() else 0
     return rows[: max(last + 2, LEAD // FRAMES.hop + 2)]
 

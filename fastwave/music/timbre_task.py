@@ -15,7 +15,7 @@ from .. import checkpoint
 from ..training.settings import Settings
 from ..training.task import Task
 from . import harmonics
-from .analysis import FRAMES, NOISE
+from .analysis import BEGIN, FRAMES, RISE, TONE
 from .corpus import Recorded
 from .notes import hertz
 from .timbre import Shape, Timbre, inputs_of, relative
@@ -23,8 +23,8 @@ from .timbre import Shape, Timbre, inputs_of, relative
 FILE = "timbre.safetensors"
 AUDIBLE = -0.4  # a level, 70 dB below full scale: F0 of what is quieter does not count
 ROWS = 4_096  # of a batch of validation
-# how much errors count: a band of the residual, ln F0, voicing, and a harmonic from silent to full scale
-BAND, LOG_F0, VOICING, FAINT, LOUD = 0.5, 4.0, 1.0, 0.3, 2.3
+# how much errors count: a band of the residual, ln F0, voicing, the attack, and a harmonic from silent to full scale
+BAND, LOG_F0, VOICING, ATTACK, FAINT, LOUD = 0.5, 4.0, 1.0, 2.0, 0.3, 2.3
 
 
 class Rows(NamedTuple):
@@ -121,7 +121,7 @@ def rows_of_notes(notes: list[tuple[Recorded, np.ndarray]], names: list[str]) ->
     return Rows(
         spread([names.index(note.instrument) for note, _ in notes]),
         spread([note.key for note, _ in notes]),
-        spread([harmonics.count(hertz(note.key)) for note, _ in notes]),
+        spread([harmonics.count(hertz(note.key), note.stretch) for note, _ in notes]),
         torch.from_numpy(np.concatenate([inputs_of(note.velocity, note.held, len(rows)) for note, rows in notes])),
         torch.from_numpy(np.concatenate([relative(rows, note.key) for note, rows in notes])),
     )
@@ -129,10 +129,11 @@ def rows_of_notes(notes: list[tuple[Recorded, np.ndarray]], names: list[str]) ->
 
 def weights(batch: Rows) -> Tensor:
     """How much each value of each row counts, [N, WIDTH]."""
-    levels = batch.wanted[:, NOISE:]
+    levels = batch.wanted[:, TONE:]
     there = torch.arange(levels.shape[1]) < batch.harmonics[:, None]
     result = torch.full_like(batch.wanted, BAND)
     result[:, FRAMES.log_f0] = LOG_F0 * (levels.amax(dim=1) > AUDIBLE)
     result[:, FRAMES.voicing] = VOICING
-    result[:, NOISE:] = there * (FAINT + (LOUD - FAINT) * ((levels + 1) / 1.5).clamp(0, 1))
+    result[:, [BEGIN, RISE]] = ATTACK
+    result[:, TONE:] = there * (FAINT + (LOUD - FAINT) * ((levels + 1) / 1.5).clamp(0, 1))
     return result

@@ -1,4 +1,4 @@
-"""From recorded notes and a time to a band: analyse them, train the timbre network, train the WaveNet.
+"""From recorded notes and a time to a band: analyse them, train the timbre network, and a WaveNet if one is wanted.
 
 Each stage is a folder under OUT/runs. The same call goes on where it was stopped.
 """
@@ -27,13 +27,14 @@ from ..vocoder import vocoder
 from ..vocoder.data import Recording
 from . import corpus, performances
 from .analysis import FRAMES, NOISE, SETTINGS, analyse
+from .bands import RESIDUALS
 from .corpus import Recorded
 from .instrument import Description, Instruments
 from .timbre import Shape
 from .timbre_task import FILE, TimbreTask
 
 RUNS = "runs"
-TIMBRE_SHARE = 0.4  # of the time that the analysis leaves; the WaveNet has the rest
+TIMBRE_SHARE = 0.4  # of the time that the analysis leaves; the WaveNet, if there is one, has the rest
 LEAST_SHARE = 0.5  # of the time is for training, however long the analysis took
 BATCH = 512  # rows
 LEARNING_RATE = 3e-3  # of AdamW
@@ -54,29 +55,36 @@ def train(
     steps: int | None = None,
     config: WaveNetConfig | None = None,
     shape: Shape | None = None,
+    residual: str = "noise",
     progress: bool = True,
 ) -> Instruments:
     """Make a band of the notes in `folder`, in the folder `out`; called again, it resumes there.
 
     `corpus` and `performances` say what the folder may hold; `steps` is the length of each run in place of a time.
+    `residual` says what makes breath, bow and hammer: noise, or a WaveNet, whose `config` can be given.
     """
+    if residual not in RESIDUALS:
+        raise InputError(f"residual must be {' or '.join(RESIDUALS)}, got {residual!r:.40}.")
     if not minutes > 0:
         raise InputError(f"minutes must be above 0, got {minutes!r:.40}.")
     begun, source, target = time.monotonic(), Path(folder), Path(out)
     notes = performances.read(source) if performances.has_pairs(source) else corpus.read(source)
     with locked(target / RUNS):
+        notes = corpus.with_stretches(source, notes)
         analysed = [
-            (note, *analyse(wave, note.key))
+            (note, *analyse(wave, note.key, note.stretch))
             for note, wave in zip(notes, corpus.waves(source, notes), strict=True)
         ]  # fmt: skip
         _say(progress, f"{len(notes):,} notes of {', '.join(corpus.names(notes))}")
         left = max(LEAST_SHARE * minutes, minutes - (time.monotonic() - begun) / 60)
         chosen = {} if steps is None else {"steps": steps}
         shape = shape or Shape(len(corpus.names(notes)))
-        timbre = _timbre(analysed, target / RUNS / "timbre", left * TIMBRE_SHARE, shape, progress, chosen)
-        wavenet = _wavenet(analysed, target / RUNS / "wavenet", left * (1 - TIMBRE_SHARE), config, progress, chosen)
+        share, wavenet = (1.0 if residual == "noise" else TIMBRE_SHARE), None
+        timbre = _timbre(analysed, target / RUNS / "timbre", left * share, shape, progress, chosen)
+        if residual == "wavenet":
+            wavenet = _wavenet(analysed, target / RUNS / "wavenet", left * (1 - share), config, progress, chosen)
         title = name or target.resolve().name
-        description = Description(title, corpus.keys(notes), licence, provenance)
+        description = Description(title, corpus.keys(notes), licence, provenance, corpus.stretches(notes))
         band = Instruments(description, timbre, wavenet, SETTINGS)
         band.save(target)
     _say(progress, f"the band: {target}", f"play it: fastwave music SONG.mid --instrument {target} -o song.wav")

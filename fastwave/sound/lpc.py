@@ -182,7 +182,7 @@ def _in_between(frames: npt.NDArray[np.floating], stretches: int) -> Array:
 
 def _autocorrelation(frames: Array, mel: MelSettings, settings: LpcSettings) -> Array:
     """[rows, bands] -> [rows, order + 1], that at lag 0 is about the mean square of a sample."""
-    bins = _interpolation(band_centres(mel), np.linspace(0, mel.sample_rate / 2, settings.bins))
+    bins = interpolation(band_centres(mel), np.linspace(0, mel.sample_rate / 2, settings.bins))
     correlation = np.empty((len(frames), settings.order + 1))
     for first in range(0, len(frames), _ROWS):
         logs = np.log(magnitudes(frames[first : first + _ROWS], mel)) @ bins
@@ -194,6 +194,6 @@ def _autocorrelation(frames: Array, mel: MelSettings, settings: LpcSettings) -> 
     return np.asarray(correlation * window)
 
 
-def _interpolation(known: Array, wanted: Array) -> Array:
+def interpolation(known: Array, wanted: Array) -> Array:
     """[known, wanted]: the matrix that interpolates values at increasing positions, constant beyond the edges."""
     return np.stack([np.interp(wanted, known, row) for row in np.eye(len(known))])

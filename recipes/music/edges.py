@@ -27,13 +27,12 @@ import soundfile
 import soxr
 import torch
 from measure import OURS, whole
-from notes import INSTRUMENTS, SOUNDFONT, render
+from notes import INSTRUMENTS, SOUNDFONT, STRUCK, render
 
 from fastwave.music.band import Part
 from fastwave.music.instrument import Instruments
 from fastwave.music.notes import Note, Piece, Track
 
-STRUCK = ("piano", "guitar", "harp")  # they decay while the key is down
 SHORT, LONG = OURS * 3 // 1000, OURS * 25 // 1000  # samples of a level: of attacks, of decays, whose period it exceeds
 BEFORE = OURS * 40 // 1000  # samples whose steps a step is compared with
 NEAR = (0.1, 0.5)  # parts of the highest level at which a note has begun

@@ -4,7 +4,7 @@
 
 Each instrument plays random lines of one voice, legato and detached. The reference is fluidsynth's rendering. Beside
 the band stand controls: `sine` is a sine of each note with the reference's own loudness, which knows no timbre and must
-lose; `harmonics` is the band without its WaveNet, and `noise` has white noise in the place of the WaveNet.
+lose; `harmonics` is the band without its residuals.
 
     mel       mean difference of 80 log-mel bands, dB, down to 60 dB below the loudest, where the reference is heard
     cqt       relative error of a constant-Q spectrogram of 72 bins from C2 on
@@ -31,7 +31,7 @@ from notes import INSTRUMENTS, RATE, SOUNDFONT, render
 from fastwave.music.band import Part
 from fastwave.music.instrument import Instruments
 from fastwave.music.notes import Note, Piece, Track, hertz
-from fastwave.sound import lpc, pitch
+from fastwave.sound import pitch
 from fastwave.sound.mel import MelSettings, mel
 
 OURS = 16_000
@@ -68,10 +68,7 @@ def measure(name: str, band: Instruments, arguments: argparse.Namespace) -> None
     seconds = time.process_time() - begun
     gain = np.sqrt(np.mean(reference**2) / np.mean(played**2))
     sounds = {"reference": reference, "band": played * gain, "sine": sine(notes, reference)}
-    for control in ("harmonics", "noise"):
-        sounds[control] = gain * whole(
-            without_wavenet(band, control).stream([Part(name, tuple(notes))]), len(reference)
-        )
+    sounds["harmonics"] = gain * whole(band.stream([Part(name, tuple(notes))], 1, 0.0), len(reference))
     listed = [(note.onset, note.length, note.key) for note in notes]
     (arguments.out / f"{name}.json").write_text(json.dumps(listed) + "\n")  # for transcribe.py
     for kind, sound in sounds.items():
@@ -108,22 +105,6 @@ def sine(notes: list[Note], reference: np.ndarray) -> np.ndarray:
         frequency[round(note.onset * OURS) :] = hertz(note.key)
     level = np.sqrt(np.convolve(reference**2, np.ones(400) / 400, "same"))
     return np.sqrt(2) * level * np.sin(2 * np.pi * np.cumsum(frequency) / OURS)
-
-
-def without_wavenet(band: Instruments, kind: str) -> Instruments:
-    """The same band whose residual is silent, or white noise through the same filter."""
-
-    class Control(Instruments):
-        def _residuals(self, group, seed, temperature):  # type: ignore[no-untyped-def]
-            for call, rows in group:
-                noise = np.random.default_rng(call.number).normal(size=len(rows) * self.settings.frames.hop)
-                bands = rows[:, : self.settings.frames.bands].astype(np.float64)
-                made = lpc.Synthesis(lpc.predictors(bands, self.settings.frames.mel, self.settings.lpc))(noise)
-                yield made.astype(np.float64) * (kind == "noise")
-
-    control = object.__new__(Control)
-    control.__dict__.update(band.__dict__)
-    return control
 
 
 def compared(reference: np.ndarray, sound: np.ndarray) -> dict[str, float]:

@@ -1,11 +1,12 @@
 """Single notes of the instruments of a soundfont, with their times, as `fastwave.music.corpus` describes them.
 
     apt-get install fluidsynth musescore-general-soundfont
-    python recipes/music/notes.py data/notes --minutes 6
+    python recipes/music/notes.py data/notes --minutes 6 --struck 18
 
 Every key of an instrument's range comes equally often, in random order; velocities are 25 to 120, and a key is held for
-0.08 to 2.6 s. Chorus and reverberation are off. An onset lies on a whole millisecond that is a multiple of 100, where
-fluidsynth, which moves in steps of 64 samples, is exact at 48 kHz. The soundfont is MuseScore General (MIT licence).
+0.08 to 2.6 s. Struck strings change most with the velocity, so that they need more notes. Chorus and reverberation are
+off. An onset lies on a whole millisecond that is a multiple of 100, where fluidsynth, which moves in steps of 64
+samples, is exact at 48 kHz. The soundfont is MuseScore General (MIT licence).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fastwave.music.notes import Note, Piece, Track
 
 SOUNDFONT = "/usr/share/sounds/sf3/MuseScore_General_Full.sf3"
 RATE = 48_000
+STRUCK = ("piano", "guitar", "harp")  # they decay while the key is down
 LEAST, MOST = 0.08, 2.6  # seconds that a key is held
 TAIL = 0.9  # seconds after it, before the next note
 # name: program of General MIDI, lowest and highest key
@@ -49,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=6.0, help="of each instrument")
+    parser.add_argument("--struck", type=float, help=f"minutes of each of {', '.join(STRUCK)} (as --minutes)")
     parser.add_argument("--instruments", nargs="+", choices=list(INSTRUMENTS), default=list(INSTRUMENTS))
     parser.add_argument("--soundfont", default=SOUNDFONT)
     parser.add_argument("--seed", type=int, default=0)
@@ -57,7 +60,8 @@ def main() -> None:
     lines = []
     for name in arguments.instruments:
         program, low, high = INSTRUMENTS[name]
-        notes = plan(low, high, 60 * arguments.minutes, random.Random(f"{name} {arguments.seed}"))
+        minutes = arguments.struck if name in STRUCK and arguments.struck else arguments.minutes
+        notes = plan(low, high, 60 * minutes, random.Random(f"{name} {arguments.seed}"))
         file = f"wavs/{name}.flac"
         render(Piece((Track(tuple(notes), program),)), arguments.out / file, arguments.soundfont)
         known = notes[:-1]  # fluidsynth stops with the last key, so that the last note has no tail

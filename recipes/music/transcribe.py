@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("reference", "band", "harmonics", "noise", "sine")
+KINDS = ("reference", "band", "harmonics", "sine")
 
 
 def main() -> None:

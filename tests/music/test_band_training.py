@@ -8,8 +8,9 @@ import torch
 
 from fastwave.errors import InputError
 from fastwave.music import corpus, training
-from fastwave.music.analysis import FRAMES, LEAD
+from fastwave.music.analysis import FRAMES, LEAD, WIDTH
 from fastwave.music.notes import hertz
+from fastwave.music.stiffness import Stiffness
 from fastwave.music.timbre import Shape
 from fastwave.music.timbre_task import TimbreTask
 from fastwave.sound import audio
@@ -43,14 +44,31 @@ def notes(tmp_path_factory):
     return write_notes(tmp_path_factory.mktemp("notes"))
 
 
-def test_one_call_makes_a_band_and_the_same_call_makes_nothing_new(notes, tmp_path):
-    quick = {"steps": 2, "config": CONFIG, "shape": SHAPE, "progress": False}
+@pytest.mark.parametrize("residual", ["noise", "wavenet"])
+def test_one_call_makes_a_band_and_the_same_call_makes_nothing_new(notes, tmp_path, residual):
+    quick = {"steps": 2, "config": CONFIG, "shape": SHAPE, "progress": False, "residual": residual}
     band = training.train(notes, tmp_path / "toy", licence="MIT", **quick)
     assert band.names == ("toy",) and band.description.instruments["toy"] in ((60, 64), [60, 64])
     assert band.description.name == "toy" and band.description.licence == "MIT"
+    assert (band.wavenet is not None) == (residual == "wavenet") == (tmp_path / "toy" / "wavenet").is_dir()
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "toy" / "runs").rglob("*.safetensors")}
     training.train(notes, tmp_path / "toy", **quick)
     assert written == {path: path.stat().st_mtime_ns for path in (tmp_path / "toy" / "runs").rglob("*.safetensors")}
+
+
+def test_an_unknown_residual_is_refused(notes, tmp_path):
+    with pytest.raises(InputError, match="residual must be noise or wavenet, got 'breath'"):
+        training.train(notes, tmp_path, residual="breath")
+
+
+def test_the_stiffness_of_strings_is_that_of_their_keys(tmp_path, monkeypatch):
+    listed = corpus.read(write_notes(tmp_path))
+    found = iter(Stiffness(1e-5 * note.key, 1.5) for note in listed)
+    monkeypatch.setattr(corpus.stiffness, "of", lambda *_: next(found))
+    notes = corpus.with_stretches(tmp_path, listed)
+    assert [note.stretch for note in notes] == pytest.approx([1e-5 * note.key for note in notes])
+    assert corpus.stretches(notes)["toy"] == pytest.approx([1e-5 * key for key in range(60, 65)])
+    assert corpus.stretches(listed) == {}
 
 
 def test_waves_begin_before_the_onset_and_are_equally_loud(notes):
@@ -81,7 +99,7 @@ def test_the_network_learns_what_the_notes_are_like(notes):
 
 def test_batches_are_the_same_in_every_run_and_every_row_comes_once_in_a_pass(notes):
     listed = corpus.read(notes)
-    analysed = [(note, np.full((4, 90), number, np.float32)) for number, note in enumerate(listed)]
+    analysed = [(note, np.full((4, WIDTH), number, np.float32)) for number, note in enumerate(listed)]
     tasks = [TimbreTask(analysed, ["toy"], "", SHAPE, Settings(steps=9, batch=6, window=1)) for _ in range(2)]
     rows = len(tasks[0].training.key)
     seen = []

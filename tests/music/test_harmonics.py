@@ -5,10 +5,12 @@ import pytest
 
 from fastwave.music import analysis, harmonics
 from fastwave.music.analysis import FRAMES, LEAD
+from fastwave.music.attacks import Attack
 from fastwave.music.notes import hertz
 from fastwave.sound import pitch
 
 RATE = FRAMES.sample_rate
+AT_ONSET = Attack(LEAD, 32)
 
 
 def note(f0, strengths, seconds=0.6, noise=0.0, phase=1.0):
@@ -24,7 +26,7 @@ def test_the_levels_of_a_tone_are_found_and_nothing_is_left_of_it(key):
     strengths = [0.3, 0.1, 0.03]
     wave = note(hertz(key), strengths)
     rows, residual = analysis.analyse(wave, key)
-    middle = rows[40:60, analysis.NOISE : analysis.NOISE + 3].mean(axis=0)
+    middle = rows[40:60, analysis.TONE : analysis.TONE + 3].mean(axis=0)
     assert np.allclose(harmonics.amplitudes(middle), strengths, rtol=0.03)
     inside = slice(LEAD + 1_600, -1_600)
     assert np.std(residual[: len(wave)][inside]) < 0.02 * np.std(wave[inside])
@@ -32,15 +34,15 @@ def test_the_levels_of_a_tone_are_found_and_nothing_is_left_of_it(key):
 
 def test_noise_stays_in_the_residual():
     wave = note(300.0, [0.2], noise=0.02)
-    found = harmonics.follow(wave, 300.0, LEAD, FRAMES)
-    left = wave[: len(found) * FRAMES.hop] - harmonics.rebuilt(found, 300.0, LEAD, FRAMES)[: len(wave)]
+    found = harmonics.follow(wave, 300.0, AT_ONSET, FRAMES)
+    left = wave[: len(found) * FRAMES.hop] - harmonics.rebuilt(found, 300.0, AT_ONSET, FRAMES)[: len(wave)]
     assert np.std(left[LEAD + 1_600 : -1_600]) == pytest.approx(0.02, rel=0.35)
 
 
 def test_a_note_does_not_begin_before_its_onset():
     """The window of 40 ms reaches over the onset, its sound does not."""
-    found = harmonics.follow(note(440.0, [0.5]), 440.0, LEAD, FRAMES)
-    again = harmonics.rebuilt(found, 440.0, LEAD, FRAMES)
+    found = harmonics.follow(note(440.0, [0.5]), 440.0, AT_ONSET, FRAMES)
+    again = harmonics.rebuilt(found, 440.0, AT_ONSET, FRAMES)
     assert not again[:LEAD].any()
     assert np.abs(again[LEAD + 36 : LEAD + 90]).max() > 0.45  # as loud as it stays, from its first periods on
 
@@ -53,7 +55,7 @@ def test_a_note_off_its_key_is_followed(off):
 
 def test_a_tone_has_its_pitch_and_its_levels():
     levels = np.tile(harmonics.levels(np.array([0.2, 0.1, 0.05])), (100, 1))
-    wave = harmonics.tone(levels, np.full(100, np.log(330.0)), LEAD, FRAMES)
+    wave = harmonics.tone(levels, np.full(100, np.log(330.0)), AT_ONSET, FRAMES)
     track = pitch.track(wave, RATE)
     assert np.abs(pitch.cents(track.pitch[5:-5], 330.0)).max() < 3
     inside = wave[LEAD + 400 :]

@@ -107,24 +107,24 @@ class Server:
         before, self.catalog = self.catalog, catalog
         before.close()
         self._replaced += before
-        self._forget_ended()
+        self.forget_ended()
 
     def running(self) -> Counter[str]:
         """How many streams there are, by name, with those that a replaced catalog still runs."""
-        self._forget_ended()
+        self.forget_ended()
         count = Counter({entry.name: 0 for entry in self.catalog})
         for entry in (*self.catalog, *self._replaced):
             count[entry.name] += entry.running
         return count
 
-    def _forget_ended(self) -> None:
+    def forget_ended(self) -> None:
         """Let go of replaced models once nobody hears them: they are as large as those that took their place."""
         self._replaced = [entry for entry in self._replaced if entry.running]
 
     async def answer(self, request: Request, entry: Entry, stream: Stream, encoding: Encoding) -> Response:
         """Wait for a place, and let the stream run into the response."""
         begun = time.monotonic()
-        self._forget_ended()
+        self.forget_ended()
         try:
             leave = await self.admission.enter(entry.share, request.is_disconnected)
         except Gone:
@@ -146,17 +146,23 @@ class Server:
 
 
 class _Sound(StreamingResponse):
-    """A response that says when it is over, however that comes about."""
+    """A response that says when it is over, however that comes about.
+
+    Where a listener leaves, the traceback of the cancelled task holds this response in a cycle, until Python happens to
+    look for cycles. What is large is therefore let go at the end: the stream, and the model that makes it.
+    """
 
     def __init__(self, blocks: AsyncIterator[bytes], ended: Callable[[], None], **options: Any) -> None:
         super().__init__(blocks, **options)
-        self._ended = ended
+        self._ended: Callable[[], None] | None = ended
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
+            assert self._ended is not None
             self._ended()
+            self._ended = None
 
 
 async def _blocks(stream: Stream, encoding: Encoding, see_first: Callable[[], None]) -> AsyncIterator[bytes]:
@@ -167,28 +173,31 @@ async def _blocks(stream: Stream, encoding: Encoding, see_first: Callable[[], No
         if not loop.is_closed():
             loop.call_soon_threadsafe(changed.set)
 
-    stream.tell_listener = tell
-    if header := encoding.begin():
-        yield header
-    is_first = True
-    while True:
-        changed.clear()
-        samples = stream.take()
-        if samples is not None:
-            if is_first:
-                see_first()
-                is_first = False
-            if data := encoding.block(samples):
-                yield data
-        elif stream.is_finished:
-            break
-        else:
-            await changed.wait()
-    if stream.failure is not None:
-        raise stream.failure
-    last = await run_in_threadpool(encoding.end)
-    for first in range(0, len(last), PIECE):  # a listener has some time for each, however long the sound is
-        yield last[first : first + PIECE]
+    try:
+        stream.tell_listener = tell
+        if header := encoding.begin():
+            yield header
+        is_first = True
+        while True:
+            changed.clear()
+            samples = stream.take()
+            if samples is not None:
+                if is_first:
+                    see_first()
+                    is_first = False
+                if data := encoding.block(samples):
+                    yield data
+            elif stream.is_finished:
+                break
+            else:
+                await changed.wait()
+        if stream.failure is not None:
+            raise stream.failure
+        last = await run_in_threadpool(encoding.end)
+        for first in range(0, len(last), PIECE):  # a listener has some time for each, however long the sound is
+            yield last[first : first + PIECE]
+    finally:
+        del stream, encoding  # see _Sound
 
 
 def make_app(server: Server, token: str | None = None, hosts: Collection[str] = ()) -> Any:

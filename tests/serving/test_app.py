@@ -432,7 +432,8 @@ def test_what_was_replaced_is_let_go_when_nobody_hears_it_any_more():
     with serving_app(server) as address:
         body = {"model": "tiny", "seconds": 600}
         with httpx.stream("POST", f"{address}/v1/generate", json=body, timeout=120) as answer:
-            next(answer.iter_bytes())
+            parts = answer.iter_bytes()  # held: without it the client would close the connection
+            next(parts)
             heard = weakref.ref(server.catalog.find("tiny", ModelEntry))
             unheard = [weakref.ref(server.catalog.find(name, ModelEntry)) for name in ("people", "letters")]
             server.replace(Catalog([ModelEntry("tiny", fastwave.Engine(make_model("categorical"), threads=1), 4)]))

@@ -1,4 +1,4 @@
-"""Sentences of a run begin with the verb that the user typed; that each verb names itself, the tests of its wing see."""
+"""Sentences of a run begin with the verb that the user typed. The tests of each wing see that its verb names itself."""
 
 import pytest
 
@@ -23,8 +23,8 @@ def test_a_sentence_names_the_verb_that_makes_the_run(capsys):
 
 
 def test_after_a_failure_it_is_the_verb_before(capsys):
-    with pytest.raises(OSError), saying("voice"):
-        raise OSError
+    with pytest.raises(KeyError), saying("voice"):
+        raise KeyError
     say("after")
     assert capsys.readouterr().err == "fastwave train: after\n"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
@@ -64,6 +65,7 @@ class Speech(BaseModel):
     model: Name = "tts-1"
     voice: Name | None = Field(None, description="a voice of /v1/models; names of OpenAI's voices stand for the first")
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    stream_format: Literal["audio", "sse"] = Field("audio", description="sse is refused")
     speed: float = Field(1.0, ge=0.25, le=4.0)
     seed: StrictInt = Field(0, ge=0, le=MOST_SEED)
 
@@ -222,12 +224,22 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def wrong_field(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [f"{'.'.join(map(str, each['loc'][1:])) or 'the body'}: {each['msg']}" for each in error.errors()]
-        return JSONResponse(error_of("; ".join(problems)[:500]), 422)
+        return JSONResponse(error_of("; ".join(map(_problem, error.errors()))[:500]), 422)
 
     @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(error_of(str(error.detail)), error.status_code, error.headers)
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        text = str(error.detail)
+        if text == HTTPStatus(error.status_code).phrase:  # no sentence of ours
+            text = f"{request.method} {request.url.path[:80]} is nothing that this server does: see /docs."
+        return JSONResponse(error_of(text), error.status_code, error.headers)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """What is wrong with a field, or with all of the body."""
+    place = ".".join(map(str, error["loc"][1:]))
+    if error["type"] == "json_invalid":
+        return f"the body is not JSON, from character {place} on: {error['ctx']['error']}"
+    return f"{place or 'the body'}: {error['msg']}"
 
 
 def _add_sounds(app: FastAPI, server: Server) -> None:
@@ -261,6 +273,8 @@ def _add_sounds(app: FastAPI, server: Server) -> None:
         assert isinstance(entry, VoiceEntry)
         if body.response_format in ("opus", "aac"):
             raise InputError(f"response_format {body.response_format!r} is not made here: take mp3, flac, wav or pcm.")
+        if body.stream_format == "sse":
+            raise InputError("stream_format 'sse' is not made here: take audio, whose bytes come as they are made.")
         stream = await run_in_threadpool(entry.open, body.input, {"speed": body.speed, "seed": body.seed})
         encoding = encoding_of(body.response_format, entry.sample_rate, bare_rate=SPEECH_PCM_RATE)
         return await server.answer(request, entry, stream, encoding)

@@ -176,6 +176,7 @@ def test_a_voice_under_the_name_of_one_of_openais_is_itself():
         ("/v1/audio/speech", {"input": "...", "voice": "hazel"}, 400, "nothing"),
         ("/v1/audio/speech", {"input": "Hi.", "voice": "anna"}, 404, "served are: hazel"),
         ("/v1/audio/speech", {"input": "Hi.", "response_format": "opus"}, 400, "mp3"),
+        ("/v1/audio/speech", {"input": "Hi.", "stream_format": "sse"}, 400, "take audio"),
         ("/v1/audio/speech", {"input": "Hi.", "speed": 9}, 422, "speed"),
     ],
 )
@@ -261,7 +262,14 @@ def test_what_cannot_be_got_has_no_header_either(client):
 
 def test_errors_of_routing_have_the_same_shape(client):
     for answer, status in ((client.get("/nothing"), 404), (client.get("/v1/generate"), 405)):
-        assert answer.status_code == status and answer.json()["error"]["message"]
+        message = answer.json()["error"]["message"]
+        assert answer.status_code == status and answer.url.path in message and "/docs" in message
+
+
+def test_a_body_that_is_no_json_is_answered_by_a_sentence(client):
+    answer = client.post("/v1/generate", content=b"{seconds: 1}", headers={"content-type": "application/json"})
+    assert answer.status_code == 422
+    assert "the body is not JSON, from character 1 on: Expecting" in answer.json()["error"]["message"]
 
 
 def test_counters_tell_what_happened(shared):

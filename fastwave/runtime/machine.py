@@ -1,9 +1,7 @@
-"""What this process may use of the machine, and what it gives back."""
+"""What this process may use of the machine."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 from pathlib import Path
 
@@ -11,12 +9,6 @@ from pathlib import Path
 def cores() -> int:
     """How many processor cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def give_back_memory() -> None:
-    """Return freed memory to the system. glibc keeps it for the thread that took it, however long that needs none."""
-    with contextlib.suppress(AttributeError, TypeError):  # another C library returns it by itself; Windows has no None
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def cache_folder() -> Path:

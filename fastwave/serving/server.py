@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..runtime import machine
+from ..runtime import library
 from .catalog import Catalog
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def serve(
         while True:
             await asyncio.sleep(TIDY_SECONDS)
             server.forget_ended()
-            await asyncio.to_thread(machine.give_back_memory)
+            await asyncio.to_thread(library.give_back_memory)
 
     async def run() -> None:
         one_at_a_time = asyncio.Lock()

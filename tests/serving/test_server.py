@@ -160,7 +160,7 @@ def test_freed_memory_and_replaced_models_are_let_go_again_and_again(tmp_path):
     tidying = """
 from fastwave.serving import app, server as serving
 serving.TIDY_SECONDS = 0.02
-serving.machine.give_back_memory = lambda: print("given back", file=sys.stderr, flush=True)
+serving.library.give_back_memory = lambda: print("given back", file=sys.stderr, flush=True)
 app.Server.forget_ended = lambda self: print("forgotten", file=sys.stderr, flush=True)
 """
     with Process(tmp_path, "-c", LOADS_BY_HAND.replace("\nserver.serve(", f"{tidying}\nserver.serve(")) as process:

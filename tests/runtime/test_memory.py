@@ -1,4 +1,4 @@
-"""What is asked of the machine, and given back to it."""
+"""Memory that was freed is given back to the system."""
 
 import ctypes
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastwave.runtime import machine
+from fastwave.runtime import library
 
 PIECE, PIECES = 64 * 1024, 1024
 
@@ -30,10 +30,10 @@ def test_memory_that_another_thread_has_freed_is_given_back():
     thread.start()
     thread.join()
     before = resident()
-    machine.give_back_memory()
+    library.give_back_memory()
     assert before - resident() > 0.5 * PIECE * PIECES
 
 
 def test_where_the_c_library_gives_it_back_by_itself_nothing_happens(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    machine.give_back_memory()
+    library.give_back_memory()

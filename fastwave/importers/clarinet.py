@@ -15,7 +15,7 @@ from ..sound.features import Array
 from ..upsampling import UpsampleStage
 from .folding import Layer, fold_head, fold_layers
 from .hyperparameters import Hyperparameters
-from .mapping import Imported, Trial
+from .mapping import Imported, Network, Trial
 from .notes import Notes
 from .source import Source
 from .weights import Weights
@@ -29,18 +29,11 @@ _LEAVES = ("weight", "weight_v", "parametrizations.weight.original1")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Network:
-    """Its tensors, weight normalisation folded: `name` and `name.bias`."""
+class _Network(Network):
+    """Weight normalisation is folded."""
 
-    tensors: dict[str, Tensor]
     dilations: tuple[int, ...]
     scales: tuple[int, ...]
-
-    def convolve(self, name: str, x: Tensor, dilation: int = 1) -> Tensor:
-        """A causal convolution [1, in, T] -> [1, out, T], with zeros before the start."""
-        weight = self.tensors[name]
-        past = F.pad(x, ((weight.shape[2] - 1) * dilation, 0))
-        return F.conv1d(past, weight, self.tensors[f"{name}.bias"], dilation=dilation)
 
 
 def matches(source: Source) -> float | None:

@@ -58,6 +58,13 @@ def fold_head(first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Te
     }
 
 
+def fold_front(front: Tensor, bias: Tensor) -> dict[str, Tensor]:
+    """The first convolution [R, A, K0], over one-hot classes or, where A is 1, over samples."""
+    if front.shape[1] > 1:
+        return fold_classes(front, bias)
+    return {"front.weight": front.permute(2, 1, 0), "front.bias": bias}
+
+
 def fold_classes(front: Tensor, bias: Tensor) -> dict[str, Tensor]:
     """The embeddings of a convolution [R, A, K0] over one-hot classes. Its bias goes to those of the newest tap, which
     is there at every time, also where older taps lie before the start.

@@ -77,6 +77,15 @@ class Hyperparameters:
             raise self._wrong(self._find(key)[0], key, "a list of whole numbers", values)
         return tuple(int(value) for value in values)
 
+    def stacks(self, layers: int) -> int:
+        """In how many stacks of equal length the layers are, each of which begins with a dilation of 1."""
+        stacks = self.integer("stacks", 1, layers)
+        if layers % stacks or layers // stacks > 24:
+            raise CheckpointError(
+                f"stacks = {stacks} does not divide the {layers} layers: give the number it was made with."
+            )
+        return stacks
+
     def sample_rate(self, *keys: str) -> int:
         """The first of the keys that is there, else --sample-rate; the two must not contradict each other."""
         for key in keys:

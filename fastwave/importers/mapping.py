@@ -12,6 +12,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import WaveNetConfig
@@ -39,6 +40,24 @@ class Imported:
     config: WaveNetConfig
     tensors: Mapping[str, Tensor]  # the parameters, in float64 or float32
     forward: Callable[[Trial], Tensor]  # -> [T, O] float64: row t sees tokens up to t and predicts token t+1
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A project's own network: its kernels [out, in, taps] by the names of its layers, biases as `name.bias`."""
+
+    tensors: dict[str, Tensor]
+
+    def convolve(self, name: str, x: Tensor, dilation: int = 1) -> Tensor:
+        """A causal convolution [1, in, T] -> [1, out, T], with zeros before the start."""
+        weight = self.tensors[name]
+        past = F.pad(x, ((weight.shape[2] - 1) * dilation, 0))
+        return F.conv1d(past, weight, self.tensors.get(f"{name}.bias"), dilation=dilation)
+
+
+def inputs_of(tensors: Mapping[str, Tensor], name: str) -> int:
+    """The channels that a convolution takes in; 0 where there is none of this name."""
+    return tensors[name].shape[1] if name in tensors else 0
 
 
 class Importer(Protocol):

@@ -35,6 +35,13 @@ class Notes:
         """What the model must be given."""
         _add(self.condition_lines, line)
 
+    def speaker(self, speakers: int, channels: int) -> None:
+        """Which speaker the model must be given, if any: one of so many, or a vector of so many channels."""
+        if speakers:
+            self.condition(f"a speaker, 0..{speakers - 1}")
+        elif channels:
+            self.condition(f"a speaker vector of {channels}")
+
     def as_dict(self) -> dict[str, list[str]]:
         """For import.json."""
         return {

@@ -15,9 +15,9 @@ from ..config import WaveNetConfig, dilation_cycle
 from ..errors import CheckpointError
 from ..sound.features import Array, Features, Mel
 from . import r9y9_upsampling as upsampling
-from .folding import Layer, fold_classes, fold_head, fold_layers
+from .folding import Layer, fold_front, fold_head, fold_layers
 from .hyperparameters import Hyperparameters
-from .mapping import Imported, Trial
+from .mapping import Imported, Network, Trial, inputs_of
 from .notes import Notes
 from .source import Source
 from .weights import Weights
@@ -32,20 +32,13 @@ _NEEDED = ("first_conv", "conv_layers.0.conv", "conv_layers.0.conv1x1_out", "con
 
 
 @dataclasses.dataclass(frozen=True)
-class _Network:
-    """Its tensors, weight normalisation folded: `name` and `name.bias`."""
+class _Network(Network):
+    """Weight normalisation is folded."""
 
-    tensors: dict[str, Tensor]
     dilations: tuple[int, ...]
     skip_scales: tuple[float, ...]
     stages: tuple[upsampling.Stage, ...]
     hop: int
-
-    def convolve(self, name: str, x: Tensor, dilation: int = 1) -> Tensor:
-        """A causal convolution [1, in, T] -> [1, out, T], with zeros before the start."""
-        weight = self.tensors[name]
-        past = F.pad(x, ((weight.shape[2] - 1) * dilation, 0))
-        return F.conv1d(past, weight, self.tensors.get(f"{name}.bias"), dilation=dilation)
 
 
 def matches(source: Source) -> float | None:
@@ -59,14 +52,10 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
     """The checkpoint as ours."""
     tensors = _take(weights, hyper)
     layers = weights.indices("conv_layers.{}.conv.bias")
-    stacks = hyper.integer("stacks", 1, layers)
-    if layers % stacks or layers // stacks > 24:
-        raise CheckpointError(
-            f"stacks = {stacks} does not divide the {layers} layers: give the number it was made with."
-        )
+    stacks = hyper.stacks(layers)
     dilations = dilation_cycle(layers // stacks, stacks)
     first, gated = tensors["first_conv"], tensors["conv_layers.0.conv"]
-    local, speaker = (_width(tensors, f"conv_layers.0.conv1x1{kind}") for kind in "cg")
+    local, speaker = (inputs_of(tensors, f"conv_layers.0.conv1x1{kind}") for kind in "cg")
     master = _is_master(weights, hyper, local, speaker)
     stages, hop = upsampling.take(weights, hyper, local, master)
     features, standard = _features(hyper, local, hop, master, notes)
@@ -140,7 +129,7 @@ def _take(weights: Weights, hyper: Hyperparameters) -> dict[str, Tensor]:
         tensors |= {} if bias is None else {f"{name}.bias": bias}
     if weights.has("embed_speakers.weight"):
         tensors["embed_speakers"] = weights.take(
-            "embed_speakers.weight", (None, _width(tensors, "conv_layers.0.conv1x1g"))
+            "embed_speakers.weight", (None, inputs_of(tensors, "conv_layers.0.conv1x1g"))
         )
         hyper.expect("n_speakers", tensors["embed_speakers"].shape[0], "embed_speakers.weight")
     normed = ("weight_g", "weight_v", "parametrizations.weight.original0", "parametrizations.weight.original1")
@@ -165,10 +154,6 @@ def _shape(weights: Weights, name: str) -> tuple[int, int, int]:
             f"{name}.{leaf} has shape {list(shape)}, which is not that of a convolution [out, in, taps]."
         )
     return shape[0], shape[1], shape[2]
-
-
-def _width(tensors: dict[str, Tensor], name: str) -> int:
-    return tensors[name].shape[1] if name in tensors else 0
 
 
 def _is_master(weights: Weights, hyper: Hyperparameters, local: int, speaker: int) -> bool:
@@ -283,10 +268,7 @@ def _features(
 
 def _say_conditions(config: WaveNetConfig, hyper: Hyperparameters, master: bool, notes: Notes) -> None:
     """Which speaker and features the model must be given."""
-    if config.speakers:
-        notes.condition(f"a speaker, 0..{config.speakers - 1}")
-    elif config.speaker_channels:
-        notes.condition(f"a speaker vector of {config.speaker_channels}")
+    notes.speaker(config.speakers, config.speaker_channels)
     if not config.local_channels:
         return
     known = [f"{key} {hyper.get(key)}" for key in ("fmin", "fmax", "fft_size", "win_length", "window") if key in hyper]
@@ -321,11 +303,7 @@ def _fold(network: _Network, local: int) -> dict[str, Tensor]:
     parameters = fold_layers(layers, RESIDUAL_SCALE, network.skip_scales)
     for_head = [f"last_conv_layers.{number}{leaf}" for number in (1, 3) for leaf in ("", ".bias")]
     parameters |= fold_head(*(t[name] for name in for_head))
-    front, bias = t["first_conv"], t["first_conv.bias"]
-    if front.shape[1] > 1:
-        parameters |= fold_classes(front, bias)
-    else:
-        parameters |= {"front.weight": front.permute(2, 1, 0), "front.bias": bias}
+    parameters |= fold_front(t["first_conv"], t["first_conv.bias"])
     if "embed_speakers" in t:
         parameters["speaker.weight"] = t["embed_speakers"]
     return parameters

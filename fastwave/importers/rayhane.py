@@ -15,9 +15,9 @@ from ..config import WaveNetConfig, dilation_cycle
 from ..errors import CheckpointError
 from ..sound.features import Array
 from . import rayhane_upsampling as upsampling
-from .folding import Layer, fold_classes, fold_head, fold_layers
+from .folding import Layer, fold_front, fold_head, fold_layers
 from .hyperparameters import Hyperparameters
-from .mapping import Imported, Trial
+from .mapping import Imported, Network, Trial, inputs_of
 from .notes import Notes
 from .source import Source
 from .weights import Weights
@@ -29,21 +29,14 @@ _NEEDED = ("input_convolution/kernel", "residual_block_causal_conv_ResidualConv1
 
 
 @dataclasses.dataclass(frozen=True)
-class _Network:
-    """Its kernels and biases by the names of its layers, in the shapes of torch: [out, in, taps]."""
+class _Network(Network):
+    """With the factors that two flags of its hyper-parameters bring."""
 
-    tensors: dict[str, Tensor]
     dilations: tuple[int, ...]
     residual_scale: float
     skip_scales: tuple[float, ...]
     stages: tuple[upsampling.Stage, ...]
     hop: int
-
-    def convolve(self, name: str, x: Tensor, dilation: int = 1) -> Tensor:
-        """A causal convolution [1, in, T] -> [1, out, T], with zeros before the start."""
-        weight = self.tensors[name]
-        past = F.pad(x, ((weight.shape[2] - 1) * dilation, 0))
-        return F.conv1d(past, weight, self.tensors[f"{name}.bias"], dilation=dilation)
 
 
 def matches(source: Source) -> float | None:
@@ -67,12 +60,8 @@ def convert(source: Source, weights: Weights, hyper: Hyperparameters, notes: Not
         )
     tensors = _take(weights, hyper)
     layers = weights.indices("residual_block_causal_conv_ResidualConv1DGLU_{}/kernel")
-    stacks = hyper.integer("stacks", 1, layers)
-    if layers % stacks or layers // stacks > 24:
-        raise CheckpointError(
-            f"stacks = {stacks} does not divide the {layers} layers: give the number it was made with."
-        )
-    local, speaker = (_width(tensors, f"residual_block_{kind}_conv_ResidualConv1DGLU_0") for kind in ("cin", "gin"))
+    stacks = hyper.stacks(layers)
+    local, speaker = (inputs_of(tensors, f"residual_block_{kind}_conv_ResidualConv1DGLU_0") for kind in ("cin", "gin"))
     stages, hop = upsampling.take(weights, hyper, local)
     skips = (1.0,) * layers
     if hyper.flag("legacy"):  # the running sum is scaled after every layer but the first
@@ -142,18 +131,14 @@ def _take(weights: Weights, hyper: Hyperparameters) -> dict[str, Tensor]:
         bias = weights.take_optional(f"{name}/bias", shape[2:])  # without use_bias there is none in a layer
         tensors[f"{name}.bias"] = torch.zeros(shape[2], dtype=torch.float64) if bias is None else bias
     if weights.has("gc_embedding"):
-        width = _width(tensors, "residual_block_gin_conv_ResidualConv1DGLU_0")
-        tensors["gc_embedding"] = weights.take("gc_embedding", (None, width))
+        channels = inputs_of(tensors, "residual_block_gin_conv_ResidualConv1DGLU_0")
+        tensors["gc_embedding"] = weights.take("gc_embedding", (None, channels))
         hyper.expect("n_speakers", tensors["gc_embedding"].shape[0], "gc_embedding")
     for leaf in ("kernel", "bias"):
         name = f"residual_block_out_conv_ResidualConv1DGLU_{layers - 1}/{leaf}"
         if weights.has(name):
             weights.drop(name, "nothing reads the residual of the last layer")
     return tensors
-
-
-def _width(tensors: dict[str, Tensor], name: str) -> int:
-    return tensors[name].shape[1] if name in tensors else 0
 
 
 def _tokens(tensors: dict[str, Tensor], hyper: Hyperparameters) -> dict[str, Any]:
@@ -178,10 +163,7 @@ def _tokens(tensors: dict[str, Tensor], hyper: Hyperparameters) -> dict[str, Any
 
 
 def _say_conditions(config: WaveNetConfig, notes: Notes) -> None:
-    if config.speakers:
-        notes.condition(f"a speaker, 0..{config.speakers - 1}")
-    elif config.speaker_channels:
-        notes.condition(f"a speaker vector of {config.speaker_channels}")
+    notes.speaker(config.speakers, config.speaker_channels)
     if config.local_channels:
         notes.condition(
             f"{config.local_channels} bands of its audio.melspectrogram a frame of {config.hop} samples, brought to "
@@ -214,11 +196,7 @@ def _fold(network: _Network) -> dict[str, Tensor]:
         )
     parameters = fold_layers(layers, network.residual_scale, network.skip_scales)
     parameters |= fold_head(*(t[f"final_convolution_{number}{leaf}"] for number in (1, 2) for leaf in ("", ".bias")))
-    front, bias = t["input_convolution"], t["input_convolution.bias"]
-    if front.shape[1] > 1:
-        parameters |= fold_classes(front, bias)
-    else:
-        parameters |= {"front.weight": front.permute(2, 1, 0), "front.bias": bias}
+    parameters |= fold_front(t["input_convolution"], t["input_convolution.bias"])
     if "gc_embedding" in t:
         parameters["speaker.weight"] = t["gc_embedding"]
     return parameters | upsampling.fold(network.stages)

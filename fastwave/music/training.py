@@ -6,7 +6,6 @@ Each stage is a folder under OUT/runs. The same call goes on where it was stoppe
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..model import WaveNet
 from ..training import history, loop, planning, recovery
 from ..training.lock import locked
 from ..training.parallel import Group
+from ..training.saying import say, saying
 from ..training.settings import Settings
 from ..vocoder import training as vocoder_training
 from ..vocoder import vocoder
@@ -44,6 +44,7 @@ WAVENET: dict[str, Any] = {"residual_channels": 16, "skip_channels": 32}
 Analysis = list[tuple[Recorded, np.ndarray, np.ndarray]]  # a note, its rows and its residual
 
 
+@saying("instrument")
 def train(
     folder: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -75,7 +76,7 @@ def train(
             (note, *analyse(wave, note.key, note.stretch))
             for note, wave in zip(notes, corpus.waves(source, notes), strict=True)
         ]  # fmt: skip
-        _say(progress, f"{len(notes):,} notes of {', '.join(corpus.names(notes))}")
+        say(f"{len(notes):,} notes of {', '.join(corpus.names(notes))}", show=progress)
         left = max(LEAST_SHARE * minutes, minutes - (time.monotonic() - begun) / 60)
         chosen = {} if steps is None else {"steps": steps}
         shape = shape or Shape(len(corpus.names(notes)))
@@ -87,7 +88,8 @@ def train(
         description = Description(title, corpus.keys(notes), licence, provenance, corpus.stretches(notes))
         band = Instruments(description, timbre, wavenet, SETTINGS)
         band.save(target)
-    _say(progress, f"the band: {target}", f"play it: fastwave music SONG.mid --instrument {target} -o song.wav")
+    play = f"play it: fastwave music SONG.mid --instrument {target} -o song.wav"
+    say(f"the band: {target}", play, show=progress)
     return Instruments.load(target)
 
 
@@ -138,9 +140,3 @@ def _recordings(analysed: Analysis) -> Iterator[Recording]:
 
 def _finished(run: Path, file: str) -> bool:
     return (run / file).exists() and (run / "log.jsonl").exists() and history.read(run).ended == history.DONE
-
-
-def _say(show: bool, *lines: str) -> None:
-    if show:
-        for line in lines:
-            print(f"fastwave music: {line}", file=sys.stderr, flush=True)

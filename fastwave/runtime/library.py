@@ -5,6 +5,7 @@ A library is loaded when it is first used, never at import. `csrc/fastwave.h` sa
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import functools
@@ -36,15 +37,8 @@ from .abi import (
 )
 
 __all__ = [
-    "FRONT_ACTIVATIONS",
-    "HEAD_WEIGHTS",
-    "INSTRUCTION_SETS",
-    "KERNELS",
-    "OUTPUTS",
-    "STACK_WEIGHTS",
-    "TYPES",
-    "WEIGHTS",
-]
+    "FRONT_ACTIVATIONS", "HEAD_WEIGHTS", "INSTRUCTION_SETS", "KERNELS", "OUTPUTS", "STACK_WEIGHTS", "TYPES", "WEIGHTS",
+]  # fmt: skip
 
 FOLDER = Path(__file__).parents[1]
 
@@ -361,6 +355,12 @@ def _text(function: Callable[..., int]) -> str:
     if status != Status.OK:
         raise NativeError(f"a text of the native library could not be read: status {status}")
     return buffer.value.decode()
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system. glibc keeps it for the thread that took it, however long that needs none."""
+    with contextlib.suppress(AttributeError, TypeError):  # another C library returns it by itself; Windows has no None
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def path_of(library: Library) -> Path:

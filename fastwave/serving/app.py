@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
@@ -64,6 +65,7 @@ class Speech(BaseModel):
     model: Name = "tts-1"
     voice: Name | None = Field(None, description="a voice of /v1/models; names of OpenAI's voices stand for the first")
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    stream_format: Literal["audio", "sse"] = Field("audio", description="sse is refused")
     speed: float = Field(1.0, ge=0.25, le=4.0)
     seed: StrictInt = Field(0, ge=0, le=MOST_SEED)
 
@@ -107,24 +109,24 @@ class Server:
         before, self.catalog = self.catalog, catalog
         before.close()
         self._replaced += before
-        self._forget_ended()
+        self.forget_ended()
 
     def running(self) -> Counter[str]:
         """How many streams there are, by name, with those that a replaced catalog still runs."""
-        self._forget_ended()
+        self.forget_ended()
         count = Counter({entry.name: 0 for entry in self.catalog})
         for entry in (*self.catalog, *self._replaced):
             count[entry.name] += entry.running
         return count
 
-    def _forget_ended(self) -> None:
+    def forget_ended(self) -> None:
         """Let go of replaced models once nobody hears them: they are as large as those that took their place."""
         self._replaced = [entry for entry in self._replaced if entry.running]
 
     async def answer(self, request: Request, entry: Entry, stream: Stream, encoding: Encoding) -> Response:
         """Wait for a place, and let the stream run into the response."""
         begun = time.monotonic()
-        self._forget_ended()
+        self.forget_ended()
         try:
             leave = await self.admission.enter(entry.share, request.is_disconnected)
         except Gone:
@@ -146,17 +148,23 @@ class Server:
 
 
 class _Sound(StreamingResponse):
-    """A response that says when it is over, however that comes about."""
+    """A response that says when it is over, however that comes about.
+
+    Where a listener leaves, the traceback of the cancelled task holds this response in a cycle, until Python happens to
+    look for cycles. What is large is therefore let go at the end: the stream, and the model that makes it.
+    """
 
     def __init__(self, blocks: AsyncIterator[bytes], ended: Callable[[], None], **options: Any) -> None:
         super().__init__(blocks, **options)
-        self._ended = ended
+        self._ended: Callable[[], None] | None = ended
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
+            assert self._ended is not None
             self._ended()
+            self._ended = None
 
 
 async def _blocks(stream: Stream, encoding: Encoding, see_first: Callable[[], None]) -> AsyncIterator[bytes]:
@@ -167,28 +175,31 @@ async def _blocks(stream: Stream, encoding: Encoding, see_first: Callable[[], No
         if not loop.is_closed():
             loop.call_soon_threadsafe(changed.set)
 
-    stream.tell_listener = tell
-    if header := encoding.begin():
-        yield header
-    is_first = True
-    while True:
-        changed.clear()
-        samples = stream.take()
-        if samples is not None:
-            if is_first:
-                see_first()
-                is_first = False
-            if data := encoding.block(samples):
-                yield data
-        elif stream.is_finished:
-            break
-        else:
-            await changed.wait()
-    if stream.failure is not None:
-        raise stream.failure
-    last = await run_in_threadpool(encoding.end)
-    for first in range(0, len(last), PIECE):  # a listener has some time for each, however long the sound is
-        yield last[first : first + PIECE]
+    try:
+        stream.tell_listener = tell
+        if header := encoding.begin():
+            yield header
+        is_first = True
+        while True:
+            changed.clear()
+            samples = stream.take()
+            if samples is not None:
+                if is_first:
+                    see_first()
+                    is_first = False
+                if data := encoding.block(samples):
+                    yield data
+            elif stream.is_finished:
+                break
+            else:
+                await changed.wait()
+        if stream.failure is not None:
+            raise stream.failure
+        last = await run_in_threadpool(encoding.end)
+        for first in range(0, len(last), PIECE):  # a listener has some time for each, however long the sound is
+            yield last[first : first + PIECE]
+    finally:
+        del stream, encoding  # see _Sound
 
 
 def make_app(server: Server, token: str | None = None, hosts: Collection[str] = ()) -> Any:
@@ -213,12 +224,22 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def wrong_field(_: Request, error: RequestValidationError) -> JSONResponse:
-        problems = [f"{'.'.join(map(str, each['loc'][1:])) or 'the body'}: {each['msg']}" for each in error.errors()]
-        return JSONResponse(error_of("; ".join(problems)[:500]), 422)
+        return JSONResponse(error_of("; ".join(map(_problem, error.errors()))[:500]), 422)
 
     @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse(error_of(str(error.detail)), error.status_code, error.headers)
+    async def other(request: Request, error: HTTPException) -> JSONResponse:
+        text = str(error.detail)
+        if text == HTTPStatus(error.status_code).phrase:  # no sentence of ours
+            text = f"{request.method} {request.url.path[:80]} is nothing that this server does: see /docs."
+        return JSONResponse(error_of(text), error.status_code, error.headers)
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """What is wrong with a field, or with all of the body."""
+    place = ".".join(map(str, error["loc"][1:]))
+    if error["type"] == "json_invalid":
+        return f"the body is not JSON, from character {place} on: {error['ctx']['error']}"
+    return f"{place or 'the body'}: {error['msg']}"
 
 
 def _add_sounds(app: FastAPI, server: Server) -> None:
@@ -252,6 +273,8 @@ def _add_sounds(app: FastAPI, server: Server) -> None:
         assert isinstance(entry, VoiceEntry)
         if body.response_format in ("opus", "aac"):
             raise InputError(f"response_format {body.response_format!r} is not made here: take mp3, flac, wav or pcm.")
+        if body.stream_format == "sse":
+            raise InputError("stream_format 'sse' is not made here: take audio, whose bytes come as they are made.")
         stream = await run_in_threadpool(entry.open, body.input, {"speed": body.speed, "seed": body.seed})
         encoding = encoding_of(body.response_format, entry.sample_rate, bare_rate=SPEECH_PCM_RATE)
         return await server.answer(request, entry, stream, encoding)

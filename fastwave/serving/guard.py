@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from .metrics import Metrics
@@ -50,7 +50,8 @@ class Guard:
             await refuse(counted, 400, f"this server answers to {', '.join(self._hosts)}: ask for one of these hosts.")
             return
         if not self._is_allowed(scope):
-            await refuse(counted, 401, "give the token of this server: Authorization: Bearer TOKEN.", "invalid_api_key")
+            text = "give the token of this server: Authorization: Bearer TOKEN."
+            await refuse(counted, 401, text, "invalid_api_key", [(b"www-authenticate", b"Bearer")])
             return
         if scope["method"] == "POST" and not _is_json(scope):
             # so no page of another site can ask: a browser sends this type only where it is allowed to
@@ -114,11 +115,15 @@ def error_of(text: str, code: str | None = None) -> Message:
     return {"error": {"message": text, "type": "invalid_request_error", "param": None, "code": code}}
 
 
-async def refuse(send: Channel, status: int, text: str, code: str | None = None) -> None:
+async def refuse(
+    send: Channel,
+    status: int,
+    text: str,
+    code: str | None = None,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
     """Answer with an error."""
     body = json.dumps(error_of(text, code)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    usual = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*usual, *headers]})
     await send({"type": "http.response.body", "body": body})

@@ -8,11 +8,13 @@ from typing import Any
 
 PAGE = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 
+_SCALE = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 _STYLE = """
 :root { color-scheme: light dark }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
 h2 { margin-top: 2rem }
 td { vertical-align: top; padding: .2rem .8rem .2rem 0 }
+@media (max-width: 40rem) { tr { display: block; padding-bottom: .6rem } td { display: inline-block } }
 """
 
 
@@ -32,7 +34,7 @@ def docs_of(schema: dict[str, Any]) -> str:
                 answers = [(code, each) for code, each in route["responses"].items() if code >= "400"]
                 rows = [f"<tr><td>{code}</td><td>{escape(each['description'])}</td></tr>" for code, each in answers]
                 parts.append(f"<table>{''.join(rows)}</table>")
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><body>{"".join(parts)}</body></html>'
+    return f'<!doctype html><html lang="en"><meta charset="utf-8">{_SCALE}<body>{"".join(parts)}</body></html>'
 
 
 def _fields(model: dict[str, Any]) -> str:

@@ -1,29 +1,40 @@
-"""HTTP/1.1 on one connection: uvicorn's protocol, with a limit for how long the header of a request may take."""
+"""HTTP/1.1 on one connection: uvicorn's protocol, with a limit for how long the header of a request may take.
+
+Every refusal has the shape of all others.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .guard import error_of
+from .guard import error_of, refuse
 
 HEADER_SECONDS = 10.0  # from the first byte that a connection could send, to the end of the header
 
 
 class Protocol(H11Protocol):
-    """Closes a connection whose next header is not complete in time; errors have the shape of all others."""
+    """Closes a connection whose next header is late, and refuses a request where there are too many connections."""
 
     header_seconds = HEADER_SECONDS
     _limit: asyncio.TimerHandle | None = None
+
+    def __init__(self, *options: Any, **named_options: Any) -> None:
+        super().__init__(*options, **named_options)
+        self._most_connections, self.limit_concurrency = self.limit_concurrency, None  # uvicorn would answer plain text
+        self._app = self.app
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._watch_header()
 
     def data_received(self, data: bytes) -> None:
+        is_full = self._most_connections is not None and len(self.connections) > self._most_connections
+        self.app = _refuse_for_now if is_full else self._app
         super().data_received(data)
         self._watch_header()
 
@@ -74,3 +85,9 @@ class Protocol(H11Protocol):
             answer = (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage())
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in answer))
         self.transport.close()
+
+
+async def _refuse_for_now(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a request of a connection that is one too many, and end that."""
+    text = "this server has as many connections as it takes: try again in a moment."
+    await refuse(send, 503, text, headers=((b"retry-after", b"1"), (b"connection", b"close")))

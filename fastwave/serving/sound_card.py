@@ -19,17 +19,18 @@ Array = npt.NDArray[np.float32]
 
 
 class SoundCard:
-    """Plays what is written to it. It begins once its buffer is full, and counts the times when that was empty.
+    """Plays what is written to it. The sound begins once its buffer is full; the times when that was empty are counted.
 
     A sample is heard `latency` seconds after it was written: that is how long the buffer here and that of the device
-    are together.
+    are together. The device is on before the sound begins, and fills its own buffer with silence: it takes that much at
+    once, and a model that is hardly faster than real time would fall behind at the first samples.
     """
 
     def __init__(
         self, sample_rate: int, channels: int = 1, latency: float = LATENCY, device: int | str | None = None
     ) -> None:
         self.sample_rate, self.underruns, self.paused = sample_rate, 0, False
-        self._taken, self._is_on, self._ending, self._is_gap = threading.Event(), False, False, False
+        self._taken, self._is_sounding, self._ending, self._is_gap = threading.Event(), False, False, False
         portaudio = _portaudio()
         self._error: type[Exception] = portaudio.PortAudioError
         try:
@@ -63,27 +64,26 @@ class SoundCard:
             count = self._ring.write(rest)
             rest = rest[count:]
             if len(rest):
-                self._begin()
+                self._is_sounding = True
                 self._wait()
 
     def finish(self) -> None:
         """Wait until everything that was written has been played."""
-        self._ending = True
-        self._begin()
+        self._ending = self._is_sounding = True
         while self._ring.filled:
             self._wait()
         self._tell(self._stream.stop)
 
     def __enter__(self) -> SoundCard:
+        try:
+            self._tell(self._stream.start)
+        except InputError:
+            self._stream.close()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stream.close()
-
-    def _begin(self) -> None:
-        if not self._is_on:
-            self._is_on = True
-            self._tell(self._stream.start)
 
     def _tell(self, command: Callable[[], None]) -> None:
         try:
@@ -99,7 +99,7 @@ class SoundCard:
 
     def _play(self, out: Array, samples: int, time: object, status: Any) -> None:
         """What the device calls, in a thread of its own, for the next samples."""
-        if self.paused:
+        if self.paused or not self._is_sounding:
             out[:] = 0
             return
         fell_behind = self._ring.read(out) < samples and not self._ending

@@ -27,8 +27,8 @@ class Stream:
         self._is_left = self._is_ended = False
         self.failure: Exception | None = None
         self.made = 0  # samples since the beginning
-        self.tell_listener: Callable[[], None] = _nobody  # there is something to take, or there never will be
-        self.tell_worker: Callable[[], None] = _nobody  # there is room again, or nobody listens any more
+        self.tell_listener: Callable[[], None] = nobody  # there is something to take, or there never will be
+        self.tell_worker: Callable[[], None] = nobody  # there is room again, or nobody listens any more
 
     # For the worker
 
@@ -78,5 +78,5 @@ class Stream:
         self.tell_worker()
 
 
-def _nobody() -> None:
+def nobody() -> None:
     """What a stream tells before anybody is there to hear it."""

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from .streams import Stream
+from .streams import Stream, nobody
 
 Kind = TypeVar("Kind", bound=Stream)
 
@@ -75,6 +75,9 @@ class Worker(ABC, Generic[Kind]):
         """The streams of the next round; none at the very end, or when the process ends."""
         with self._changed:
             while not self._is_stopped:
+                for stream in self._streams:
+                    if stream.is_over:
+                        stream.tell_worker = nobody  # whoever holds the stream must not hold the model
                 self._streams = [stream for stream in self._streams if not stream.is_over]
                 ready = [stream for stream in self._streams if stream.wants_more]
                 if ready:

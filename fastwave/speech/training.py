@@ -6,9 +6,9 @@ again, and one that is on resumes as every run of the training loop does.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from ..files import replacing
 from ..model import WaveNet
 from ..training import history
 from ..training.lock import locked
+from ..training.saying import say, saying
 from ..vocoder import training as vocoder_training
 from ..vocoder import vocoder
 from ..vocoder.data import VocoderData
@@ -68,6 +69,7 @@ class Plan(NamedTuple):
         ]
 
 
+@saying("voice")
 def train_voice(
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -95,11 +97,11 @@ def train_voice(
     if threads is not None:
         torch.set_num_threads(threads)
     with locked(target / RUNS):
-        prepared = prepare(folder, target / RUNS / "data", _announcer(progress))
+        prepared = prepare(folder, target / RUNS / "data", functools.partial(say, show=progress))
         plan = _plan(target / RUNS, minutes, (time.monotonic() - begun) / 60)
         if minutes is not None and steps is None and minutes != plan.minutes:
-            _announce(True, OTHER_MINUTES.format(minutes=minutes, planned=plan.minutes, runs=target / RUNS))
-        _announce(progress, *plan.lines(prepared, steps))
+            say(OTHER_MINUTES.format(minutes=minutes, planned=plan.minutes, runs=target / RUNS))
+        say(*plan.lines(prepared, steps), show=progress)
         chosen = settings if steps is None else {"steps": steps, **settings}
         acoustic = _acoustic(target / RUNS, plan, shape, progress, chosen)
         wavenet, filtering = _vocoder(target / RUNS, plan, config, progress, chosen)
@@ -118,7 +120,7 @@ def train_voice(
 def _acoustic(runs: Path, plan: Plan, shape: Shape | None, show: bool, chosen: dict[str, Any]) -> Acoustic:
     data, out = runs / "data", runs / "acoustic"
     if all(_finished(out / part, f"{part}.safetensors") for part in TASKS):
-        _announce(show, "the acoustic networks are trained already")
+        say("the acoustic networks are trained already", show=show)
         return acoustic_training.assembled(Utterances.read(data), out, shape)
     return acoustic_training.train(data, out, plan.acoustic, shape, show, **chosen)
 
@@ -128,7 +130,7 @@ def _vocoder(
 ) -> tuple[WaveNet, vocoder.VocoderSettings]:
     out = runs / "vocoder"
     if _finished(out, "model.safetensors"):
-        _announce(show, "the WaveNet is trained already")
+        say("the WaveNet is trained already", show=show)
     else:
         sentences = recordings(runs / "data")
         vocoder_training.train(sentences, out, plan.vocoder, config, show=show, **chosen)
@@ -141,7 +143,7 @@ def _speak(voice: Voice, out: Path, prepared: Prepared, plan: Plan, show: bool) 
     for number, sentence in enumerate(SENTENCES, 1):
         voice(sentence).save(folder / f"{number}.wav")
     page = write_report(out, voice.description.name, plan.lines(prepared, None), prepared.left_out)
-    _announce(show, f"the voice: {out}", f"its sentences: {folder}", f"look and listen: {page}")
+    say(f"the voice: {out}", f"its sentences: {folder}", f"look and listen: {page}", show=show)
 
 
 def _finished(run: Path, file: str) -> bool:
@@ -175,12 +177,3 @@ def _check(data: Path, out: Path, minutes: float | None, steps: int | None) -> N
         raise InputError(f"--out {out} is a file: give a folder, which need not exist yet.")
     if data.resolve() == out.resolve() or data.resolve() in out.resolve().parents:
         raise InputError(f"--out {out} lies in the folder of the recordings: its sounds would be learned from.")
-
-
-def _announcer(show: bool) -> Any:
-    return lambda sentence: _announce(show, sentence)
-
-
-def _announce(show: bool, *sentences: str) -> None:
-    for sentence in sentences if show else ():
-        print(f"fastwave voice: {sentence}", file=sys.stderr)

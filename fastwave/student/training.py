@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from ..model import WaveNet
 from ..training import loop, planning, recovery
 from ..training.parallel import Group
 from ..training.progress import newest_counters
+from ..training.saying import say, saying
 from ..training.settings import DEFAULT_MINUTES, Settings
 from . import data as student_data
 from .config import StudentConfig
@@ -45,6 +45,7 @@ def train(
     return _train(recordings, Path(out), config or StudentConfig(), StudentTask, USUAL, **options)
 
 
+@saying("distill")
 def distill(
     teacher: WaveNet,
     recordings: str | os.PathLike[str],
@@ -55,7 +56,7 @@ def distill(
 ) -> float:
     """The same for a student that a Gaussian WaveNet teaches -> its loss on held-out data."""
     task_of = functools.partial(DistillationTask, teacher=teacher, weights=weights)
-    return _train(recordings, Path(out), student_of(teacher, dither), task_of, DISTILLING, "distill", **options)
+    return _train(recordings, Path(out), student_of(teacher, dither), task_of, DISTILLING, **options)
 
 
 def _train(
@@ -64,7 +65,6 @@ def _train(
     config: StudentConfig,
     task_of: TaskOf,
     usual: dict[str, Any],
-    verb: str = "train",
     *,
     held_out: float = 0.05,
     backend: str = "auto",
@@ -84,7 +84,7 @@ def _train(
     if group.first and not (place / student_data.INDEX).exists():
         options = config.frames, config.normalize, held_out, config.dither
         for reason in student_data.prepare(recordings, place, *options):
-            print(f"fastwave {verb}: left out: {reason}", file=sys.stderr)
+            say(f"left out: {reason}")
     group.wait()
     data, plan = StudentData(place), {}
 

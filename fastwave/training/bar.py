@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .page import duration
+from .saying import say
 
 # (seconds since the start, seconds between lines from then on)
 CADENCE = ((0.0, 10.0), (60.0, 30.0), (600.0, 60.0))
@@ -47,7 +48,7 @@ class ProgressDisplay:
         every = next(seconds for start, seconds in reversed(CADENCE) if since >= start)
         if self.show and (now - self._last_line >= every or step == self.steps):
             self._last_line = now
-            print(f"fastwave train: {self._line(step, since, values)}", file=sys.stderr, flush=True)
+            say(self._line(step, since, values))
 
     def close(self) -> None:
         """Leave the bar as it is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from ..errors import InputError, TrainingError
 from ..sound import plots
 from .progress import Counters
+from .saying import say
 
 FILE = "log.jsonl"
 
@@ -51,11 +51,8 @@ class Journal:
 
     def announce(self, *sentences: str) -> None:
         """Print to the terminal, above the progress bar."""
-        from tqdm import tqdm
-
         if self.run is not None:
-            for sentence in sentences:
-                tqdm.write(f"fastwave train: {sentence}", file=sys.stderr)
+            say(*sentences)
 
     def show(self, step: int, wave: Tensor, sample_rate: int) -> None:
         """Add a sound [T] and its spectrogram to TensorBoard."""

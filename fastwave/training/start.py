@@ -24,6 +24,7 @@ from .choices import PRESET, Choices, keep_level, settle
 from .lock import locked
 from .parallel import Group
 from .progress import newest_counters
+from .saying import say
 from .settings import DEFAULT_MINUTES, Settings
 from .wavenet import WaveNetTask
 
@@ -142,7 +143,7 @@ def run(
             index = prepare(folder, place, preparation, machine.workers, progress=show)
             report_skipped(index["skipped"], place)
             if show and config.sample_rate:
-                print(f"fastwave train: {levels_in_words(index)}", file=sys.stderr)
+                say(levels_in_words(index))
         group.wait()
         begun = time.monotonic()
         planner = _Planner(Data(place), config, machine.backend, group, begun, choices.start)
@@ -194,8 +195,8 @@ class _Planner:
         task = self.task(settings)
         named = {"preset": preset} if self.start is None else {"start": self.start}
         self.plan = {**named, "lines": _sentences(task, preset, seconds, self.group)}
-        for sentence in self.plan["lines"] if self.group.first else ():
-            print(f"fastwave train: {sentence}", file=sys.stderr)
+        if self.group.first:
+            say(*self.plan["lines"])
         return task
 
     def resumed(self, before: Mapping[str, Any], chosen: Mapping[str, Any], out: Path) -> WaveNetTask:

@@ -19,7 +19,7 @@ from fastwave.sound import audio, loudness
 from fastwave.sound.features import Array, Mel
 from fastwave.sound.mel import MelSettings, mel
 from markov import markov_source
-from small_runs import lines_of, make_sound
+from small_runs import lines_of, make_sound, verbs_of
 
 QUICK = [
     *("--steps=4", "--batch=2", "--window=64", "--save-every=2", "--validate-every=2", "--sample-every=4"),
@@ -38,6 +38,7 @@ def test_a_folder_of_sound_becomes_a_model_that_can_be_heard(tmp_path, capsys):
     assert "1 files were skipped" in output.err
     assert "broken.wav" in output.err
     assert "1 text files among the sound are left out" in output.err
+    assert "step 4 of 4" in output.err and verbs_of(output.err) == {"train"}
     assert main(["generate", str(tmp_path / "run"), "--samples", "50", "-o", str(tmp_path / "out.wav")]) == 0
     assert audio.info(tmp_path / "out.wav").frames == 50
 

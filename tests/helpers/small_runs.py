@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,8 @@ def weights_of(run: Path, step: int) -> bytes:
     content = (run / "checkpoints" / f"step-{step:08}.safetensors").read_bytes()
     header = int.from_bytes(content[:8], "little")
     return content[8 + header :]
+
+
+def verbs_of(shown: str) -> set[str]:
+    """The verbs with which lines on the terminal begin."""
+    return set(re.findall(r"^fastwave (\w+): ", shown, re.MULTILINE))

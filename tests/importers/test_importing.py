@@ -224,3 +224,13 @@ def test_a_folder_that_is_full_is_refused(tmp_path, at):
     (tmp_path / "a").write_text("")
     with pytest.raises(InputError, match="not empty"):
         importing.save(model, report, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("speakers", "channels", "lines"),
+    [(3, 4, ["a speaker, 0..2"]), (0, 4, ["a speaker vector of 4"]), (0, 0, [])],
+)
+def test_the_report_says_which_speaker_the_model_must_be_given(speakers, channels, lines):
+    notes = Notes()
+    notes.speaker(speakers, channels)
+    assert notes.as_dict()["conditions"] == lines

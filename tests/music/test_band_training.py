@@ -16,6 +16,7 @@ from fastwave.music.timbre_task import TimbreTask
 from fastwave.sound import audio
 from fastwave.training.settings import Settings
 from fastwave.vocoder import vocoder
+from small_runs import verbs_of
 
 RATE = 16_000
 CONFIG = vocoder.config(frames=FRAMES, residual_channels=4, skip_channels=4, dilations=(1, 2))
@@ -45,12 +46,14 @@ def notes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("residual", ["noise", "wavenet"])
-def test_one_call_makes_a_band_and_the_same_call_makes_nothing_new(notes, tmp_path, residual):
-    quick = {"steps": 2, "config": CONFIG, "shape": SHAPE, "progress": False, "residual": residual}
+def test_one_call_makes_a_band_and_the_same_call_makes_nothing_new(notes, tmp_path, capsys, residual):
+    quick = {"steps": 2, "config": CONFIG, "shape": SHAPE, "residual": residual}
     band = training.train(notes, tmp_path / "toy", licence="MIT", **quick)
     assert band.names == ("toy",) and band.description.instruments["toy"] in ((60, 64), [60, 64])
     assert band.description.name == "toy" and band.description.licence == "MIT"
     assert (band.wavenet is not None) == (residual == "wavenet") == (tmp_path / "toy" / "wavenet").is_dir()
+    shown = capsys.readouterr().err
+    assert "step 2 of 2" in shown and verbs_of(shown) == {"instrument"}
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "toy" / "runs").rglob("*.safetensors")}
     training.train(notes, tmp_path / "toy", **quick)
     assert written == {path: path.stat().st_mtime_ns for path in (tmp_path / "toy" / "runs").rglob("*.safetensors")}

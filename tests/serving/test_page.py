@@ -121,3 +121,11 @@ def test_the_page_fits_the_window(browser, address, width):
     seen = json.loads(browser.evaluate(LOOK))
     wanted, wide = seen["scroll"]
     assert wanted <= wide <= width and seen["outside"] == [] and seen["overlaps"] == []
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_of_the_routes_fits_the_window(browser, address, width):
+    browser.open(address[0] + "/docs", width, "light")
+    seen = json.loads(browser.evaluate(LOOK))
+    wanted, wide = seen["scroll"]
+    assert wanted <= wide <= width and seen["outside"] == [] and seen["overlaps"] == []

@@ -17,6 +17,7 @@ from fastwave.serving.app import Server
 from fastwave.serving.catalog import Catalog, ModelEntry
 
 LIMIT = 0.6  # seconds, in place of ten
+MOST = 3  # connections, in place of a thousand
 HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
 
 
@@ -24,6 +25,7 @@ HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n"
 def connect(monkeypatch):
     """A function that opens a connection to a server with a short limit."""
     monkeypatch.setattr(protocol.Protocol, "header_seconds", LIMIT)
+    monkeypatch.setattr("fastwave.serving.server.MOST_CONNECTIONS", MOST)
     opened = []
     entry = ModelEntry("tiny", fastwave.Engine(make_model("categorical"), threads=1), 4)
     with serving_app(Server(Catalog([entry]))) as address:
@@ -125,3 +127,19 @@ def test_what_is_not_http_is_refused_in_the_shape_of_all_errors(connect, words):
     connection.sendall(words)
     header, _, body = rest_of(connection).partition(b"\r\n\r\n")
     assert header.startswith(b"HTTP/1.1 400 ") and json.loads(body)["error"]["message"]
+
+
+def test_a_request_on_one_connection_too_many_is_refused_in_the_shape_of_all_errors(connect, monkeypatch):
+    monkeypatch.setattr(protocol.Protocol, "header_seconds", 60.0)
+    idle = [connect() for _ in range(MOST)]
+    for connection in idle:
+        connection.sendall(HEALTH + b"\r\n")
+        assert answer_of(connection)[0].startswith(b"HTTP/1.1 200 ")
+    surplus = connect()
+    surplus.sendall(HEALTH + b"\r\n")
+    header, _, body = rest_of(surplus).partition(b"\r\n\r\n")  # and the connection ends
+    assert header.startswith(b"HTTP/1.1 503 ") and b"retry-after: 1" in header.lower()
+    assert "as many connections as it takes" in json.loads(body)["error"]["message"]
+    surplus.close()
+    idle[0].sendall(HEALTH + b"\r\n")
+    assert answer_of(idle[0])[0].startswith(b"HTTP/1.1 200 ")

@@ -155,6 +155,22 @@ def test_two_hangups_at_once_are_one_after_the_other(tmp_path):
     assert loads[2:] == ["load 1 begins, after 0", "load 1 ends", "load 2 begins, after 1", "load 2 ends"]
 
 
+def test_freed_memory_and_replaced_models_are_let_go_again_and_again(tmp_path):
+    (tmp_path / "go0").touch()
+    tidying = """
+from fastwave.serving import app, server as serving
+serving.TIDY_SECONDS = 0.02
+serving.library.give_back_memory = lambda: print("given back", file=sys.stderr, flush=True)
+app.Server.forget_ended = lambda self: print("forgotten", file=sys.stderr, flush=True)
+"""
+    with Process(tmp_path, "-c", LOADS_BY_HAND.replace("\nserver.serve(", f"{tidying}\nserver.serve(")) as process:
+        process.line_with("given back")
+        process.lines.clear()
+        process.line_with("forgotten")
+        process.line_with("given back")
+        assert process.end() == 0
+
+
 def test_places_are_measured_once_and_kept_when_everything_is_loaded_again(tmp_path, monkeypatch):
     """While streams run, a measurement would find the machine busy, and give away too few places for ever."""
     from fastwave.cli import serve as verb

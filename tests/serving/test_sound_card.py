@@ -34,7 +34,7 @@ class Device:
 
     def __init__(self, callback, channels, latency, **_):
         self.callback, self.channels, self.latency = callback, channels, latency
-        self.played, self.is_on, self._thread = [], False, None
+        self.played, self.is_on, self.is_closed, self._thread = [], False, False, None
 
     def ask(self, samples=80):
         out = np.full((samples, self.channels), 9, np.float32)
@@ -57,7 +57,7 @@ class Device:
         self.is_on = False
 
     def close(self):
-        self.is_on = False
+        self.is_on, self.is_closed = False, True
         if self._thread is not None:
             self._thread.join(60)
 
@@ -96,10 +96,11 @@ def test_it_begins_when_its_memory_is_full_and_counts_gaps(portaudio, monkeypatc
     with SoundCard(RATE, latency=0.1) as card:
         size = card._ring.size
         card.write(np.ones(size, np.float32))
-        assert not portaudio.device.is_on  # it is full, and nothing more has come
+        portaudio.device.ask(20)  # it is full, and nothing more has come
+        assert not portaudio.device.played[-1].any() and card._ring.filled == size
         writer = threading.Thread(target=card.write, args=(np.ones(10, np.float32),))
         writer.start()
-        while not portaudio.device.is_on:
+        while not card._is_sounding:
             assert writer.is_alive()
         assert card.underruns == 0
         portaudio.device.ask(20)
@@ -119,6 +120,26 @@ def test_it_begins_when_its_memory_is_full_and_counts_gaps(portaudio, monkeypatc
         card.paused = True
         portaudio.device.ask(20)
         assert card.underruns == 2 and not portaudio.device.played[-1].any()
+
+
+def test_a_model_that_is_hardly_fast_enough_begins_without_a_gap(portaudio, monkeypatch):
+    """On a device that at first takes as much as there is room for in its own memory."""
+    monkeypatch.setattr(Device, "runs", False)
+    usual_start = Device.start
+    monkeypatch.setattr(Device, "start", lambda device: (usual_start(device), device.ask(RATE // 5)))
+    wave, chunk = np.ones(RATE, np.float32), 320
+    with SoundCard(RATE, latency=0.1) as card:
+        device = portaudio.device
+        monkeypatch.setattr(card, "_wait", device.ask)
+        for block in np.split(wave, range(chunk, len(wave), chunk)):
+            card.write(block)
+            if device.is_on:
+                device.ask(chunk)  # while the model makes the next one
+        assert card.underruns == 0
+        card.finish()
+    played = np.concatenate(device.played)[:, 0]
+    first, last = np.flatnonzero(played)[[0, -1]]
+    assert np.array_equal(played[first : last + 1], wave)
 
 
 @pytest.mark.parametrize("latency", [0.02, 0.1, 0.7])
@@ -145,7 +166,8 @@ def test_a_slow_device_finds_enough_for_each_of_its_calls(portaudio, monkeypatch
 def test_gaps_that_the_device_reports_are_counted(portaudio, monkeypatch):
     monkeypatch.setattr(Device, "runs", False)
     with SoundCard(RATE) as card:
-        card.write(np.ones(100, np.float32))
+        monkeypatch.setattr(card, "_wait", portaudio.device.ask)
+        card.write(np.ones(card._ring.size + 1, np.float32))  # the sound has begun
         for late in (False, True, True, False):
             out = np.zeros((10, 1), np.float32)
             portaudio.device.callback(out, 10, None, types.SimpleNamespace(output_underflow=late))
@@ -157,8 +179,9 @@ def test_a_device_that_does_not_start_is_reported(portaudio, monkeypatch):
         raise OSError("device is in use")
 
     monkeypatch.setattr(Device, "start", refuses)
-    with SoundCard(RATE) as card, pytest.raises(InputError, match="in use"):
-        card.write(np.ones(RATE, np.float32))
+    with pytest.raises(InputError, match="in use"), SoundCard(RATE):
+        pass
+    assert portaudio.device.is_closed
 
 
 def test_a_machine_without_a_device_is_told_so(portaudio, monkeypatch):

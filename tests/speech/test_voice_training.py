@@ -19,6 +19,7 @@ from fastwave.speech.text import sentences
 from fastwave.speech.voice import Voice
 from fastwave.training.loop import Loop
 from fastwave.vocoder import vocoder
+from small_runs import verbs_of
 from spoken_sentences import SMALL
 
 WORDS = (
@@ -169,12 +170,15 @@ def test_other_minutes_for_a_begun_voice_are_said_to_change_nothing(tmp_path, mo
     assert plans[2].minutes == 30.0
 
 
-def test_a_stage_that_was_removed_is_done_again(data, out, tmp_path):
+def test_a_stage_that_was_removed_is_done_again(data, out, tmp_path, capsys):
     folder = tmp_path / "anna"
     shutil.copytree(out, folder)
     shutil.rmtree(folder / "runs/vocoder")
     (folder / "runs/acoustic/pitch/pitch.safetensors").unlink()
-    training.train_voice(data, folder, speaker="Anna", **QUICK)
+    capsys.readouterr()
+    training.train_voice(data, folder, speaker="Anna", **{**QUICK, "progress": True})
+    shown = capsys.readouterr().err
+    assert "step 2 of 2" in shown and verbs_of(shown) == {"voice"}
     assert contents(folder) == contents(out)
 
 

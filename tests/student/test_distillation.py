@@ -21,6 +21,7 @@ from fastwave.student.training import distill
 from fastwave.training.settings import Settings
 from fastwave.vocoder import analysis
 from fastwave.vocoder.frame_task import Place
+from small_runs import verbs_of
 from small_student import FLOW, LAYOUT, frames, saw, small_student
 
 SHORT = {"window": 800, "warmup": 2, "validation_targets": 1600, "sample_seconds": 0.2, "seed": 3}
@@ -237,8 +238,9 @@ def test_the_command_distils_and_its_result_is_taken_as_any(recordings, tmp_path
     options = ["--steps", "1", "--held-out", "0.3", "--kl", "0.5", "--power", "1", "--dither", "1e-3"]
     options += ["--window", "800", "--sample-seconds", "0.2", "--validation-targets", "800"]
     assert main(["distill", str(tmp_path / "teacher"), str(recordings), "--out", str(run), *options]) == 0
-    said = capsys.readouterr().out
+    said, shown = capsys.readouterr()
     assert "loss" in said and "fastwave generate" in said and "--condition" in said
+    assert "step 1 of 1" in shown and verbs_of(shown) == {"distill"}
     saved = json.loads((run / "config.json").read_text())
     assert saved["kind"] == "student" and saved["flow"] is True and saved["dither"] == 1e-3
     ran = json.loads((run / "run.json").read_text())["config"]

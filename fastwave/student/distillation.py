@@ -14,9 +14,7 @@ what the filters make of a sample at its own time.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +24,7 @@ from ..model import WaveNet
 from ..sound.features import Mel
 from ..training.settings import Settings
 from ..vocoder.frames import Frames
-from . import objectives
+from . import checkpoint, objectives
 from .config import MOST_DITHER, StudentConfig
 from .data import StudentData
 from .network import ParallelWaveNet
@@ -94,7 +92,11 @@ class DistillationTask(StudentTask):
     ) -> None:
         super().__init__(data, config, settings, backend)
         self.weights = weights or Weights()
-        self.config = {**self.config, "teacher": _digest(teacher.state_dict()), **dataclasses.asdict(self.weights)}
+        self.config = {
+            **self.config,
+            "teacher": checkpoint.digest(teacher.state_dict()),
+            **dataclasses.asdict(self.weights),
+        }
         self.teacher = WaveNet(teacher.config, backend)
         self.teacher.load_state_dict(teacher.state_dict())
         self.teacher.requires_grad_(False)
@@ -143,11 +145,3 @@ class DistillationTask(StudentTask):
         first = made.shape[1] - window - self.teacher.config.receptive_field
         judged: Tensor = self.teacher(made[:, first:-1], frames, first=first)
         return judged[:, -window:]
-
-
-def _digest(tensors: Mapping[str, Any]) -> str:
-    """Another one for another teacher."""
-    whole = hashlib.blake2b(digest_size=8)
-    for name in sorted(tensors):
-        whole.update(name.encode() + tensors[name].detach().cpu().float().contiguous().numpy().tobytes())
-    return whole.hexdigest()

@@ -26,11 +26,13 @@ from ..runtime.dispatch import choose
 from ..sound import features
 from ..stack import inference
 from ..vocoder import periods
+from . import precision
 from .network import ParallelWaveNet
 from .prior import REACH, Prior, normal
 
 Result = TypeVar("Result")
 
+DTYPES = ("float32", "bfloat16")
 BLOCK = 15  # frames, 188 ms of speech: 375 steps are two tiles of 192 of the C++ stack, whose weights are packed anew
 
 
@@ -56,7 +58,7 @@ class StudentState:
     ready: Tensor  # [B, block], the samples of the last block
     excitation: Tensor  # [B, hop], the last hop of it, refined
     tail: Tensor  # [B, n], what rings on in the wave, float64
-    history: list[Tensor]  # a layer each, [B, (K-1)*d, R]
+    history: list[Tensor]  # a layer each, [B, (K-1)*d, R], in the generator's dtype
 
     def take(self, rows: Sequence[int]) -> StudentState:
         """The streams of these rows, in this order."""
@@ -82,21 +84,34 @@ class StudentState:
 class StudentGenerator:
     """A copy of a student's weights that keeps the `Generator` protocol, on the CPU.
 
-    `backend` is auto, cpu or reference; `threads` share the streams of a batch and the tiles of a block (default: those
-    of torch). Samples do not depend on them.
+    `backend` is auto, cpu or reference. `dtype` is that of the network's products: "auto" is bfloat16 where the
+    processor multiplies it fast and it changes this student's sound next to nothing, else float32; `why_dtype` says
+    which and why. `threads` share the streams of a batch and the tiles of a block (default: those of torch); samples do
+    not depend on them.
     """
 
-    def __init__(self, model: ParallelWaveNet, backend: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, model: ParallelWaveNet, backend: str = "auto", dtype: str = "auto", threads: int | None = None
+    ) -> None:
         if not isinstance(model, ParallelWaveNet):
             raise InputError(f"StudentGenerator needs a ParallelWaveNet, got {type(model).__name__}.")
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads must be an integer >= 1 or None, got {threads!r}.")
+        if dtype not in ("auto", *DTYPES):
+            raise InputError(f"a student computes in {' or '.join(DTYPES)}, not in {dtype!r}: leave dtype out.")
         self.config, self.threads = model.config, threads
-        self.backend = choose("training", backend, "float32", "cpu").name
+        self.backend = choose("training", backend, "float32" if dtype == "auto" else dtype, "cpu").name
         self._model = ParallelWaveNet(model.config, "reference")
         self._model.load_state_dict({name: value.detach().float().cpu() for name, value in model.state_dict().items()})
         self._prior = Prior(self.config.frames, self.config.squeeze, self.config.flow)
         self._native = self.backend == "cpu"
+        if dtype == "bfloat16" and not self._native:
+            raise InputError("on the reference a student computes in float32: leave dtype out, or backend.")
+        self.dtype, self.why_dtype = ("float32" if dtype == "auto" else dtype), "asked for"
+        if dtype == "auto":
+            self.dtype, self.why_dtype = precision.chosen(
+                model, self.backend, lambda each: StudentGenerator(model, backend, each, threads)
+            )
 
     @property
     def codec(self) -> Pcm:
@@ -183,7 +198,7 @@ class StudentGenerator:
             ready=torch.zeros(batch, self.block),
             excitation=torch.zeros(batch, self.config.frames.hop),
             tail=torch.zeros(batch, self._prior.tail, dtype=torch.float64),
-            history=inference.empty_history(batch, self._model.weights, self.config.dilations),
+            history=inference.empty_history(batch, self._model.weights, self.config.dilations, self.dtype),
         )
 
     def run(
@@ -283,7 +298,7 @@ class StudentGenerator:
     def _refined(self, excitation: Tensor, conditions: Tensor, history: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """On the C++ stack all streams at once; products of torch depend on the batch, so there one after another."""
         if self._native:
-            return self._model.refine(excitation, conditions, history, self.backend, self.threads)
+            return self._model.refine(excitation, conditions, history, self.backend, self.threads, self.dtype)
         rows = range(len(excitation))
         parts = [
             self._model.refine(

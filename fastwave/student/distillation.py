@@ -32,6 +32,7 @@ from .prior import gain, shaped
 from .task import Batch, StudentTask
 
 DITHER = 5e-4  # of the recordings: -66 dB
+VOICED_TO = 4500.0  # Hz: what a flow makes of pulses above was not tried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def student_of(teacher: WaveNet, dither: float = DITHER) -> StudentConfig:
         raise InputError(f"the mel frames of this teacher have their own {changed}, which those of a student have not.")
     if isinstance(dither, bool) or not 0 <= dither <= MOST_DITHER:
         raise InputError(f"--dither must lie in 0..{MOST_DITHER:g}, got {dither!r}.")
-    return StudentConfig(frames, normalize=config.normalize, flow=True, dither=dither)
+    return StudentConfig(frames, normalize=config.normalize, flow=True, dither=dither, voiced_to=VOICED_TO)
 
 
 class DistillationTask(StudentTask):

@@ -11,8 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +28,6 @@ from ..vocoder import periods
 from . import precision
 from .network import ParallelWaveNet
 from .prior import REACH, Prior, normal
-
-Result = TypeVar("Result")
 
 DTYPES = ("float32", "bfloat16")
 BLOCK = 15  # frames, 188 ms of speech: 375 steps are two tiles of 192 of the C++ stack, whose weights are packed anew
@@ -86,8 +83,8 @@ class StudentGenerator:
 
     `backend` is auto, cpu or reference. `dtype` is that of the network's products: "auto" is bfloat16 where the
     processor multiplies it fast and it changes this student's sound next to nothing, else float32; `why_dtype` says
-    which and why. `threads` share the streams of a batch and the tiles of a block (default: those of torch); samples do
-    not depend on them.
+    which and why. `threads` share the streams of a batch, or the tiles of one stream's block (default: those of
+    torch); samples do not depend on them.
     """
 
     def __init__(
@@ -103,7 +100,8 @@ class StudentGenerator:
         self.backend = choose("training", backend, "float32" if dtype == "auto" else dtype, "cpu").name
         self._model = ParallelWaveNet(model.config, "reference")
         self._model.load_state_dict({name: value.detach().float().cpu() for name, value in model.state_dict().items()})
-        self._prior = Prior(self.config.frames, self.config.squeeze, self.config.flow)
+        config = self.config
+        self._prior = Prior(config.frames, config.squeeze, config.flow, config.voiced_to)
         self._native = self.backend == "cpu"
         if dtype == "bfloat16" and not self._native:
             raise InputError("on the reference a student computes in float32: leave dtype out, or backend.")
@@ -223,60 +221,71 @@ class StudentGenerator:
         followed = self.prepare(condition, None, batch, 0)
         work = state if in_place else state.take(range(batch))
         made = torch.zeros(batch, samples)
-        done = torch.zeros(batch, dtype=torch.int64)
-        while True:
-            for row in range(batch):
-                left = int(work.left[row])
-                count = min(left, samples - int(done[row]))
-                first = self.block - left
-                made[row, int(done[row]) : int(done[row]) + count] = work.ready[row, first : first + count]
-                work.left[row] -= count
-                done[row] += count
-            rows = [row for row in range(batch) if done[row] < samples]
-            if not rows:
-                break
-            part = work.take(rows)
-            self._advance(part, followed.rows(rows), seed, temperature)
-            work.put(rows, part)
+        threads = self.threads or torch.get_num_threads()
+        groups = [range(first, batch, threads) for first in range(min(threads, batch))]
+
+        def finish(rows: Sequence[int]) -> None:
+            part = work if len(groups) == 1 else work.take(rows)
+            made[list(rows)] = self._made(
+                part, samples, followed.rows(rows), seed, temperature, max(1, threads // len(groups))
+            )
+            if len(groups) > 1:
+                work.put(rows, part)
+
+        if len(groups) == 1:
+            finish(groups[0])
+        else:  # while one thread is in the network, which takes most of the time, another one can be in Python
+            with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
+                list(pool.map(finish, groups))
         if not in_place:
             state.become(work)
         return made
 
-    def _advance(self, state: StudentState, followed: Followed, seed: int, temperature: float) -> None:
+    def _made(
+        self, state: StudentState, samples: int, followed: Followed, seed: int, temperature: float, threads: int
+    ) -> Tensor:
+        """The next samples of these streams, on so many threads; the state is changed."""
+        batch = len(state.streams)
+        made = torch.zeros(batch, samples)
+        done = torch.zeros(batch, dtype=torch.int64)
+        while True:
+            for row in range(batch):
+                left = int(state.left[row])
+                count = min(left, samples - int(done[row]))
+                first = self.block - left
+                made[row, int(done[row]) : int(done[row]) + count] = state.ready[row, first : first + count]
+                state.left[row] -= count
+                done[row] += count
+            rows = [row for row in range(batch) if done[row] < samples]
+            if not rows:
+                return made
+            part = state if len(rows) == batch else state.take(rows)
+            self._advance(part, followed.rows(rows), seed, temperature, threads)
+            if part is not state:
+                state.put(rows, part)
+
+    def _advance(self, state: StudentState, followed: Followed, seed: int, temperature: float, threads: int) -> None:
         """Compute the next block of every stream; the state is changed."""
         streams = range(len(state.streams))
         heard = [followed.rows([row]) for row in streams]
-        parts = self._each(
-            lambda row: self._excitation(
-                heard[row], int(state.blocks[row]), seed, int(state.streams[row]), temperature
-            ),
-            streams,
-        )
+        parts = [
+            self._excitation(heard[row], int(state.blocks[row]), seed, int(state.streams[row]), temperature)
+            for row in streams
+        ]
         excitation, conditions = (torch.from_numpy(np.stack(each)) for each in zip(*parts, strict=True))
-        refined, state.history = self._refined(excitation, conditions, state.history)
+        refined, state.history = self._refined(excitation, conditions, state.history, threads)
         if not bool(torch.isfinite(refined).all()):
             raise GenerationError(f"the student's output is not finite in block {int(state.blocks.min())} or later.")
         whole = torch.cat([state.excitation, refined], dim=1).numpy()
-
-        def shape(row: int) -> None:
+        for row in streams:
             index, _ = self._frames(heard[row], int(state.blocks[row]))
             filters = self._prior.filters(heard[row].frames[0, index[:BLOCK]])
             wave, tail = self._prior.shaped(whole[row], filters, state.tail[row].numpy())
             state.ready[row], state.tail[row] = torch.from_numpy(wave).clamp(-1, 1), torch.from_numpy(tail)
-
-        self._each(shape, streams)
         state.excitation = refined[:, -self.config.frames.hop :].clone()
         # the first block begins one hop before the first sample
         state.left = torch.where(state.blocks > 0, self.block, self.block - self.config.frames.hop)
         state.blocks = state.blocks + 1
-
-    def _each(self, work: Callable[[int], Result], streams: range) -> list[Result]:
-        """What `work` gives for each stream, which is computed alone, on any thread."""
-        threads = min(self.threads or torch.get_num_threads(), len(streams))
-        if threads == 1:
-            return [work(row) for row in streams]
-        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(work, streams))
 
     def _frames(self, followed: Followed, block: int) -> tuple[npt.NDArray[np.int64], int]:
         """The frames at both ends of every hop of a block; beyond the end the last one repeats."""
@@ -295,10 +304,12 @@ class StudentGenerator:
         around = np.clip(np.arange(block * BLOCK - 1, (block + 1) * BLOCK + 2), 0, last)
         return self._prior.inputs(rows, followed.phase[0, around], noise), self._prior.conditions(rows)
 
-    def _refined(self, excitation: Tensor, conditions: Tensor, history: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _refined(
+        self, excitation: Tensor, conditions: Tensor, history: list[Tensor], threads: int
+    ) -> tuple[Tensor, list[Tensor]]:
         """On the C++ stack all streams at once; products of torch depend on the batch, so there one after another."""
         if self._native:
-            return self._model.refine(excitation, conditions, history, self.backend, self.threads, self.dtype)
+            return self._model.refine(excitation, conditions, history, self.backend, threads, self.dtype)
         rows = range(len(excitation))
         parts = [
             self._model.refine(

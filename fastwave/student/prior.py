@@ -3,8 +3,8 @@
     excitation    pulses at F0 and white noise; the network refines it
     wave          the excitation through the filter that the mel frames describe
 
-The excitation has the power 1 at every frequency where it is noise. In voiced frames, noise below `VOICED_TO` gives way
-to pulses at the whole numbers of the phase of F0 (vocoder/periods.py):
+The excitation has the power 1 at every frequency where it is noise. In voiced frames, noise up to a frequency gives
+way to pulses at the whole numbers of the phase of F0 (vocoder/periods.py):
 
     e = n - (1 - sqrt(1 - v)) * low(n) + sqrt(v) * low(pulses)        v: voicing of the frame, in straight lines between
 
@@ -27,7 +27,6 @@ from ..runtime import library
 from ..sound import mel
 from ..vocoder.frames import Frames
 
-VOICED_TO = 4500.0  # Hz: above, there is noise alone
 REACH = 24  # samples on each side of a low-passed pulse, and of the low-pass itself
 PULSE = 0.72  # of the height at which harmonics alone would have the bands that are asked for, as measured on speech:
 # with 1 the bands of voiced frames are 2.9 dB too high
@@ -37,10 +36,10 @@ Array = npt.NDArray[np.float64]
 
 class Prior:
     """The excitation and the filters of one layout of frames, at `squeeze` samples a step of the network; or those of
-    a flow.
+    a flow. Above `voiced_to` Hz there is noise alone.
     """
 
-    def __init__(self, layout: Frames, squeeze: int, flow: bool = False) -> None:
+    def __init__(self, layout: Frames, squeeze: int, flow: bool = False, voiced_to: float = 8000.0) -> None:
         self.layout, self.squeeze, self.flow = layout, squeeze, flow
         self.size = 1 << (4 * layout.hop - 1).bit_length()  # of the transform: two hops, and as much for the filter
         frequency = np.arange(self.size // 2 + 1) * (layout.sample_rate / self.size)
@@ -60,7 +59,7 @@ class Prior:
         self._fold = np.zeros(self.size)
         self._fold[0] = self._fold[self.size // 2] = 1
         self._fold[1 : self.size // 2] = 2
-        self._cut = min(1.0, 2 * VOICED_TO / layout.sample_rate)
+        self._cut = min(1.0, 2 * voiced_to / layout.sample_rate)
         self._low = self._low_pass(np.arange(-REACH, REACH + 1))
 
     @property

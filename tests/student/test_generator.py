@@ -1,6 +1,5 @@
 """A student behind the protocol: the same seed gives the same samples for any chunks, batch and threads."""
 
-
 import numpy as np
 import pytest
 import torch

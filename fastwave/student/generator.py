@@ -266,22 +266,23 @@ class StudentGenerator:
 
     def _advance(self, state: StudentState, followed: Followed, seed: int, temperature: float, threads: int) -> None:
         """Compute the next block of every stream; the state is changed."""
-        streams = range(len(state.streams))
-        heard = [followed.rows([row]) for row in streams]
+        blocks, streams = state.blocks.tolist(), state.streams.tolist()
+        heard = [followed.rows([row]) for row in range(len(blocks))]
         parts = [
-            self._excitation(heard[row], int(state.blocks[row]), seed, int(state.streams[row]), temperature)
-            for row in streams
+            self._excitation(one, block, seed, stream, temperature)
+            for one, block, stream in zip(heard, blocks, streams, strict=True)
         ]
         excitation, conditions = (torch.from_numpy(np.stack(each)) for each in zip(*parts, strict=True))
         refined, state.history = self._refined(excitation, conditions, state.history, threads)
         if not bool(torch.isfinite(refined).all()):
-            raise GenerationError(f"the student's output is not finite in block {int(state.blocks.min())} or later.")
+            raise GenerationError(f"the student's output is not finite in block {min(blocks)} or later.")
         whole = torch.cat([state.excitation, refined], dim=1).numpy()
-        for row in streams:
-            index, _ = self._frames(heard[row], int(state.blocks[row]))
-            filters = self._prior.filters(heard[row].frames[0, index[:BLOCK]])
-            wave, tail = self._prior.shaped(whole[row], filters, state.tail[row].numpy())
-            state.ready[row], state.tail[row] = torch.from_numpy(wave).clamp(-1, 1), torch.from_numpy(tail)
+        ready, tails = state.ready.numpy(), state.tail.numpy()
+        for row, one in enumerate(heard):
+            index, _ = self._frames(one, blocks[row])
+            filters = self._prior.filters(one.frames[0, index[:BLOCK]])
+            wave, tails[row] = self._prior.shaped(whole[row], filters, tails[row])
+            ready[row] = wave.clip(-1, 1)
         state.excitation = refined[:, -self.config.frames.hop :].clone()
         # the first block begins one hop before the first sample
         state.left = torch.where(state.blocks > 0, self.block, self.block - self.config.frames.hop)

@@ -83,9 +83,10 @@ class Prior:
         """
         count = (len(rows) - 1) * self.layout.hop
         voicing = self._voicing(rows)
-        low = np.convolve(noise, self._low, mode="valid")
+        now = noise[REACH : REACH + count]
+        low = np.convolve(noise, self._low, mode="valid") if self._cut < 1 else now
         pulses = self._pulses(phase, count)
-        mixed = noise[REACH : REACH + count] - (1 - np.sqrt(1 - voicing)) * low + np.sqrt(voicing) * pulses
+        mixed = now - (1 - np.sqrt(1 - voicing)) * low + np.sqrt(voicing) * pulses
         return np.asarray(mixed, dtype=np.float32)
 
     def flow_inputs(

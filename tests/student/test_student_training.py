@@ -159,7 +159,8 @@ def test_info_says_what_a_student_is(tmp_path, capsys):
     small_student().save_pretrained(tmp_path)
     assert main(["info", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    for fact in ("trained on recordings alone", "12 mel bands", "8 samples a step", f"{CONFIG.multiply_adds:,} mult"):
+    facts = ("trained on recordings alone", "12 mel bands", "8 samples a step", f"{CONFIG.multiply_adds:,} mult")
+    for fact in (*facts, "generation dtype"):
         assert fact in said
     assert main(["info", str(tmp_path), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -83,8 +83,8 @@ class StudentGenerator:
 
     `backend` is auto, cpu or reference. `dtype` is that of the network's products: "auto" is bfloat16 where the
     processor multiplies it fast and it changes this student's sound next to nothing, else float32; `why_dtype` says
-    which and why. `threads` share the streams of a batch, or the tiles of one stream's block (default: those of
-    torch); samples do not depend on them.
+    which and why. `threads` share the streams of a batch (default: those of torch): two that share a stream's block
+    take longer than one. Samples do not depend on them.
     """
 
     def __init__(
@@ -226,9 +226,7 @@ class StudentGenerator:
 
         def finish(rows: Sequence[int]) -> None:
             part = work if len(groups) == 1 else work.take(rows)
-            made[list(rows)] = self._made(
-                part, samples, followed.rows(rows), seed, temperature, max(1, threads // len(groups))
-            )
+            made[list(rows)] = self._made(part, samples, followed.rows(rows), seed, temperature)
             if len(groups) > 1:
                 work.put(rows, part)
 
@@ -241,10 +239,8 @@ class StudentGenerator:
             state.become(work)
         return made
 
-    def _made(
-        self, state: StudentState, samples: int, followed: Followed, seed: int, temperature: float, threads: int
-    ) -> Tensor:
-        """The next samples of these streams, on so many threads; the state is changed."""
+    def _made(self, state: StudentState, samples: int, followed: Followed, seed: int, temperature: float) -> Tensor:
+        """The next samples of these streams, on one thread; the state is changed."""
         batch = len(state.streams)
         made = torch.zeros(batch, samples)
         done = torch.zeros(batch, dtype=torch.int64)
@@ -260,11 +256,11 @@ class StudentGenerator:
             if not rows:
                 return made
             part = state if len(rows) == batch else state.take(rows)
-            self._advance(part, followed.rows(rows), seed, temperature, threads)
+            self._advance(part, followed.rows(rows), seed, temperature)
             if part is not state:
                 state.put(rows, part)
 
-    def _advance(self, state: StudentState, followed: Followed, seed: int, temperature: float, threads: int) -> None:
+    def _advance(self, state: StudentState, followed: Followed, seed: int, temperature: float) -> None:
         """Compute the next block of every stream; the state is changed."""
         blocks, streams = state.blocks.tolist(), state.streams.tolist()
         heard = [followed.rows([row]) for row in range(len(blocks))]
@@ -273,7 +269,7 @@ class StudentGenerator:
             for one, block, stream in zip(heard, blocks, streams, strict=True)
         ]
         excitation, conditions = (torch.from_numpy(np.stack(each)) for each in zip(*parts, strict=True))
-        refined, state.history = self._refined(excitation, conditions, state.history, threads)
+        refined, state.history = self._refined(excitation, conditions, state.history)
         if not bool(torch.isfinite(refined).all()):
             raise GenerationError(f"the student's output is not finite in block {min(blocks)} or later.")
         whole = torch.cat([state.excitation, refined], dim=1).numpy()
@@ -305,12 +301,10 @@ class StudentGenerator:
         around = np.clip(np.arange(block * BLOCK - 1, (block + 1) * BLOCK + 2), 0, last)
         return self._prior.inputs(rows, followed.phase[0, around], noise), self._prior.conditions(rows)
 
-    def _refined(
-        self, excitation: Tensor, conditions: Tensor, history: list[Tensor], threads: int
-    ) -> tuple[Tensor, list[Tensor]]:
+    def _refined(self, excitation: Tensor, conditions: Tensor, history: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """On the C++ stack all streams at once; products of torch depend on the batch, so there one after another."""
         if self._native:
-            return self._model.refine(excitation, conditions, history, self.backend, threads, self.dtype)
+            return self._model.refine(excitation, conditions, history, self.backend, 1, self.dtype)
         rows = range(len(excitation))
         parts = [
             self._model.refine(

@@ -120,7 +120,7 @@ def _of_student(model: ParallelWaveNet, as_json: bool) -> int:
             "generation_backend": generation.name,
         })  # fmt: skip
         return 0
-    frames = config.frames
+    frames, generator = config.frames, model.generator()
     taught = "distilled from a Gaussian WaveNet, a flow" if config.flow else "trained on recordings alone"
     heard = f", with noise of {config.dither:g} added" if config.dither else ""
     print_rows([
@@ -133,9 +133,10 @@ def _of_student(model: ParallelWaveNet, as_json: bool) -> int:
                    f"{frames.sample_rate} Hz; --condition takes {config.features.reads}{heard}"),
         ("receptive field", f"{looks_back:,} samples = {milliseconds:,.1f} ms"),
         ("parameters", f"{parameters:,}"),
-        ("computed a sample", f"{config.multiply_adds:,} multiply-adds in the network, in float32"),
+        ("computed a sample", f"{config.multiply_adds:,} multiply-adds in the network"),
         ("training backend", f"{training.name} ({training.why})"),
         ("generation backend", f"{generation.name} ({generation.why})"),
+        ("generation dtype", f"{generator.dtype} ({generator.why_dtype})"),
     ])  # fmt: skip
     return 0
 

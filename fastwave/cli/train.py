@@ -120,7 +120,7 @@ def _train_parallel(options: argparse.Namespace) -> int:
     if given:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise InputError(f"--parallel decides {names} itself: leave it out.")
-    return train_student(options, train, "energy distance")
+    return train_student(options, train, "spectral distance")
 
 
 def train_student(options: argparse.Namespace, train: Callable[..., float], measure: str) -> int:

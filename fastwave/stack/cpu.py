@@ -67,14 +67,16 @@ def infer(
     dilations: Sequence[int],
     history: Sequence[Tensor] | None,
     threads: int | None = None,
+    products: str = "float32",
     instruction_set: str | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """The skip sum in float32, and the history that the next call continues from; what layers compute is not kept."""
-    stack = _Stack(x.shape[:2], weights, condition, dilations, "float32", instruction_set, threads)
+    stack = _Stack(x.shape[:2], weights, condition, dilations, products, instruction_set, threads)
     sizes, steps, first_input = stack.sizes, x.shape[1], _float32(x)
-    past = None if history is None else torch.cat([_float32(each).flatten() for each in history])
+    stored = SAVED_DTYPES[products][0]
+    past = None if history is None else torch.cat([each.detach().to(stored).flatten() for each in history])
     skip_sum = torch.empty(*x.shape[:2], sizes.skip)
-    layer_inputs = torch.empty(sizes.layers, *x.shape)
+    layer_inputs = torch.empty(sizes.layers, *x.shape, dtype=stored)
     stack.native.forward(
         skip_sum.data_ptr(),
         **stack.pointers,
@@ -87,8 +89,9 @@ def infer(
     for layer, dilation in enumerate(dilations):
         slots = (sizes.taps - 1) * dilation
         kept = slots - min(steps, slots)  # of the history before
-        older = x.new_zeros(x.shape[0], kept, x.shape[2]) if history is None else history[layer][:, slots - kept :]
-        following.append(torch.cat([older, layer_inputs[layer, :, max(0, steps - slots) :]], dim=1))
+        newest = layer_inputs[layer, :, max(0, steps - slots) :]
+        older = newest.new_zeros(len(x), kept, x.shape[2]) if history is None else history[layer][:, slots - kept :]
+        following.append(torch.cat([older, newest], dim=1))
     return skip_sum, following
 
 

@@ -30,9 +30,11 @@ def residual_stack(
     *,
     backend: str,
     threads: int | None = None,
+    products: str = "float32",
 ) -> tuple[Tensor, list[Tensor]]:
-    """Arguments and results as `reference.residual_stack` has them; `backend` is cpu or reference;
-    `threads` are those of the C++ stack (default: those of torch)."""
+    """Arguments and results as `reference.residual_stack` has them; `backend` is cpu or reference. `threads` (default:
+    those of torch) and `products`, float32 or bfloat16, are those of the C++ stack; its histories are of that dtype.
+    """
     check(x, weights, dilations, condition)
     if not x.shape[1]:
         raise InputError("the residual stack needs a part of at least one step, got none.")
@@ -44,16 +46,21 @@ def residual_stack(
     for first in range(0, x.shape[1], BLOCK):
         part = slice(first, first + BLOCK)
         of_part = None if condition is None else condition[:, part]
-        skip_sum, past = cpu.infer(x[:, part], weights, of_part, dilations, past, threads)
+        skip_sum, past = cpu.infer(x[:, part], weights, of_part, dilations, past, threads, products)
         sums.append(skip_sum)
     assert past is not None
     return torch.cat(sums, dim=1), list(past)
 
 
-def empty_history(batch: int, weights: StackWeights, dilations: Sequence[int]) -> list[Tensor]:
+def empty_history(
+    batch: int, weights: StackWeights, dilations: Sequence[int], products: str = "float32"
+) -> list[Tensor]:
     """What stands before the first step: zeros."""
     _, taps, residual, _ = weights.dilated_weight.shape
-    return [weights.dilated_weight.new_zeros(batch, (taps - 1) * dilation, residual) for dilation in dilations]
+    dtype = torch.bfloat16 if products == "bfloat16" else weights.dilated_weight.dtype
+    return [
+        weights.dilated_weight.new_zeros(batch, (taps - 1) * dilation, residual, dtype=dtype) for dilation in dilations
+    ]
 
 
 def _check_history(x: Tensor, weights: StackWeights, dilations: Sequence[int], history: Sequence[Tensor]) -> None:

@@ -22,10 +22,8 @@ from .prior import REACH, normal
 WHOLE = {"squeeze": (1, 64), "residual_channels": (1, 4096), "kernel_size": (2, 64)}
 MOST_LAYERS, LONGEST = 256, 1 << 16
 MOST_DITHER = 0.01  # -40 dB: more would be heard in speech
-_LEFT_OUT = {
-    "flow": False,
-    "dither": 0.0,
-}  # of files where they are as usual: students were saved before there were any
+# Left out of files where they are so: students were saved before there was a choice
+_LEFT_OUT = {"flow": False, "dither": 0.0, "voiced_to": 4500.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +69,8 @@ class StudentConfig:
     normalize: loudness.Normalize = "loudness"  # the level that recordings are brought to
     flow: bool = False  # an inverse-autoregressive flow, which is what a distilled student is: see network.py
     dither: float = 0.0  # noise in the recordings whose frames are followed, root mean square
+    # Hz, up to which voiced frames begin as pulses: the network makes noise of a pulse sooner than the reverse
+    voiced_to: float = 8000.0
 
     def __post_init__(self) -> None:
         for name, (low, high) in WHOLE.items():
@@ -89,9 +89,11 @@ class StudentConfig:
                 f"a flow with squeeze={self.squeeze} and residual_channels={self.residual_channels}: squeeze is at "
                 f"most {REACH} and half of residual_channels, as noise and pulses enter in channels of their own."
             )
-        number = isinstance(self.dither, (int, float)) and not isinstance(self.dither, bool)
-        if not number or not 0 <= self.dither <= MOST_DITHER:
-            raise ConfigError(f"dither is a number 0..{MOST_DITHER:g}, got {str(self.dither)[:80]!r}.")
+        for name, most in (("dither", MOST_DITHER), ("voiced_to", 1e6)):
+            value = getattr(self, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not 0 <= value <= most:
+                raise ConfigError(f"{name} is a number 0..{most:g}, got {str(value)[:80]!r}.")
         if self.frames.hop % self.squeeze:
             raise ConfigError(f"hop={self.frames.hop} must be a multiple of squeeze={self.squeeze}.")
         whole = all(isinstance(each, int) and not isinstance(each, bool) for each in self.dilations)
@@ -166,12 +168,14 @@ class StudentConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> StudentConfig:
-        """The inverse of `to_dict`. Fields that are absent take their defaults; unknown ones are refused."""
+        """The inverse of `to_dict`. Fields that are absent take their defaults, or what they were before there was a
+        choice; unknown ones are refused.
+        """
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(str(key) for key in values if key not in known)
         if unknown:
             raise ConfigError(f"unknown setting of a student {unknown[0][:80]!r}; known are {', '.join(known)}.")
-        given = dict(values)
+        given: dict[str, Any] = {**_LEFT_OUT, **values}
         if "frames" in given:
             given["frames"] = Frames.from_dict(given["frames"])
         if "dilations" in given:

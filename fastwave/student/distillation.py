@@ -14,9 +14,7 @@ what the filters make of a sample at its own time.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +24,7 @@ from ..model import WaveNet
 from ..sound.features import Mel
 from ..training.settings import Settings
 from ..vocoder.frames import Frames
-from . import objectives
+from . import checkpoint, objectives
 from .config import MOST_DITHER, StudentConfig
 from .data import StudentData
 from .network import ParallelWaveNet
@@ -34,6 +32,7 @@ from .prior import gain, shaped
 from .task import Batch, StudentTask
 
 DITHER = 5e-4  # of the recordings: -66 dB
+VOICED_TO = 4500.0  # Hz: what a flow makes of pulses above was not tried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +70,7 @@ def student_of(teacher: WaveNet, dither: float = DITHER) -> StudentConfig:
         raise InputError(f"the mel frames of this teacher have their own {changed}, which those of a student have not.")
     if isinstance(dither, bool) or not 0 <= dither <= MOST_DITHER:
         raise InputError(f"--dither must lie in 0..{MOST_DITHER:g}, got {dither!r}.")
-    return StudentConfig(frames, normalize=config.normalize, flow=True, dither=dither)
+    return StudentConfig(frames, normalize=config.normalize, flow=True, dither=dither, voiced_to=VOICED_TO)
 
 
 class DistillationTask(StudentTask):
@@ -94,7 +93,11 @@ class DistillationTask(StudentTask):
     ) -> None:
         super().__init__(data, config, settings, backend)
         self.weights = weights or Weights()
-        self.config = {**self.config, "teacher": _digest(teacher.state_dict()), **dataclasses.asdict(self.weights)}
+        self.config = {
+            **self.config,
+            "teacher": checkpoint.digest(teacher.state_dict()),
+            **dataclasses.asdict(self.weights),
+        }
         self.teacher = WaveNet(teacher.config, backend)
         self.teacher.load_state_dict(teacher.state_dict())
         self.teacher.requires_grad_(False)
@@ -143,11 +146,3 @@ class DistillationTask(StudentTask):
         first = made.shape[1] - window - self.teacher.config.receptive_field
         judged: Tensor = self.teacher(made[:, first:-1], frames, first=first)
         return judged[:, -window:]
-
-
-def _digest(tensors: Mapping[str, Any]) -> str:
-    """Another one for another teacher."""
-    whole = hashlib.blake2b(digest_size=8)
-    for name in sorted(tensors):
-        whole.update(name.encode() + tensors[name].detach().cpu().float().contiguous().numpy().tobytes())
-    return whole.hexdigest()

@@ -11,8 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +25,11 @@ from ..runtime.dispatch import choose
 from ..sound import features
 from ..stack import inference
 from ..vocoder import periods
+from . import precision
 from .network import ParallelWaveNet
 from .prior import REACH, Prior, normal
 
-Result = TypeVar("Result")
-
+DTYPES = ("float32", "bfloat16")
 BLOCK = 15  # frames, 188 ms of speech: 375 steps are two tiles of 192 of the C++ stack, whose weights are packed anew
 
 
@@ -56,7 +55,7 @@ class StudentState:
     ready: Tensor  # [B, block], the samples of the last block
     excitation: Tensor  # [B, hop], the last hop of it, refined
     tail: Tensor  # [B, n], what rings on in the wave, float64
-    history: list[Tensor]  # a layer each, [B, (K-1)*d, R]
+    history: list[Tensor]  # a layer each, [B, (K-1)*d, R], in the generator's dtype
 
     def take(self, rows: Sequence[int]) -> StudentState:
         """The streams of these rows, in this order."""
@@ -82,21 +81,35 @@ class StudentState:
 class StudentGenerator:
     """A copy of a student's weights that keeps the `Generator` protocol, on the CPU.
 
-    `backend` is auto, cpu or reference; `threads` share the streams of a batch and the tiles of a block (default: those
-    of torch). Samples do not depend on them.
+    `backend` is auto, cpu or reference. `dtype` is that of the network's products: "auto" is bfloat16 where the
+    processor multiplies it fast and it changes this student's sound next to nothing, else float32; `why_dtype` says
+    which and why. `threads` share the streams of a batch (default: those of torch): two that share a stream's block
+    take longer than one. Samples do not depend on them.
     """
 
-    def __init__(self, model: ParallelWaveNet, backend: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, model: ParallelWaveNet, backend: str = "auto", dtype: str = "auto", threads: int | None = None
+    ) -> None:
         if not isinstance(model, ParallelWaveNet):
             raise InputError(f"StudentGenerator needs a ParallelWaveNet, got {type(model).__name__}.")
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads must be an integer >= 1 or None, got {threads!r}.")
+        if dtype not in ("auto", *DTYPES):
+            raise InputError(f"a student computes in {' or '.join(DTYPES)}, not in {dtype!r}: leave dtype out.")
         self.config, self.threads = model.config, threads
-        self.backend = choose("training", backend, "float32", "cpu").name
+        self.backend = choose("training", backend, "float32" if dtype == "auto" else dtype, "cpu").name
         self._model = ParallelWaveNet(model.config, "reference")
         self._model.load_state_dict({name: value.detach().float().cpu() for name, value in model.state_dict().items()})
-        self._prior = Prior(self.config.frames, self.config.squeeze, self.config.flow)
+        config = self.config
+        self._prior = Prior(config.frames, config.squeeze, config.flow, config.voiced_to)
         self._native = self.backend == "cpu"
+        if dtype == "bfloat16" and not self._native:
+            raise InputError("on the reference a student computes in float32: leave dtype out, or backend.")
+        self.dtype, self.why_dtype = ("float32" if dtype == "auto" else dtype), "asked for"
+        if dtype == "auto":
+            self.dtype, self.why_dtype = precision.chosen(
+                model, self.backend, lambda each: StudentGenerator(model, backend, each, threads)
+            )
 
     @property
     def codec(self) -> Pcm:
@@ -183,7 +196,7 @@ class StudentGenerator:
             ready=torch.zeros(batch, self.block),
             excitation=torch.zeros(batch, self.config.frames.hop),
             tail=torch.zeros(batch, self._prior.tail, dtype=torch.float64),
-            history=inference.empty_history(batch, self._model.weights, self.config.dilations),
+            history=inference.empty_history(batch, self._model.weights, self.config.dilations, self.dtype),
         )
 
     def run(
@@ -208,60 +221,68 @@ class StudentGenerator:
         followed = self.prepare(condition, None, batch, 0)
         work = state if in_place else state.take(range(batch))
         made = torch.zeros(batch, samples)
-        done = torch.zeros(batch, dtype=torch.int64)
-        while True:
-            for row in range(batch):
-                left = int(work.left[row])
-                count = min(left, samples - int(done[row]))
-                first = self.block - left
-                made[row, int(done[row]) : int(done[row]) + count] = work.ready[row, first : first + count]
-                work.left[row] -= count
-                done[row] += count
-            rows = [row for row in range(batch) if done[row] < samples]
-            if not rows:
-                break
-            part = work.take(rows)
-            self._advance(part, followed.rows(rows), seed, temperature)
-            work.put(rows, part)
+        threads = self.threads or torch.get_num_threads()
+        groups = [range(first, batch, threads) for first in range(min(threads, batch))]
+
+        def finish(rows: Sequence[int]) -> None:
+            part = work if len(groups) == 1 else work.take(rows)
+            made[list(rows)] = self._made(part, samples, followed.rows(rows), seed, temperature)
+            if len(groups) > 1:
+                work.put(rows, part)
+
+        if len(groups) == 1:
+            finish(groups[0])
+        else:  # while one thread is in the network, which takes most of the time, another one can be in Python
+            with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
+                list(pool.map(finish, groups))
         if not in_place:
             state.become(work)
         return made
 
+    def _made(self, state: StudentState, samples: int, followed: Followed, seed: int, temperature: float) -> Tensor:
+        """The next samples of these streams, on one thread; the state is changed."""
+        batch = len(state.streams)
+        made = torch.zeros(batch, samples)
+        done = torch.zeros(batch, dtype=torch.int64)
+        while True:
+            for row in range(batch):
+                left = int(state.left[row])
+                count = min(left, samples - int(done[row]))
+                first = self.block - left
+                made[row, int(done[row]) : int(done[row]) + count] = state.ready[row, first : first + count]
+                state.left[row] -= count
+                done[row] += count
+            rows = [row for row in range(batch) if done[row] < samples]
+            if not rows:
+                return made
+            part = state if len(rows) == batch else state.take(rows)
+            self._advance(part, followed.rows(rows), seed, temperature)
+            if part is not state:
+                state.put(rows, part)
+
     def _advance(self, state: StudentState, followed: Followed, seed: int, temperature: float) -> None:
         """Compute the next block of every stream; the state is changed."""
-        streams = range(len(state.streams))
-        heard = [followed.rows([row]) for row in streams]
-        parts = self._each(
-            lambda row: self._excitation(
-                heard[row], int(state.blocks[row]), seed, int(state.streams[row]), temperature
-            ),
-            streams,
-        )
+        blocks, streams = state.blocks.tolist(), state.streams.tolist()
+        heard = [followed.rows([row]) for row in range(len(blocks))]
+        parts = [
+            self._excitation(one, block, seed, stream, temperature)
+            for one, block, stream in zip(heard, blocks, streams, strict=True)
+        ]
         excitation, conditions = (torch.from_numpy(np.stack(each)) for each in zip(*parts, strict=True))
         refined, state.history = self._refined(excitation, conditions, state.history)
         if not bool(torch.isfinite(refined).all()):
-            raise GenerationError(f"the student's output is not finite in block {int(state.blocks.min())} or later.")
+            raise GenerationError(f"the student's output is not finite in block {min(blocks)} or later.")
         whole = torch.cat([state.excitation, refined], dim=1).numpy()
-
-        def shape(row: int) -> None:
-            index, _ = self._frames(heard[row], int(state.blocks[row]))
-            filters = self._prior.filters(heard[row].frames[0, index[:BLOCK]])
-            wave, tail = self._prior.shaped(whole[row], filters, state.tail[row].numpy())
-            state.ready[row], state.tail[row] = torch.from_numpy(wave).clamp(-1, 1), torch.from_numpy(tail)
-
-        self._each(shape, streams)
+        ready, tails = state.ready.numpy(), state.tail.numpy()
+        for row, one in enumerate(heard):
+            index, _ = self._frames(one, blocks[row])
+            filters = self._prior.filters(one.frames[0, index[:BLOCK]])
+            wave, tails[row] = self._prior.shaped(whole[row], filters, tails[row])
+            ready[row] = wave.clip(-1, 1)
         state.excitation = refined[:, -self.config.frames.hop :].clone()
         # the first block begins one hop before the first sample
         state.left = torch.where(state.blocks > 0, self.block, self.block - self.config.frames.hop)
         state.blocks = state.blocks + 1
-
-    def _each(self, work: Callable[[int], Result], streams: range) -> list[Result]:
-        """What `work` gives for each stream, which is computed alone, on any thread."""
-        threads = min(self.threads or torch.get_num_threads(), len(streams))
-        if threads == 1:
-            return [work(row) for row in streams]
-        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(work, streams))
 
     def _frames(self, followed: Followed, block: int) -> tuple[npt.NDArray[np.int64], int]:
         """The frames at both ends of every hop of a block; beyond the end the last one repeats."""
@@ -283,7 +304,7 @@ class StudentGenerator:
     def _refined(self, excitation: Tensor, conditions: Tensor, history: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """On the C++ stack all streams at once; products of torch depend on the batch, so there one after another."""
         if self._native:
-            return self._model.refine(excitation, conditions, history, self.backend, self.threads)
+            return self._model.refine(excitation, conditions, history, self.backend, 1, self.dtype)
         rows = range(len(excitation))
         parts = [
             self._model.refine(

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
 from ..reference import StackWeights, residual_stack, stack_weights
 from ..runtime.dispatch import choose
 from ..stack import inference, operator
@@ -111,6 +110,7 @@ class ParallelWaveNet(nn.Module):
         history: Sequence[Tensor],
         backend: str,
         threads: int | None = None,
+        products: str = "float32",
     ) -> tuple[Tensor, list[Tensor]]:
         """The same for a part that goes on from `history`, without gradients -> refined, and the next history."""
         skip_sum, following = inference.residual_stack(
@@ -121,6 +121,7 @@ class ParallelWaveNet(nn.Module):
             history,
             backend=backend,
             threads=threads,
+            products=products,
         )
         # each stream in the same shape: what torch computes of one is no matter of the others
         rows = range(len(excitation))
@@ -142,9 +143,7 @@ class ParallelWaveNet(nn.Module):
         """What makes its samples, behind the protocol of generation; the arguments are those of `Engine`."""
         from .generator import StudentGenerator
 
-        if dtype not in ("auto", "float32"):
-            raise InputError(f"a student computes in float32, not in {dtype!r}: leave dtype out.")
-        return StudentGenerator(self, backend, threads)
+        return StudentGenerator(self, backend, dtype, threads)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write a checkpoint folder of kind "student"."""

@@ -42,10 +42,16 @@ def spectral_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def energy_distance(
-    x: Tensor, first: Tensor, second: Tensor, distance: Callable[[Tensor, Tensor], Tensor] = spectral_distance
+    x: Tensor,
+    first: Tensor,
+    second: Tensor,
+    distance: Callable[[Tensor, Tensor], Tensor] = spectral_distance,
+    apart: float = 1.0,
 ) -> Tensor:
-    """Of recordings [B, T] and two draws that know the same frames, [B]; d(x, x') is left out."""
-    return distance(x, first) + distance(x, second) - distance(first, second)
+    """Of recordings [B, T] and two draws that know the same frames, [B]; d(x, x') is left out. `apart` is the weight of
+    what holds the draws apart: below 1, draws that are more alike than recordings have the smallest distance.
+    """
+    return distance(x, first) + distance(x, second) - apart * distance(first, second)
 
 
 def power_distance(x: Tensor, y: Tensor, size: int = 1024) -> Tensor:

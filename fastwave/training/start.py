@@ -180,15 +180,15 @@ class _Planner:
         """A run whose length follows from the time, and its shape too where the user left that free."""
         minutes = chosen.get("minutes", DEFAULT_MINUTES)
         preset = choices.preset or choices.start or PRESET
-        settings, seconds = self._fastest(Settings(**{**chosen, "minutes": minutes}), chosen)
+        settings, seconds = planning.fastest(Settings(**{**chosen, "minutes": minutes}), chosen, self._seconds)
         if free:
             larger = planning.shape_for(60 * minutes / seconds * settings.batch * settings.window)
             if larger != preset:
                 preset, self.config = larger, settle(dataclasses.replace(choices, preset=larger))[0]
-                seconds = planning.seconds_per_step(self.task(settings), self.group)
+                seconds = self._seconds(settings)
         if "window" not in chosen and planning.is_short(60 * minutes / seconds):
             settings = dataclasses.replace(settings, window=planning.SHORT_WINDOW)
-            seconds = planning.seconds_per_step(self.task(settings), self.group)
+            seconds = self._seconds(settings)
         if self.group.first:
             settings = planning.planned(settings, seconds, self._used(), chosen)
         settings = self.group.from_first(settings)
@@ -203,23 +203,12 @@ class _Planner:
         """The run that run.json describes, with what the user has changed."""
         settings = Settings.from_dict(before["settings"])
         counters = newest_counters(out / "checkpoints")
-        settings = planning.resumed(
-            settings,
-            chosen,
-            counters.step,
-            counters.elapsed,
-            lambda changed: planning.seconds_per_step(self.task(changed), self.group),
-        )
+        settings = planning.resumed(settings, chosen, counters.step, counters.elapsed, self._seconds)
         return self.task(settings)
 
-    def _fastest(self, settings: Settings, chosen: Mapping[str, Any]) -> tuple[Settings, float]:
-        """The settings in the faster precision, unless the user chose one, and the seconds of a step."""
-        seconds = planning.seconds_per_step(self.task(settings), self.group)
-        if "precision" in chosen:
-            return settings, seconds
-        low = dataclasses.replace(settings, precision="bfloat16")
-        low_seconds = planning.seconds_per_step(self.task(low), self.group)
-        return (low, low_seconds) if planning.FASTER * low_seconds < seconds else (settings, seconds)
+    def _seconds(self, settings: Settings) -> float:
+        """Of a step."""
+        return planning.seconds_per_step(self.task(settings), self.group)
 
     def _used(self) -> float:
         return time.monotonic() - self.begun

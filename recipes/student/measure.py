@@ -5,7 +5,7 @@
 `copies/` gets the sounds of `recording`, `prior` and `student` as NNN.wav, for recipes/voice/understood.py, and a
 picture of the first of each.
 
-    distance     energy distance of two draws (fastwave/student/objectives.py), the loss of the training
+    distance     energy distance of two draws (fastwave/student/objectives.py)
     mel          mean difference of log-mel bands where the recording is above -50 dB
     periodic     how well voiced frames repeat themselves at the F0 of the recording, in each band of frequencies
     pauses       mean difference of the bands in the other frames, without those that are digital silence

@@ -30,11 +30,12 @@ def main() -> None:
     parser.add_argument("student", type=Path)
     parser.add_argument("recording", type=Path, help="whose frames are followed, again and again")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="auto", help="of the student (default: auto, as it generates)")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = ParallelWaveNet.from_pretrained(options.student)
-    student = StudentGenerator(model, threads=options.threads)
+    student = StudentGenerator(model, dtype=options.dtype, threads=options.threads)
     rate, hop = student.sample_rate, model.config.frames.hop
     frames = student.read_condition(str(options.recording))
     assert isinstance(frames, torch.Tensor)
@@ -58,7 +59,10 @@ def main() -> None:
             begun, used = time.perf_counter(), time.process_time()
             work()
             times[name].append((time.perf_counter() - begun, time.process_time() - used))
-    print(f"{model.config.multiply_adds:,} multiply-adds a sample in the student's network, {options.threads} threads")
+    print(
+        f"{model.config.multiply_adds:,} multiply-adds a sample in the student's network, in {student.dtype} "
+        f"({student.why_dtype}); {options.threads} threads"
+    )
     for name, (samples, _) in rows.items():
         measured = times[name][1:]  # the first round warms up
         speeds, own = (sorted(samples / rate / each[clock] for each in measured) for clock in (0, 1))

@@ -119,7 +119,7 @@ def test_the_window_is_trained_as_it_is_generated(prepared):
         made, _, _ = drawn(task, model, batch)
     begin = first - task.context
     rows, _ = prepared.rows(begin, count + 1)
-    generator = StudentGenerator(model)
+    generator = StudentGenerator(model, dtype="float32")
     condition = generator.prepare(torch.from_numpy(rows), None, 1, 0)
     phase = prepared.rows(begin, count + 1)[1]
     condition = dataclasses.replace(condition, phase=phase[None])  # that of the whole recording goes on
@@ -145,7 +145,8 @@ def test_chunks_of_a_flow_are_the_whole_bit_for_bit(backend):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_batch_threads_and_seed_of_a_flow(threads):
     samples, several = 20 * LAYOUT.hop, torch.stack([frames(30, seed=seed) for seed in range(4)])
-    generator, alone = StudentGenerator(small_student(FLOW), "cpu", threads), StudentGenerator(small_student(FLOW))
+    model = small_student(FLOW)
+    generator, alone = StudentGenerator(model, "cpu", threads=threads), StudentGenerator(model)
     together = generator.run(generator.start(4), samples, condition=generator.prepare(several, None, 4, samples))
     for row in range(4):
         condition = alone.prepare(several[row], None, 1, samples)

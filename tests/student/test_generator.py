@@ -7,8 +7,11 @@ import torch
 import fastwave
 from fastwave import GenerationError, InputError
 from fastwave.engine.protocol import Generator
+from fastwave.runtime import library
+from fastwave.runtime.abi import INSTRUCTION_SETS
 from fastwave.sound import audio
-from fastwave.student.generator import StudentGenerator
+from fastwave.student import precision
+from fastwave.student.generator import DTYPES, StudentGenerator
 from fastwave.student.prior import REACH, Prior, normal
 from fastwave.vocoder import periods
 from small_student import LAYOUT, frames, saw, small_student
@@ -18,7 +21,7 @@ COUNT = 50  # frames: three blocks and a part of one
 
 @pytest.fixture(scope="module")
 def generator():
-    return StudentGenerator(small_student(), backend="cpu")
+    return StudentGenerator(small_student(), "cpu", "float32")
 
 
 def made(generator, condition, samples, parts=None, batch=1, **options):
@@ -32,9 +35,9 @@ def test_it_keeps_the_protocol(generator):
     assert isinstance(generator, Generator)
 
 
-@pytest.mark.parametrize("backend", ["cpu", "reference"])
-def test_chunks_are_the_whole_bit_for_bit(backend):
-    generator = StudentGenerator(small_student(), backend)
+@pytest.mark.parametrize(("backend", "dtype"), [("cpu", "float32"), ("cpu", "bfloat16"), ("reference", "float32")])
+def test_chunks_are_the_whole_bit_for_bit(backend, dtype):
+    generator = StudentGenerator(small_student(), backend, dtype)
     samples = COUNT * LAYOUT.hop
     whole = made(generator, frames(COUNT), samples)
     assert float(whole.std()) > 0.01
@@ -58,17 +61,38 @@ def test_blocks_are_the_whole_sound_computed_at_once(generator):
     assert torch.allclose(made, expected, atol=1e-5) and float(expected.abs().max()) > 0.05
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("batch", [1, 2, 5])
-def test_batch_and_threads_change_no_bit(generator, threads, batch):
+def test_batch_and_threads_change_no_bit(dtype, threads, batch):
     samples = 20 * LAYOUT.hop
     several = torch.stack([frames(COUNT, seed=seed) for seed in range(batch)])
-    other = StudentGenerator(small_student(), "cpu", threads)
+    generator = StudentGenerator(small_student(), "cpu", dtype)
+    other = StudentGenerator(small_student(), "cpu", dtype, threads)
     together = made(other, several, samples, [777, samples - 777], batch)
     for row in range(batch):
         prepared = generator.prepare(several[row], None, 1, samples)
         state = generator.start(1, condition=prepared, streams=[row])
         assert torch.equal(generator.run(state, samples, condition=prepared)[0], together[row])
+
+
+def test_bfloat16_is_near_float32_and_chosen_where_it_is_fast(generator, monkeypatch):
+    samples, model = COUNT * LAYOUT.hop, small_student()
+    rounded, exact = StudentGenerator(model, "cpu", "bfloat16"), made(generator, frames(COUNT), samples)
+    apart = made(rounded, frames(COUNT), samples) - exact
+    assert 0 < float(apart.std()) < 2**-7 * float(exact.std())  # each of a few layers rounds to 2^-9
+    assert rounded.start(1).history[0].dtype == torch.bfloat16
+    assert 0 < precision.cost(generator, rounded) < precision.MOST
+    assert set(precision.FAST) < set(INSTRUCTION_SETS)
+    for fast, expected in ((library.cpu_features().best, "bfloat16"), ("none", "float32")):
+        monkeypatch.setattr(precision, "FAST", (fast,))
+        assert StudentGenerator(model, "cpu").dtype == expected
+    monkeypatch.setattr(precision, "FAST", (library.cpu_features().best,))
+    assert StudentGenerator(model, "reference").dtype == "float32"
+    monkeypatch.setattr(precision, "MOST", 1e-4)
+    careful = StudentGenerator(model, "cpu")
+    assert careful.dtype == "float32" and "more than" in careful.why_dtype
+    assert torch.equal(made(careful, frames(COUNT), samples), exact)
 
 
 def test_streams_at_different_times_run_together_as_alone(generator):
@@ -157,6 +181,8 @@ def test_a_recording_is_read_as_its_frames(generator, tmp_path):
         (lambda g: g.start(1, prime=torch.zeros(1, 5)), "continues no sound"),
         (lambda g: g.run(g.start(1), 5, condition=frames(5), top_k=3), "top_k"),
         (lambda g: StudentGenerator(torch.nn.Linear(1, 1)), "needs a ParallelWaveNet"),
+        (lambda g: StudentGenerator(small_student(), dtype="int8"), "float32 or bfloat16, not in 'int8'"),
+        (lambda g: StudentGenerator(small_student(), "reference", "bfloat16"), "the reference a student computes in"),
     ],
 )
 def test_what_it_cannot_do_is_refused(generator, call, message):

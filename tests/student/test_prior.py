@@ -46,6 +46,19 @@ def test_voiced_frames_have_their_f0_and_others_none():
     assert pitch.track(wave_of(steady(120, 0.0), prior), LAYOUT.sample_rate, 60, 500).voiced.mean() < 0.05
 
 
+def test_pulses_reach_as_high_as_they_are_asked_to():
+    """The share of the power at 6 to 8 kHz that stands within 30 Hz of a harmonic, which of noise is a third."""
+    shares = []
+    for voiced_to in (4500.0, 8000.0):
+        wave = wave_of(steady(200, 1.0), Prior(LAYOUT, 8, voiced_to=voiced_to))[8 * HOP :]
+        power = np.abs(np.fft.rfft(wave * np.hanning(len(wave)))) ** 2
+        frequency = np.fft.rfftfreq(len(wave), 1 / LAYOUT.sample_rate)
+        high = (frequency > 6000) & (frequency < 7900)
+        near = np.abs((frequency + 90) % 180 - 90) < 30
+        shares.append(power[high & near].sum() / power[high].sum())
+    assert shares[0] == pytest.approx(1 / 3, abs=0.05) and shares[1] > 0.95
+
+
 def test_the_filter_rings_after_a_pulse_and_not_before():
     prior = Prior(LAYOUT, 8)
     rows = steady(12, 0.0)

@@ -10,7 +10,7 @@ import fastwave
 from fastwave import CheckpointError, ConfigError, InputError
 from fastwave.cli.main import main
 from fastwave.sound import audio
-from fastwave.student import data, training
+from fastwave.student import data, objectives, training
 from fastwave.student.config import StudentConfig
 from fastwave.student.network import ParallelWaveNet
 from fastwave.student.task import StudentTask
@@ -101,6 +101,31 @@ def test_training_brings_a_student_nearer_than_its_prior(prepared, tmp_path):
     assert (tmp_path / "run" / "samples" / "step-00000030.wav").exists()
 
 
+def test_the_term_that_holds_draws_apart_has_its_weight(prepared):
+    task, model = StudentTask(prepared, CONFIG, Settings(steps=1, **SHORT)), small_student()
+    batch, targets = task.batch(0, slice(0, 1))
+    second = batch._replace(excitation=batch.excitation.flip(1))
+    with torch.no_grad():
+        x, y, z = (
+            torch.as_tensor(each) for each in (batch.wave, heard(batch, model, task), heard(second, model, task))
+        )
+        d = objectives.spectral_distance
+        expected = float(d(x, y) + d(x, z) - 0.4 * d(y, z)) * (x.shape[1] / targets)
+        assert float(task.loss(model, batch, targets)) == pytest.approx(expected, rel=1e-4)
+        assert float(objectives.energy_distance(x, y, z)) == pytest.approx(float(d(x, y) + d(x, z) - d(y, z)))
+
+
+@pytest.mark.parametrize("low", [0.5, 1.0])
+def test_a_run_planned_from_a_time_takes_the_faster_precision(recordings, tmp_path, monkeypatch, low):
+    measured = {"float32": 1.0, "bfloat16": low}
+    monkeypatch.setattr(training.planning, "seconds_per_step", lambda task, _: measured[task.settings.precision])
+    monkeypatch.setattr(training.loop, "train", lambda task, *_: task.settings)
+    settings = training.train(recordings, tmp_path / "run", config=CONFIG, minutes=10)
+    assert settings.precision == ("bfloat16" if low < 1 else "float32")
+    assert 0.8 * 600 < settings.steps * min(1.0, low) < 600
+    assert training.DISTILLING["precision"] == "float32"
+
+
 def test_a_killed_run_ends_with_the_same_bits(recordings, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "WINDOW", 2048)
     for name, stops in (("whole", ()), ("parts", (2,))):
@@ -120,7 +145,7 @@ def test_the_command_trains_generates_and_copies(tmp_path, capsys):
     arguments = ["--steps", "1", "--window", "2048", "--sample-seconds", "0.3", "--held-out", "0.5"]
     assert main(["train", str(sounds), "--parallel", "--out", str(run), *arguments]) == 0
     said = capsys.readouterr().out
-    assert "energy distance" in said and "fastwave generate" in said and "--condition" in said
+    assert "spectral distance" in said and "fastwave generate" in said and "--condition" in said
     assert json.loads((run / "config.json").read_text())["kind"] == "student"
     out = tmp_path / "out.wav"
     assert main(["generate", str(run), "--condition", str(sounds / "0.wav"), "-o", str(out)]) == 0
@@ -134,7 +159,8 @@ def test_info_says_what_a_student_is(tmp_path, capsys):
     small_student().save_pretrained(tmp_path)
     assert main(["info", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    for fact in ("trained on recordings alone", "12 mel bands", "8 samples a step", f"{CONFIG.multiply_adds:,} mult"):
+    facts = ("trained on recordings alone", "12 mel bands", "8 samples a step", f"{CONFIG.multiply_adds:,} mult")
+    for fact in (*facts, "generation dtype"):
         assert fact in said
     assert main(["info", str(tmp_path), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -221,6 +247,13 @@ def test_a_config_goes_through_json_exactly():
     assert StudentConfig.from_dict(json.loads(json.dumps(CONFIG.to_dict()))) == CONFIG
 
 
+def test_a_config_from_before_there_was_a_choice_keeps_its_pulses():
+    values = CONFIG.to_dict()
+    assert values.pop("voiced_to") == 8000
+    before = StudentConfig.from_dict(values)
+    assert before.voiced_to == 4500 and before.to_dict() == values
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -231,6 +264,7 @@ def test_a_config_goes_through_json_exactly():
         ({"dilations": [1, 0]}, "dilations are"),
         ({"dilations": [1 << 17]}, "looks back"),
         ({"kernel_size": 1}, "kernel_size"),
+        ({"voiced_to": -1}, "voiced_to is a number"),
         ({"colour": 1}, "unknown setting"),
         ({"frames": {"colour": 1}}, "unknown setting of frames"),
     ],

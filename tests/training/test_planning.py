@@ -143,3 +143,12 @@ def test_a_run_with_another_time_ends_annealed_at_that_time(minutes, low, high):
     assert changed.rate(changed.steps - 1) < 0.02 * changed.learning_rate
     assert [changed.rate(step) for step in range(250)] == [settings.rate(step) for step in range(250)]
     assert changed.corrections == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "chosen", "expected"),
+    [(0.8, {}, "bfloat16"), (0.95, {}, "float32"), (0.5, {"precision": "float32"}, "float32")],
+)
+def test_bfloat16_is_taken_where_it_is_much_faster_unless_the_user_chose(low, chosen, expected):
+    settings, seconds = planning.fastest(BASE, chosen, lambda each: {"float32": 1.0, "bfloat16": low}[each.precision])
+    assert settings.precision == expected and seconds == (low if expected == "bfloat16" else 1.0)

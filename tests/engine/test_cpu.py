@@ -68,7 +68,7 @@ def test_odd_sizes_after_a_random_past_match_float64(sizes):
 def test_every_width_of_panel_and_of_batch_matches_float64(instruction_set):
     """1 to 9 vectors of outputs, of 8 in a panel; streams in every group that shares a weight."""
     for vectors in range(1, 10):
-        lanes = {"portable": 4, "avx2": 8}.get(instruction_set, 16)
+        lanes = {"portable": 4, "avx2": 8, "neon_dotprod": 4}.get(instruction_set, 16)
         classes = max(2, vectors * lanes - 3)
         trial = panel_trial(classes)
         for streams in (1, 2, 3, 4, 5, 6, 7, 8, 13):

@@ -308,7 +308,7 @@ def test_a_stream_is_the_same_in_a_batch_of_any_size(instruction_set, dtype):
 def test_a_stream_is_the_same_in_chunks_of_any_length(instruction_set, dtype):
     """One stream takes the older taps of eight samples together where a dilation allows it, of two streams of one."""
     model = lively(
-        residual_channels=20, skip_channels=40, dilations=(1, 8, 2, 13), kernel_size=3, classes=150,
+        residual_channels=20, skip_channels=40, dilations=(1, 7, 8, 13), kernel_size=3, classes=150,
         condition_channels=2, hop=9, upsampling="linear",
     )  # fmt: skip
     given = make_condition(model.config, 2, 62)

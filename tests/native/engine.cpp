@@ -82,7 +82,7 @@ Network random_network(Random& random, bool small) {
   m.front_activation = static_cast<int32_t>(random.within(FW_NONE, FW_TANH));
   m.classes = m.output == FW_CATEGORICAL ? random.within(1, 2 * most) : 0;
   m.outputs = m.output == FW_CATEGORICAL ? m.classes : m.output == FW_MIXTURE ? 3 * random.within(1, 6) : 2;
-  for (int64_t l = 0; l < m.layers; ++l) n.dilations.push_back(random.within(1, 20));
+  for (int64_t l = 0; l < m.layers; ++l) n.dilations.push_back(random.within(1, 12));
   n.fill(random);
   return n;
 }

@@ -32,7 +32,7 @@ import sbom
 ROOT = Path(__file__).resolve().parents[1]
 ARCHITECTURES = {  # by what stands in the header of their ELF files, and the instruction sets of a complete library
     "x86_64": ("EM_X86_64", ["portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"]),
-    "aarch64": ("EM_AARCH64", ["portable"]),
+    "aarch64": ("EM_AARCH64", ["portable", "neon_dotprod"]),
 }
 SYSTEM_LIBRARIES = {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 

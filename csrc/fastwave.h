@@ -34,13 +34,14 @@ enum { /* status */
        FW_NOT_FINITE = 10     /* an output in generation is NaN or infinite; fw_run_t says where */
 };
 
-enum {                      /* instruction sets: a ladder, each includes all before it */
+enum {                      /* instruction sets: a ladder for each architecture, each includes all before it */
        FW_ISA_PORTABLE = 0, /* what the compiler emits by default: SSE2 on x86-64, NEON on 64-bit ARM */
        FW_ISA_AVX2 = 1,     /* AVX2, FMA, F16C */
        FW_ISA_AVX512 = 2,   /* F, BW, DQ, VL */
        FW_ISA_AVX512_VNNI = 3,
        FW_ISA_AVX512_BF16 = 4,
-       FW_ISA_AMX = 5 /* the matrix unit, with bfloat16 */
+       FW_ISA_AMX = 5,         /* the matrix unit, with bfloat16; the last of x86-64 */
+       FW_ISA_NEON_DOTPROD = 6 /* 64-bit ARM with dot products of bytes, above FW_ISA_PORTABLE */
 };
 
 enum { /* types of the operands of a product; sums are float32, and int32 for int8 */
@@ -64,6 +65,7 @@ typedef struct { /* 1 where the processor has it and the operating system saves 
   int32_t amx_bf16;
   int32_t amx_int8;
   int32_t neon;
+  int32_t neon_dotprod;
   int32_t usable_isas; /* bit FW_ISA_x is set where x is compiled in and runs here */
   int32_t best_isa;    /* FW_ISA_x: the highest of them, the default */
 } fw_features_t;

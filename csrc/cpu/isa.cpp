@@ -8,12 +8,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace fw::cpu {
 namespace {
 
-constexpr const char* kNames[] = {"portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"};
+constexpr const char* kNames[] = {"portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon_dotprod"};
 constexpr int32_t kIsas = sizeof kNames / sizeof kNames[0];
 
 #define FW_BIT(rung, RUNG, unused) | 1 << FW_ISA_##RUNG
@@ -73,12 +76,17 @@ void detect(fw_features_t& f) {
     f.amx_int8 = bit(extended.edx, 25);
   }
 }
-#else
+#elif defined(__aarch64__)
 void detect(fw_features_t& f) {
-#if defined(__ARM_NEON)
   f.neon = 1;
+#if defined(__APPLE__)
+  f.neon_dotprod = 1;  // every Apple silicon Mac has them
+#elif defined(HWCAP_ASIMDDP)
+  f.neon_dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #endif
 }
+#else
+void detect(fw_features_t&) {}
 #endif
 
 fw_features_t features() {
@@ -88,7 +96,7 @@ fw_features_t features() {
   const bool avx512 = avx2 && f.avx512f && f.avx512bw && f.avx512dq && f.avx512vl;
   const bool vnni = avx512 && f.avx512_vnni;
   const bool bf16 = vnni && f.avx512_bf16;
-  const bool runs[kIsas] = {true, avx2, avx512, vnni, bf16, bf16 && f.amx_tile && f.amx_bf16};
+  const bool runs[kIsas] = {true, avx2, avx512, vnni, bf16, bf16 && f.amx_tile && f.amx_bf16, f.neon_dotprod != 0};
   for (int32_t isa = 0; isa < kIsas; ++isa) {
     if (!runs[isa] || !(kCompiled >> isa & 1)) continue;
     f.usable_isas |= 1 << isa;

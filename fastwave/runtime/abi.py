@@ -14,7 +14,7 @@ Library = Literal["cpu", "cuda"]
 Fields = tuple[tuple[str, str], ...]  # (name, type)
 
 ABI_VERSION = 12
-INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")  # FW_ISA_*, ascending
+INSTRUCTION_SETS = ("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon_dotprod")  # FW_ISA_*
 TYPES = ("float32", "bfloat16", "int8")  # FW_FLOAT32, ...
 KERNELS = ("auto", "general", "cluster", "cluster-unfolded")  # FW_KERNEL_AUTO, ...
 OUTPUTS = ("categorical", "mixture-of-logistics", "gaussian")  # FW_CATEGORICAL, ...
@@ -40,7 +40,7 @@ class Status(enum.IntEnum):
 # The processor's features, by the fields of fw_features_t
 FLAGS = (
     *("avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16"),
-    *("amx_tile", "amx_bf16", "amx_int8", "neon"),
+    *("amx_tile", "amx_bf16", "amx_int8", "neon", "neon_dotprod"),
 )
 
 # Weights of a model by the field of fw_model_t that points to them

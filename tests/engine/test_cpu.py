@@ -68,7 +68,7 @@ def test_odd_sizes_after_a_random_past_match_float64(sizes):
 def test_every_width_of_panel_and_of_batch_matches_float64(instruction_set):
     """1 to 9 vectors of outputs, of 8 in a panel; streams in every group that shares a weight."""
     for vectors in range(1, 10):
-        lanes = {"portable": 4, "avx2": 8}.get(instruction_set, 16)
+        lanes = {"portable": 4, "avx2": 8, "neon_dotprod": 4}.get(instruction_set, 16)
         classes = max(2, vectors * lanes - 3)
         trial = panel_trial(classes)
         for streams in (1, 2, 3, 4, 5, 6, 7, 8, 13):
@@ -301,6 +301,25 @@ def test_a_stream_is_the_same_in_a_batch_of_any_size(instruction_set, dtype):
     for batch in (2, 3, 4, 5, 6, 7, 8, 17, 37):
         few = {key: values[:batch] for key, values in given.items()}
         assert torch.equal(engine.run(engine.start(batch, **few), 60, seed=1, **few), alone[:batch]), batch
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+def test_a_stream_is_the_same_in_chunks_of_any_length(instruction_set, dtype):
+    """One stream takes the older taps of eight samples together where a dilation allows it, of two streams of one."""
+    model = lively(
+        residual_channels=20, skip_channels=40, dilations=(1, 7, 8, 13), kernel_size=3, classes=150,
+        condition_channels=2, hop=9, upsampling="linear",
+    )  # fmt: skip
+    given = make_condition(model.config, 2, 62)
+    engine = Engine(model, "cpu", dtype=dtype, threads=1, instruction_set=instruction_set)
+    both = engine.start(2, **given)
+    expected, start = engine.run(both, 62, seed=1, **given)[:1], engine.start(1, streams=[0], **row_of(given, 0))
+    for lengths in ([62], [1] * 9 + [53], [7, 8, 9, 15, 16, 7]):
+        state = start.copy()
+        chunks = [engine.run(state, length, seed=1, **row_of(given, 0)) for length in lengths]
+        assert torch.equal(torch.cat(chunks, dim=1), expected), lengths
+        assert all(torch.equal(one, two[:1]) for one, two in zip(state.memory, both.memory, strict=True))
 
 
 def test_streams_at_different_times_keep_their_own_conditioning_and_noise():

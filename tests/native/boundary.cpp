@@ -151,7 +151,7 @@ void check_engine_creation() {
   CHECK(engine_of(nullptr, FW_ISA_PORTABLE, FW_FLOAT32, 1) == FW_INVALID_ARGUMENT);
   fw_features_t features;
   CHECK(fw_features_cpu(&features) == FW_OK);
-  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_NEON_DOTPROD; ++isa) {
     const int32_t expected = features.usable_isas >> isa & 1 ? FW_OK : FW_UNSUPPORTED;
     for (int32_t type : {FW_FLOAT32, FW_BFLOAT16, FW_INT8}) CHECK(engine_of(&s.model, isa, type, 2) == expected);
   }
@@ -408,7 +408,7 @@ void check_odd_stack_calls() {
     check_stack_refused(s, kIsa, odd, 1, "type is " + std::to_string(odd) + ", it must be 0 to 1");
     check_stack_refused(s, kIsa, kType, odd, "threads is " + std::to_string(odd) + ", it must be ");
   }
-  check_stack_refused(s, FW_ISA_AMX + 1, kType, 1, "instruction set 6 is not one of");
+  check_stack_refused(s, FW_ISA_NEON_DOTPROD + 1, kType, 1, "instruction set 7 is not one of");
   check_stack_refused(s, kIsa, FW_INT8, 1, "type is 2, it must be 0 to 1");
   check_stack_refused(s, kIsa, kType, 0, "threads is 0, it must be ");
   const float* const grad = s.three.data();
@@ -468,7 +468,7 @@ void check_stacks() {
   check_history();
   fw_features_t features;
   CHECK(fw_features_cpu(&features) == FW_OK);
-  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_NEON_DOTPROD; ++isa) {
     const int32_t expected = features.usable_isas >> isa & 1 ? FW_OK : FW_UNSUPPORTED;
     for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
       SmallestStack s;
@@ -582,7 +582,7 @@ void check_heads() {
   check_odd_heads();
   fw_features_t features;
   CHECK(fw_features_cpu(&features) == FW_OK);
-  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_NEON_DOTPROD; ++isa) {
     const int32_t expected = features.usable_isas >> isa & 1 ? FW_OK : FW_UNSUPPORTED;
     for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
       SmallestHead h;
@@ -644,7 +644,7 @@ void check_library() {
   }
   CHECK(result == -7);
 
-  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_NEON_DOTPROD; ++isa) {
     const bool usable = features.usable_isas >> isa & 1;
     const int32_t expected = usable ? FW_OK : FW_UNSUPPORTED;
     for (int64_t bytes : {4096, 4097, 4607, 5000, 65536}) {  // the last block is never half read

@@ -3,7 +3,6 @@
 // loops. Run under sanitizers by test_sanitizers.py.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <vector>
 
 #include "check.h"
@@ -148,7 +147,7 @@ void check_head(const Head& h, Random& random) {
   constexpr double kLimits[] = {1e-4, 5e-2};  // float32, bfloat16; tests/stack/test_head_cpu.py has the exact rule
   const Exact exact(h);
   for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
-    for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_AMX; ++isa) {
+    for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_NEON_DOTPROD; ++isa) {
       if (!(usable >> isa & 1)) continue;
       const Result one = run(h, isa, type, 1, kAll);
       const double scale = std::max(1.0, static_cast<double>(h.fields.rows));
@@ -183,6 +182,5 @@ int main() {
   }
   check_head(Head(random, FW_CATEGORICAL, 4700, 3, 5, 4), random);  // so long that several threads sum parts
   check_head(Head(random, FW_MIXTURE, 1500, 3, 5, 6), random);
-  std::printf("head: %d checks, %d failed\n", checks.load(), failures.load());
-  return failures == 0 ? 0 : 1;
+  return report("head");
 }

@@ -3,7 +3,6 @@
 // that hold NaN before. Judged by plain float64 loops. Run under sanitizers by test_sanitizers.py.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -278,7 +277,7 @@ void check_stack(const Stack& s, Random& random) {
   const Exact exact(s);
   for (int32_t type : {FW_FLOAT32, FW_BFLOAT16}) {
     const bool stores_factors = random.within(0, 1) != 0;
-    for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_AMX; ++isa) {
+    for (int32_t isa = FW_ISA_PORTABLE, usable = usable_isas(); isa <= FW_ISA_NEON_DOTPROD; ++isa) {
       if (!(usable >> isa & 1)) continue;
       const Result one = run(s, isa, type, 1, stores_factors, kAll);
       const double limit = kLimits[type];
@@ -331,10 +330,5 @@ int main() {
   sweep(2, 4, 70, 60);
   sweep(3, 4, 12, 500);
   check_long_sequence();
-  std::printf("stack: instruction sets");
-  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_AMX; ++isa) {
-    if (usable_isas() >> isa & 1) std::printf(" %d", isa);
-  }
-  std::printf(": %d checks, %d failed\n", checks.load(), failures.load());
-  return failures == 0 ? 0 : 1;
+  return report("stack");
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -33,6 +34,16 @@ double distance(const Actual& actual, const Expected& expected) {
     size = std::max(size, std::fabs(wanted));
   }
   return most / size;
+}
+
+// Prints what a program has found, and on which instruction sets -> its exit status.
+inline int report(const char* part) {
+  std::printf("%s: instruction sets", part);
+  for (int32_t isa = FW_ISA_PORTABLE; isa <= FW_ISA_NEON_DOTPROD; ++isa) {
+    if (usable_isas() >> isa & 1) std::printf(" %d", isa);
+  }
+  std::printf(": %d checks, %d failed\n", checks.load(), failures.load());
+  return failures == 0 ? 0 : 1;
 }
 
 inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {

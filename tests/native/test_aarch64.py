@@ -1,4 +1,7 @@
-"""The native code on 64-bit ARM, cross-compiled and emulated: the same programs that run under sanitizers elsewhere."""
+"""The native code on 64-bit ARM, cross-compiled and emulated: the same programs that run under sanitizers elsewhere.
+
+On a processor with dot products of bytes, and on one without (that of a Raspberry Pi 4).
+"""
 
 import os
 import platform
@@ -8,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from fastwave.runtime.abi import INSTRUCTION_SETS
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOLCHAIN = ROOT / ".ci" / "aarch64.cmake"
 EM_AARCH64 = 183  # in the header of an ELF file
 SYSTEM = Path("/usr/aarch64-linux-gnu")  # Debian's libraries for programs that are cross-compiled
+PORTABLE, DOTPROD = (INSTRUCTION_SETS.index(name) for name in ("portable", "neon_dotprod"))
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,14 +48,29 @@ def build(tmp_path_factory, compilers):
     return folder
 
 
-@pytest.mark.parametrize("part", ["boundary", "engine", "head", "stack"])
-def test_what_runs_on_this_processor_runs_on_arm(build, part):
-    program = build / f"{part}_cpu"
+def run(program, processor):
     assert int.from_bytes(program.read_bytes()[18:20], "little") == EM_AARCH64
-
-    command = ["qemu-aarch64", "-L", SYSTEM, program]
+    command = ["qemu-aarch64", "-cpu", processor, "-L", SYSTEM, program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith(f"{part}: ") and " 0 failed" in done.stdout
+    assert " 0 failed" in done.stdout
     assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize("part", ["engine", "head", "stack"])
+def test_what_runs_on_this_processor_runs_on_arm(build, part):
+    printed = run(build / f"{part}_cpu", "max")
+
+    assert printed.startswith(f"{part}: instruction sets {PORTABLE} {DOTPROD}: ")
+
+
+def test_a_processor_without_dot_products_runs_the_engine_without_them(build):
+    printed = run(build / "engine_cpu", "cortex-a72")
+
+    assert printed.startswith(f"engine: instruction sets {PORTABLE}: ")
+
+
+@pytest.mark.parametrize("processor", ["max", "cortex-a72"])
+def test_every_odd_call_is_refused_on_arm(build, processor):
+    assert run(build / "boundary_cpu", processor).startswith("boundary: ")

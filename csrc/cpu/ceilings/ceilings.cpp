@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 namespace fw::cpu::FW_ISA {
@@ -89,6 +91,13 @@ double multiply_add_int8(int64_t rounds) {
   const auto step = [ones](Integers sum) { return Integers(_mm512_dpbusd_epi32(__m512i(sum), ones, ones)); };
   return chains<Integers, uint32_t>(rounds, step);
 }
+#elif defined(__ARM_FEATURE_DOTPROD)
+double multiply_add_int8(int64_t rounds) {
+  typedef uint32_t Integers __attribute__((vector_size(16)));
+  const int8x16_t ones = vdupq_n_s8(1);
+  const auto step = [ones](Integers sum) { return Integers(vdotq_s32(int32x4_t(sum), ones, ones)); };
+  return chains<Integers, uint32_t>(rounds, step);
+}
 #endif
 
 }  // namespace
@@ -103,7 +112,7 @@ const Ceilings ceilings = {
 #else
         nullptr,
 #endif
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) || defined(__ARM_FEATURE_DOTPROD)
         multiply_add_int8,
 #else
         nullptr,

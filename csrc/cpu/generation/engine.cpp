@@ -57,7 +57,13 @@ struct Plan {  // a matrix before it is packed
   int64_t narrow_bias, wide_bias;  // its groups, as in padding.h
 };
 
-// In the order of use: the layers, then everything that a second thread can do.
+// Whether the older taps of a layer have a product of their own. It decides the order of additions, so it depends on
+// nothing but the model and its type.
+bool is_split(const fw_model_t& m, int32_t type, int64_t l) {
+  return type != FW_INT8 && m.dilations[l] >= kAheadSamples;
+}
+
+// In the order of use: the older taps, the layers, then everything that a second thread can do.
 std::vector<Plan> plan(const fw_model_t& m, int32_t type, fw_engine& e) {
   Network& n = e.network;
   std::vector<Plan> plans;
@@ -69,10 +75,20 @@ std::vector<Plan> plan(const fw_model_t& m, int32_t type, fw_engine& e) {
     plans.push_back({&matrix, source, bias, narrow_bias, wide_bias});
   };
   const int64_t g = m.gate, r = m.residual, outputs = padded(m.outputs);
+  const auto add_taps = [&](Matrix& matrix, int64_t l, int64_t first, int64_t last) {
+    add(matrix, (last - first) * n.residual, 2 * n.gate,
+        {m.dilated + (l * m.taps + first) * r * 2 * g, r, n.residual, g, n.gate, 2 * g}, m.dilated_bias + l * 2 * g, g,
+        n.gate);
+  };
+  const auto older_taps = [&](int64_t l) { return is_split(m, type, l) ? m.taps - 1 : 0; };
+  for (int64_t l = 0; l < m.layers; ++l) {
+    if (older_taps(l) == 0) continue;
+    add_taps(e.layers[static_cast<size_t>(l)].past, l, 0, older_taps(l));
+    n.looks_ahead = true;
+  }
   for (int64_t l = 0; l < m.layers; ++l) {
     Layer& layer = e.layers[static_cast<size_t>(l)];
-    add(layer.dilated, n.dilated_inputs, 2 * n.gate,
-        {m.dilated + l * m.taps * r * 2 * g, r, n.residual, g, n.gate, 2 * g}, m.dilated_bias + l * 2 * g, g, n.gate);
+    add_taps(layer.dilated, l, older_taps(l), m.taps);
     if (l + 1 == m.layers) break;
     add(layer.residual, n.gate, n.residual, {m.residual_weight + l * g * r, g, n.gate, r, n.residual, r},
         m.residual_bias + l * r, r, n.residual);
@@ -155,6 +171,7 @@ Scratch lay_out(const Network& n, int64_t streams, Memory& memory) {
   Scratch s;
   s.taps = memory.template take<float>(streams * n.dilated_inputs);
   s.preactivation = memory.template take<float>(streams * 2 * n.gate);
+  s.ahead = memory.template take<float>(n.looks_ahead ? n.layers * kAheadSamples * 2 * n.gate : 0);
   s.x = memory.template take<float>(streams * n.residual);
   s.z = memory.template take<float>(streams * n.skip_inputs);
   s.skip = memory.template take<float>(streams * n.skip);
@@ -178,6 +195,7 @@ struct Ruler {  // hands out nothing and counts how much was asked for
 };
 
 void make_room(fw_engine& e, int64_t streams) {  // a thread's share
+  if (e.network.looks_ahead) streams = std::max(streams, kAheadSamples);
   if (streams <= e.scratch_streams) return;
   e.scratch_streams = 0;
   Ruler ruler;

@@ -22,12 +22,16 @@ struct Matrix {
   const float* bias;      // [out]
   const float* scale;     // int8: [out], of the weights
   const int32_t* offset;  // int8: [out], 128 times the sum of the column's weights
-  int64_t in;             // inputs, zeros up to a multiple of 4
+  int64_t in;             // inputs, padded: a multiple of 16
   int64_t out;            // padded
   int32_t type;           // of the weights
 };
 
+// Samples of one stream for which the products of the older taps are made at once, so that their weights are read once.
+inline constexpr int64_t kAheadSamples = 8;
+
 struct Layer {
+  Matrix past;  // of the older taps of a layer that is split; in == 0: `dilated` has all taps
   Matrix dilated, residual, skip;
   int64_t dilation, slots;  // slots = (K-1) * dilation
   int64_t memory;           // where the layer's ring begins in a stream's memory
@@ -37,6 +41,7 @@ struct Network {
   int64_t residual, gate, skip, head, outputs;  // padded, but for outputs
   int64_t taps, front_taps, layers, classes, dilated_inputs, skip_inputs, memory_floats;
   int32_t output, front_activation;
+  bool looks_ahead;  // a layer is split
   const Layer* layer;
   const float* skip_bias;  // [padded S]
   Matrix head0, head1;
@@ -47,6 +52,7 @@ struct Network {
 struct Scratch {
   float* taps;               // [streams, padded K*R] inputs of a dilated product
   float* preactivation;      // [streams, 2 * padded G]
+  float* ahead;              // [L, kAheadSamples, 2 * padded G] products of older taps, of one stream
   float* x;                  // [streams, padded R]
   float* z;                  // [streams, L * padded G] of every layer
   float* skip;               // [streams, padded S]

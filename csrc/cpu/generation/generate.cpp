@@ -65,21 +65,22 @@ const float* conditioning(const Network& n, const fw_run_t& run, int64_t stream,
   return mixed;
 }
 
-// Collects [x of the oldest tap, ..., x now], and then overwrites the oldest one in the ring with x.
-void gather(const Network& n, const Layer& layer, float* memory, int64_t p, const float* x, float* taps) {
-  float* ring = memory + layer.memory;
-  const int64_t now = p - floor_divide(p, layer.slots) * layer.slots;
-  int64_t slot = now;  // the oldest tap stands where the newest will
+void copy_row(const Network& n, const float* from, float* to) {
+  for (int64_t j = 0; j < n.residual; j += kLanes) store(to + j, load(from + j));
+}
+
+// The slot of time p in a layer's ring.
+int64_t slot_of(const Layer& layer, int64_t p) {
+  return p - floor_divide(p, layer.slots) * layer.slots;
+}
+
+// [x of the oldest tap, ..., x of the newest but one], from a layer's ring. The oldest stands in `slot`, where the
+// newest will.
+void recall(const Network& n, const Layer& layer, const float* ring, int64_t slot, float* taps) {
   for (int64_t tap = 0; tap + 1 < n.taps; ++tap) {
-    for (int64_t j = 0; j < n.residual; j += kLanes)
-      store(taps + tap * n.residual + j, load(ring + slot * n.residual + j));
+    copy_row(n, ring + slot * n.residual, taps + tap * n.residual);
     slot += layer.dilation;
     if (slot >= layer.slots) slot -= layer.slots;
-  }
-  for (int64_t j = 0; j < n.residual; j += kLanes) {
-    const Vec v = load(x + j);
-    store(taps + (n.taps - 1) * n.residual + j, v);
-    store(ring + now * n.residual + j, v);
   }
 }
 
@@ -177,36 +178,78 @@ bool reach(const Relay::Counter& progress, int64_t goal, const Relay& relay) {
   }
 }
 
+// A sum begins with this: the bias, or with conditioning a row for each input, copied to `rows`.
+struct Init {
+  const float* from;
+  int64_t stride;
+};
+
+Init begin_sums(const Network& n, const fw_run_t& run, int64_t l, int64_t count, const Scratch& s, float* rows) {
+  const int64_t width = 2 * n.gate;
+  if (run.projected == nullptr) return {n.layer[l].dilated.bias, 0};
+  for (int64_t k = 0; k < count; ++k) {
+    const float* const row = s.conditions[k] + l * width;
+    for (int64_t j = 0; j < width; j += kLanes) store(rows + k * width + j, load(row + j));
+  }
+  return {rows, width};
+}
+
+// The products of the older taps of every split layer, for the next `count` samples of one stream from time p on, and
+// the conditioning of these samples. All of their inputs are older than p, since dilations are at least kAheadSamples.
+void look_ahead(const Network& n, const fw_run_t& run, int64_t stream, int64_t p, int64_t count, const Scratch& s) {
+  const int64_t width = 2 * n.gate;
+  for (int64_t k = 0; k < count && run.projected != nullptr; ++k) {
+    s.conditions[k] = conditioning(n, run, stream, p + k, s.mixed + k * n.layers * width);
+  }
+  for (int64_t l = 0; l < n.layers; ++l) {
+    const Layer& layer = n.layer[l];
+    if (layer.past.in == 0) continue;
+    for (int64_t k = 0; k < count; ++k) {
+      const float* const ring = run.memory + stream * n.memory_floats + layer.memory;
+      recall(n, layer, ring, slot_of(layer, p + k), s.taps + k * n.dilated_inputs);
+    }
+    float* const ahead = s.ahead + l * kAheadSamples * width;
+    const Init init = begin_sums(n, run, l, count, s, ahead);
+    multiply(layer.past, s, s.taps, n.dilated_inputs, init.from, init.stride, ahead, width, count);
+  }
+}
+
 // The layers for `count` inputs, row_of(k) the k-th of them; leaves z of all layers in s.z. Inputs of one stream come
-// in the order of time, so that each finds the earlier ones in the rings.
+// in the order of time, so that each finds the earlier ones in the rings. `ahead`, where not null, has what look_ahead
+// made for the only input, the first layer's.
 template <class RowOf>
-void body(const Network& n, const fw_run_t& run, int64_t count, RowOf row_of, const Scratch& s, int64_t* layers_done) {
+void body(const Network& n, const fw_run_t& run, int64_t count, RowOf row_of, const Scratch& s, const float* ahead,
+          int64_t* layers_done) {
   const int64_t width = 2 * n.gate, z_stride = n.skip_inputs;
   for (int64_t k = 0; k < count; ++k) {
     const Row row = row_of(k);
     embed(n, row, s.x + k * n.residual);
-    if (run.projected != nullptr) {
+    if (run.projected != nullptr && ahead == nullptr) {
       s.conditions[k] = conditioning(n, run, row.stream, row.time, s.mixed + k * n.layers * width);
     }
   }
   for (int64_t l = 0; l < n.layers; ++l) {
     const Layer& layer = n.layer[l];
+    const bool split = layer.past.in > 0, ready = split && ahead != nullptr;
     for (int64_t k = 0; k < count; ++k) {
       const Row row = row_of(k);
-      gather(n, layer, run.memory + row.stream * n.memory_floats, row.time, s.x + k * n.residual,
-             s.taps + k * n.dilated_inputs);
+      float* const ring = run.memory + row.stream * n.memory_floats + layer.memory;
+      float* const taps = s.taps + k * n.dilated_inputs;
+      const float* const x = s.x + k * n.residual;
+      const int64_t slot = slot_of(layer, row.time);
+      if (!ready) recall(n, layer, ring, slot, taps);
+      if (!split) copy_row(n, x, taps + (n.taps - 1) * n.residual);
+      copy_row(n, x, ring + slot * n.residual);
     }
-    const float* init = layer.dilated.bias;
-    int64_t stride = 0;
-    if (run.projected != nullptr) {
-      for (int64_t k = 0; k < count; ++k) {
-        const float* row = s.conditions[k] + l * width;
-        for (int64_t j = 0; j < width; j += kLanes) store(s.preactivation + k * width + j, load(row + j));
-      }
-      init = s.preactivation;
-      stride = width;
+    Init init =
+        ready ? Init{ahead + l * kAheadSamples * width, width} : begin_sums(n, run, l, count, s, s.preactivation);
+    if (split && !ready) {
+      multiply(layer.past, s, s.taps, n.dilated_inputs, init.from, init.stride, s.preactivation, width, count);
+      init = {s.preactivation, width};
     }
-    multiply(layer.dilated, s, s.taps, n.dilated_inputs, init, stride, s.preactivation, width, count);
+    const float* const inputs = split ? s.x : s.taps;
+    const int64_t inputs_stride = split ? n.residual : n.dilated_inputs;
+    multiply(layer.dilated, s, inputs, inputs_stride, init.from, init.stride, s.preactivation, width, count);
     for (int64_t k = 0; k < count; ++k) {
       for (int64_t j = 0; j < n.gate; j += kLanes) {
         const float* a = s.preactivation + k * width + j;
@@ -283,7 +326,18 @@ int32_t run(const Network& n, const fw_run_t& job, const Part& part, const Scrat
       if (part.role != Role::kTail) {
         if (relay != nullptr && !reach(relay->samples[group], done, *relay)) return FW_OK;  // the tail reports why
         const auto row_of = [&](int64_t k) { return newest(n, job, begin + k, i); };
-        body(n, job, end - begin, row_of, group_scratch, relay == nullptr ? nullptr : &relay->layers[group].value);
+        Scratch body_scratch = group_scratch;
+        const float* ahead = nullptr;
+        if (n.looks_ahead && end - begin == 1 && groups == 1) {
+          const int64_t made = done % kAheadSamples, left = part.last_sample - i;
+          if (made == 0) {
+            look_ahead(n, job, begin, job.times[begin] - 1, left < kAheadSamples ? left : kAheadSamples, group_scratch);
+          }
+          ahead = s.ahead + made * 2 * n.gate;
+          body_scratch.conditions += made;
+        }
+        body(n, job, end - begin, row_of, body_scratch, ahead,
+             relay == nullptr ? nullptr : &relay->layers[group].value);
         if (part.role == Role::kBody) continue;
       }
       tail(n, end - begin, group_scratch, done * n.layers, group, relay);
@@ -311,7 +365,7 @@ void prime(const Network& n, const fw_run_t& job, int64_t stream, int64_t togeth
       const float* const excited = excitation(n, job, stream, first + k);
       return Row{stream, start + first + k, classes, values, oldest < 0 ? -oldest : 0, excited};
     };
-    body(n, job, inputs - first < together ? inputs - first : together, row_of, s, nullptr);
+    body(n, job, inputs - first < together ? inputs - first : together, row_of, s, nullptr, nullptr);
   }
 }
 

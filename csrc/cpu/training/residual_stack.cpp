@@ -28,7 +28,7 @@ int32_t check(const char* operation, const fw_stack_t* s, int32_t isa, int32_t t
                                            {"condition", s->condition, 0, kMostChannels},
                                            {"taps", s->taps, 2, kMostTaps},
                                            {"layers", s->layers, 1, kMostLayers},
-                                           {"first", s->first, 0, s->time - 1},
+                                           {"first", s->first, 0, std::max<int64_t>(s->time, 1) - 1},
                                            {"type", type, FW_FLOAT32, FW_BFLOAT16},
                                            {"threads", threads, 1, kMostThreads}});
   if (status != FW_OK) return status;

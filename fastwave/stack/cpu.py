@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..reference import StackWeights
 from ..runtime import library
+from ..runtime.threads import native
 from . import buffers
 from .sizes import Saved, StackSizes
 
@@ -152,7 +153,7 @@ class _Stack:
         self._tensors = {name: None if each is None else _float32(each) for name, each in tensors.items()}
         self.pointers = {_FIELDS[name]: _pointer(tensor) for name, tensor in self._tensors.items()}
         self.native = library.ResidualStack(
-            self.sizes._asdict(), dilations, products, threads or torch.get_num_threads(), instruction_set
+            self.sizes._asdict(), dilations, products, threads or native(), instruction_set
         )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..runtime import library
+from ..runtime.threads import native
 from . import buffers
 
 
@@ -45,7 +46,7 @@ def loss(
         {"rows": len(skip_sum), "skip": head[0].shape[0], "head": head[0].shape[1], "outputs": head[2].shape[1]},
         {name: None if each is None else each.data_ptr() for name, each in zip(names, gradients, strict=True)},
         products,
-        torch.get_num_threads(),
+        native(),
         instruction_set,
         **{name: each.data_ptr() for name, each in zip(names, inputs, strict=True)},
         **{name: each.data_ptr() for name, each in rows.items()},

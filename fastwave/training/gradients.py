@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import TrainingError
+from ..runtime import threads
 from .parallel import Group
 from .progress import Progress
 from .task import Batch, Task
@@ -21,6 +23,7 @@ class Gradients:
 
     def __init__(self, task: Task, progress: Progress, group: Group, shrunk: Callable[[int, int], None]) -> None:
         self.task, self.progress, self.group, self._shrunk = task, progress, group, shrunk
+        self._threads = threads.pytorch_on_one if task.native(group.device) else contextlib.nullcontext
 
     def compute(self, batch: Batch, targets: int) -> Tensor:
         """Set the gradients of this process's rows -> their share of the mean loss."""
@@ -34,10 +37,11 @@ class Gradients:
                 for parameter in self.progress.parameters.values():
                     parameter.grad = torch.zeros_like(parameter)
                 total = torch.zeros((), device=device)
-                for first in range(0, rows, size):
-                    loss = self.loss(batch.rows(first, first + size).to(device), targets)
-                    loss.backward()  # type: ignore[no-untyped-call]
-                    total += loss.detach()
+                with self._threads():
+                    for first in range(0, rows, size):
+                        loss = self.loss(batch.rows(first, first + size).to(device), targets)
+                        loss.backward()  # type: ignore[no-untyped-call]
+                        total += loss.detach()
                 return total
             except RuntimeError as error:
                 if not _out_of_memory(error):

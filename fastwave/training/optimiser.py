@@ -66,6 +66,6 @@ def orthogonal(matrices: Tensor) -> Tensor:
     a, b, c = COEFFICIENTS
     for _ in range(ITERATIONS):
         square = x @ x.mT
-        x = a * x + (b * square + c * (square @ square)) @ x
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     result: Tensor = (x.mT if tall else x).reshape(matrices.shape)
     return result

@@ -98,6 +98,10 @@ class Task(abc.ABC):
         """Rows to compute at a time where the settings name no number; 0 is all."""
         return 0
 
+    def native(self, device: torch.device) -> bool:
+        """Whether native code computes nearly all of a loss and its gradient on this device."""
+        return False
+
     def out_of_memory_advice(self) -> str:
         """What does not fit when one row does not, and what to change."""
         return "one row: make the rows or the model smaller."

@@ -16,6 +16,7 @@ from ..data.shards import Data
 from ..data.windows import Batch, Place, Windows
 from ..errors import InputError
 from ..model import WaveNet
+from ..runtime.dispatch import choose
 from .listen import Excerpt, render
 from .settings import Settings
 from .task import Sample, Task
@@ -84,6 +85,10 @@ class WaveNetTask(Task):
     def usual_micro_batch(self, device: torch.device) -> int:
         """About 8,000 targets at a time on a CPU."""
         return max(1, CPU_TARGETS // self.training.window) if device.type == "cpu" else 0
+
+    def native(self, device: torch.device) -> bool:
+        """Where the C++ backend is chosen."""
+        return choose("training", self.backend, self.settings.precision, device.type).name == "cpu"
 
     def out_of_memory_advice(self) -> str:
         """A shorter window, or a smaller model."""

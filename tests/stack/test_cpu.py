@@ -63,18 +63,22 @@ def test_skip_sums_from_a_later_step_on_are_the_same_and_so_are_their_gradients(
     tensors, grad = inputs(case, dtype)
     options = (case.dilations, products, recompute)
     whole, _ = by_kernels(Kernels(isa), tensors, grad, *options)
-    skip_sum, gradients = by_kernels(Kernels(isa, first), tensors, grad[:, first:], *options)
-    assert torch.equal(skip_sum, whole[:, first:])
+    assert torch.equal(by_kernels(Kernels(isa, first), tensors, grad[:, first:], *options)[0], whole[:, first:])
     x, weights, condition = split(tensors)
     _, *saved = Kernels(isa, first).forward(x, weights, condition, *options)
     assert not any(each.isnan().any() for each in saved)
-    grad[:, :first] = 0
-    _, eager = by_autograd(tensors, grad, case.dilations, mode == "autocast")
     doubles = [None if each is None else each.double() for each in tensors]
-    _, exact = by_autograd(doubles, grad.double(), case.dilations)
-    for index, measure in enumerate(exact):
+    generator, actual, eager, exact = torch.Generator().manual_seed(1), [], [], []
+    for _ in range(max(4, 16 // (case.T - first))):  # of a few numbers, eager may be far more exact by chance
+        grad = torch.randn(grad.shape, generator=generator, dtype=torch.float64).to(dtype)
+        grad[:, :first] = 0
+        actual.append(by_kernels(Kernels(isa, first), tensors, grad[:, first:], *options)[1])
+        eager.append(by_autograd(tensors, grad, case.dilations, mode == "autocast")[1])
+        exact.append(by_autograd(doubles, grad.double(), case.dilations)[1])
+    for index, measure in enumerate(exact[0]):
         if measure is not None:
-            assert_as_close_as_eager(gradients[index], eager[index], measure, TENSORS[index])
+            together = (torch.stack([each[index] for each in draws]) for draws in (actual, eager, exact))
+            assert_as_close_as_eager(*together, TENSORS[index])
 
 
 @pytest.mark.parametrize("mode", ["float32", "autocast"])

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "cpu/training/floats.h"
@@ -32,7 +34,7 @@ class Assembly {
   std::vector<float> values_;
 };
 
-// Packed matrices and padded biases, which live as long as this object or until `clear`.
+// Packed matrices and padded biases, which live as long as this object. Several threads may pack at a time.
 class PackedWeights {
  public:
   explicit PackedWeights(const Gemm& gemm) : gemm_(gemm) {}
@@ -49,14 +51,16 @@ class PackedWeights {
     std::copy(dense.data, dense.data + dense.columns, memory);
     return memory;
   }
-  void clear() { made_.clear(); }
 
  private:
   float* make(int64_t count) {
-    made_.push_back(std::make_unique<Floats>(count));
+    auto memory = std::make_unique<Floats>(count);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    made_.push_back(std::move(memory));
     return made_.back()->data();
   }
   const Gemm& gemm_;
+  std::mutex mutex_;
   std::vector<std::unique_ptr<Floats>> made_;
 };
 

@@ -7,60 +7,18 @@
 #include "cpu/training/residual_layer.h"
 
 #include "cpu/spin.h"
+#include "cpu/training/stored.h"
 #include "cpu/training/tile_common.h"
 
 namespace fw::cpu::FW_ISA {
 namespace {
-
-// Values as they are stored between the forward and the backward pass.
-template <bool kBfloat16>
-struct Stored;
-
-template <>
-struct Stored<false> {
-  typedef float Value;
-  static void widen(const float* from, int64_t count, float* to) {
-    memcpy(to, from, static_cast<size_t>(count) * sizeof *to);
-  }
-  static void narrow(const float* from, int64_t count, float* to) { widen(from, count, to); }
-  static void narrow_unit(const float* from, int64_t count, float* to) { widen(from, count, to); }
-  static void widen_unit(const float* from, int64_t count, float* to) { widen(from, count, to); }
-};
-
-template <>
-struct Stored<true> {
-  typedef uint16_t Value;
-  static void widen(const uint16_t* from, int64_t count, float* to) { fw::cpu::FW_ISA::widen(from, count, to); }
-  static void narrow(const float* from, int64_t count, uint16_t* to) {
-    for (int64_t j = 0; j < count; j += kLanes) put(Words(rounded(load(from + j))) >> 16, count - j, to + j);
-  }
-  // Values between -1 and 1 as integers: 100 times as exact as bfloat16 where 1 - tanh^2 needs it.
-  static void narrow_unit(const float* from, int64_t count, uint16_t* to) {
-    for (int64_t j = 0; j < count; j += kLanes) {
-      const Vec shifted = multiply_add(load(from + j), fill(kOne), fill(12582912.0f));  // as in exponential()
-      put(Words(shifted), count - j, to + j);
-    }
-  }
-  static void widen_unit(const uint16_t* from, int64_t count, float* to) {
-    for (int64_t j = 0; j < count; ++j) to[j] = static_cast<float>(static_cast<int16_t>(from[j])) * (1 / kOne);
-  }
-
- private:
-  static constexpr float kOne = 32767;
-  typedef uint16_t Halves __attribute__((vector_size(kLanes * 2)));
-  // Writes the low half of each lane, of `left` lanes at most. Tiles are filled up, so a whole vector could be read.
-  static void put(Words words, int64_t left, uint16_t* to) {
-    const Halves halves = __builtin_convertvector(words, Halves);
-    memcpy(to, &halves, static_cast<size_t>(left < kLanes ? left : kLanes) * sizeof(uint16_t));
-  }
-};
 
 // A thread's scratch. Operand rows end in _rows; `right` and `transposed` are memory for rows in another layout.
 template <class P>
 struct Tiles {
   typedef typename P::Value Value;
   float *preactivation, *z, *outputs, *z_grad, *x_grad, *input_grad, *strip;
-  Value *tap_rows, *z_rows, *skip_grad_rows, *x_grad_rows, *preactivation_grad_rows, *right, *transposed;
+  Value *tap_rows, *z_rows, *x_grad_rows, *preactivation_grad_rows, *right, *transposed;
   int64_t floats;
 
   Tiles(const Shape& s, float* base, int64_t rows) {
@@ -75,7 +33,6 @@ struct Tiles {
     strip = memory.take(P::strip_floats(widest(rows, widest(s.inputs(), half))));
     tap_rows = memory.values<Value>(rows * P::row_values(s.inputs()));
     z_rows = memory.values<Value>(rows * P::row_values(half));
-    skip_grad_rows = memory.values<Value>(rows * P::row_values(s.skips()));
     x_grad_rows = memory.values<Value>(rows * P::row_values(channels));
     preactivation_grad_rows = memory.values<Value>(rows * P::row_values(s.preactivations()));
     right = memory.values<Value>(P::right_values(rows));
@@ -225,10 +182,44 @@ void forward(const ForwardJob& job, int64_t index, const Tile& tile, float* scra
   }
 }
 
-// The rows of a tile that has sums.
+// The gradient of the skip sum in a tile that has sums, and its place as operand rows.
 const float* skip_gradients(const BackwardJob& job, const Tile& tile) {
   const Shape& s = job.shape;
   return job.skip_grad + (tile.sequence * s.sums() + tile.first - s.first) * s.skip;
+}
+
+template <class P>
+int64_t backward_rows(const Shape& s) {
+  return P::backward_rows(s.inputs() * s.preactivations() + s.half() * s.outputs(-1));
+}
+
+template <class P>
+int64_t skip_gradient_values(const Shape& s) {  // of a tile
+  return backward_rows<P>(s) * P::row_values(s.skips());
+}
+
+template <class P>
+int64_t tiles_with_sums(const Shape& s) {  // of a sequence
+  return (s.sums() + backward_rows<P>(s) - 1) / backward_rows<P>(s);
+}
+
+template <class P>
+typename P::Value* skip_gradient_rows(const BackwardJob& job, const Tile& tile) {
+  const Shape& s = job.shape;
+  const int64_t index = tile.sequence * tiles_with_sums<P>(s) + (tile.first - s.first) / backward_rows<P>(s);
+  return static_cast<typename P::Value*>(job.skip_grad_rows) + index * skip_gradient_values<P>(s);
+}
+
+template <class P>
+int64_t skip_grad_floats(const Shape& s) {
+  return s.batch * tiles_with_sums<P>(s) * skip_gradient_values<P>(s) *
+         static_cast<int64_t>(sizeof(typename P::Value)) / 4;
+}
+
+template <class P>
+void put_skip_grad(const BackwardJob& job, const Tile& tile) {
+  const int64_t skip = job.shape.skip;
+  put_rows<P>(skip_gradients(job, tile), skip, tile.rows, skip, skip_gradient_rows<P>(job, tile));
 }
 
 // From the gradient of z, and from tanh and sigmoid, stored or of the preactivations -> the gradient of the
@@ -237,8 +228,9 @@ template <class P>
 void preactivation_gradients(const BackwardJob& job, const Tile& tile, const Tiles<P>& t, float* bias_grad) {
   using Row = Stored<P::kBfloat16>;
   const Shape& s = job.shape;
-  const float* const next = skip_gradients(job, tile) + tile.rows * s.skip;
-  const int64_t half = s.half(), wide = s.preactivations(), stride = stride_of(wide);
+  const auto* const next = skip_gradient_rows<P>(job, tile) + skip_gradient_values<P>(s);
+  const int64_t half = s.half(), wide = s.preactivations(), stride = stride_of(wide),
+                row_values = P::row_values(s.skips());
   const auto* const stored = static_cast<const typename Row::Value*>(job.tanh_sigmoid);
   for (int64_t i = 0; i < tile.rows; ++i) {
     float* const row = t.preactivation + i * stride;
@@ -246,7 +238,9 @@ void preactivation_gradients(const BackwardJob& job, const Tile& tile, const Til
     const float* const z_grad = t.z_grad + i * stride_of(half);
     // The next tile begins with these. At `ref` reading them then takes 32 ms of a step, not 57; this loop takes 15
     // more.
-    for (int64_t j = 0; tile.has_sums(s) && j < s.skip; j += 16) __builtin_prefetch(next + i * s.skip + j, 0, 2);
+    for (int64_t j = 0; tile.has_sums(s) && j < row_values; j += 64 / sizeof *next) {
+      __builtin_prefetch(next + i * row_values + j, 0, 2);
+    }
     if (stored == nullptr) {
       activate(row, job.dilated_bias, half, z);
     } else {
@@ -317,8 +311,7 @@ void backward(const BackwardJob& job, const Tile& tile, const LayerSums& total, 
   const int64_t outputs = s.outputs(job.layer), x_row = stride_of(channels);
   const bool deep = outputs > skips;  // not the last layer
   const bool has_sums = tile.has_sums(s);
-  const float* const skip_grad = has_sums ? skip_gradients(job, tile) : nullptr;
-  if (has_sums) put_rows<P>(skip_grad, s.skip, tile.rows, s.skip, t.skip_grad_rows);
+  const typename P::Value* const skip_grad_rows = has_sums ? skip_gradient_rows<P>(job, tile) : nullptr;
   read_rows(job.x_grad, s, s.residual, tile, t.x_grad, x_row, channels);
   if (deep) {
     for (int64_t i = 0; i < tile.rows; ++i) {
@@ -326,7 +319,7 @@ void backward(const BackwardJob& job, const Tile& tile, const LayerSums& total, 
     }
     put_rows<P>(t.x_grad, x_row, tile.rows, channels, t.x_grad_rows);
   }
-  const typename P::Left out[] = {P::left(t.skip_grad_rows, skips), P::left(t.x_grad_rows, channels)};
+  const typename P::Left out[] = {P::left(skip_grad_rows, skips), P::left(t.x_grad_rows, channels)};
   if (has_sums) {
     P::multiply(out, deep ? 2 : 1, P::packed(job.out_transposed, outputs), tile.rows, half, t.z_grad, stride_of(half),
                 false, t.strip);
@@ -348,15 +341,15 @@ void backward(const BackwardJob& job, const Tile& tile, const LayerSums& total, 
               stride_of(wide), true, t.strip);
   const typename P::Left z = P::transposed(t.z_rows, tile.rows, half, t.transposed);
   if (has_sums) {
-    P::multiply(&z, 1, P::right(t.skip_grad_rows, tile.rows, skips, t.right), half, skips, total.out,
-                stride_of(outputs), true, t.strip);
+    P::multiply(&z, 1, P::right(skip_grad_rows, tile.rows, skips, t.right), half, skips, total.out, stride_of(outputs),
+                true, t.strip);
   }
   if (deep) {
     P::multiply(&z, 1, P::right(t.x_grad_rows, tile.rows, channels, t.right), half, channels, total.out + skips,
                 stride_of(outputs), true, t.strip);
     add_columns(t.x_grad, x_row, tile.rows, channels, total.out_bias + skips);
   } else {
-    add_columns(skip_grad, s.skip, tile.rows, s.skip, total.out_bias);
+    add_columns(skip_gradients(job, tile), s.skip, tile.rows, s.skip, total.out_bias);
   }
 }
 
@@ -374,13 +367,10 @@ int64_t scratch_floats(const Shape& s) {
 }
 
 template <class P>
-int64_t backward_rows(const Shape& s) {
-  return P::backward_rows(s.inputs() * s.preactivations() + s.half() * s.outputs(-1));
-}
-
-template <class P>
 constexpr LayerKernels kernels_of() {
-  return {gemm_of<P>(), P::kForwardRows, backward_rows<P>, scratch_floats<P>, forward<P>, backward<P>, finish};
+  return {gemm_of<P>(),      P::kForwardRows, backward_rows<P>,
+          scratch_floats<P>, forward<P>,      skip_grad_floats<P>,
+          put_skip_grad<P>,  backward<P>,     finish};
 }
 
 }  // namespace

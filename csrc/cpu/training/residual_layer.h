@@ -55,6 +55,7 @@ struct BackwardJob {
   Shape shape;
   int64_t layer;
   const float* skip_grad;  // [B, T - first, S] of the skip sum
+  void* skip_grad_rows;    // the same as operand rows, tile by tile, which all layers read
   const float* condition;  // as in the forward pass
   const void* layer_inputs;
   const void* tanh_sigmoid;     // or null: computed again
@@ -94,6 +95,8 @@ struct LayerKernels {
   int64_t (*backward_rows)(const Shape& shape);  // of a tile
   int64_t (*scratch_floats)(const Shape& shape);
   void (*forward)(const ForwardJob& job, int64_t index, const Tile& tile, float* scratch);
+  int64_t (*skip_grad_floats)(const Shape& shape);  // of `skip_grad_rows`
+  void (*put_skip_grad)(const BackwardJob& job, const Tile& tile);
   void (*backward)(const BackwardJob& job, const Tile& tile, const LayerSums& sums, float* scratch);
   void (*finish)(const BackwardJob& job, const Tile& tile);  // x_grad += from_later, after the lowest layer
 };

@@ -203,16 +203,19 @@ int32_t forward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t ty
   prefer_large_pages(skip_sum, s.batch * s.sums() * s.skip * 4);
   if (stack.tanh_sigmoid != nullptr) prefer_large_pages(stack.tanh_sigmoid, stored_bytes * 2 * s.gate);
   const int64_t tiles = s.batch * tiles_in(s, kernels.forward_rows);
+  Workers workers(kernels.gemm, kernels.scratch_floats(s), std::min<int64_t>(threads, tiles));
+  const auto layers = static_cast<size_t>(s.layers);
   PackedWeights packed(kernels.gemm);
-  std::vector<const float*> dilated, out, residual, dilated_bias, residual_bias;
-  for (int64_t layer = 0; layer < s.layers; ++layer) {
+  std::vector<const float*> dilated(layers), out(layers), residual(layers), dilated_bias(layers), residual_bias(layers);
+  workers.each(s.layers, [&](int64_t layer, int32_t, float*) {
     const LayerWeights weights(stack, s, layer);
-    dilated.push_back(packed.pack(weights.dilated()));
-    out.push_back(packed.pack(weights.out()));
-    residual.push_back(s.first ? packed.pack(weights.residual()) : nullptr);
-    dilated_bias.push_back(packed.copy(weights.dilated_bias()));
-    residual_bias.push_back(packed.copy(weights.residual_bias()));
-  }
+    const auto i = static_cast<size_t>(layer);
+    dilated[i] = packed.pack(weights.dilated());
+    out[i] = packed.pack(weights.out());
+    residual[i] = s.first ? packed.pack(weights.residual()) : nullptr;
+    dilated_bias[i] = packed.copy(weights.dilated_bias());
+    residual_bias[i] = packed.copy(weights.residual_bias());
+  });
   std::vector<int64_t> progress(static_cast<size_t>(tiles));
   const ForwardJob job{s,
                        stack.input,
@@ -229,7 +232,6 @@ int32_t forward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t ty
                        residual_bias.data(),
                        progress.data(),
                        std::this_thread::yield};
-  Workers workers(kernels.gemm, kernels.scratch_floats(s), std::min<int64_t>(threads, tiles));
   workers.each(tiles, [&](int64_t index, int32_t, float* scratch) {
     kernels.forward(job, index, tile_of(s, kernels.forward_rows, index % s.batch, index / s.batch), scratch);
   });
@@ -280,7 +282,8 @@ int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t t
   const int64_t rows = kernels.backward_rows(s), tiles = tiles_in(s, rows);
   const int64_t per_sum = tiles_per_sum(rows), parts = (tiles + per_sum - 1) / per_sum;
   const int64_t tap_floats = (s.taps - 1) * s.batch * s.time * s.residual;
-  const Floats first_buffer(tap_floats), second_buffer(tap_floats);
+  const Floats skip_grad_rows(kernels.skip_grad_floats(s));
+  const Floats to_earlier[] = {Floats(tap_floats), Floats(tap_floats)};  // of even and of odd layers
   Workers workers(kernels.gemm, kernels.scratch_floats(s), std::min<int64_t>(threads, s.batch * tiles));
   PackedWeights packed(kernels.gemm);
   OrderedSums sums(sums_count(s), workers.size());
@@ -288,21 +291,31 @@ int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t t
   if (to.conditioning != nullptr) std::fill_n(to.conditioning, s.batch * s.time * s.condition, 0.0f);
   const bool weights = to.dilated || to.dilated_bias || to.residual_weight || to.residual_bias || to.skip_weight ||
                        to.skip_bias || to.condition_weight;
-  BackwardJob job{};
-  job.shape = s;
-  job.skip_grad = grad;
-  job.condition = stack.conditioning;
-  job.layer_inputs = stack.layer_inputs;
-  job.tanh_sigmoid = stack.tanh_sigmoid;
-  job.x_grad = to.input;
-  job.to_earlier = first_buffer.data();
-  float* from_later = second_buffer.data();
-  job.condition_grad = s.condition ? to.conditioning : nullptr;
-  job.weights = weights;
-  for (int64_t layer = s.layers - 1; layer >= 0; --layer) {
-    packed.clear();
-    const LayerWeights matrices(stack, s, layer);
+  const auto job_of = [&](int64_t layer) {  // without the layer's weights; -1 is below the lowest layer
+    BackwardJob job{};
+    job.shape = s;
     job.layer = layer;
+    job.skip_grad = grad;
+    job.skip_grad_rows = skip_grad_rows.data();
+    job.condition = stack.conditioning;
+    job.layer_inputs = stack.layer_inputs;
+    job.tanh_sigmoid = stack.tanh_sigmoid;
+    job.x_grad = to.input;
+    job.to_earlier = to_earlier[layer & 1].data();
+    job.from_later = to_earlier[(layer + 1) & 1].data();
+    job.later_start = layer + 1 < s.layers ? start_of(s, rows, layer + 1) : s.time;
+    job.condition_grad = s.condition ? to.conditioning : nullptr;
+    job.weights = weights;
+    return job;
+  };
+  workers.each(s.batch * tiles, [&, job = job_of(-1)](int64_t index, int32_t, float*) {
+    const Tile tile = tile_of(s, rows, index / tiles, index % tiles);
+    if (tile.has_sums(s)) kernels.put_skip_grad(job, tile);
+  });
+  std::vector<BackwardJob> jobs(static_cast<size_t>(s.layers));
+  workers.each(s.layers, [&](int64_t layer, int32_t, float*) {
+    const LayerWeights matrices(stack, s, layer);
+    BackwardJob job = job_of(layer);
     if (stack.tanh_sigmoid == nullptr) {
       job.dilated = packed.pack(matrices.dilated());
       job.dilated_bias = packed.copy(matrices.dilated_bias());
@@ -310,6 +323,10 @@ int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t t
     job.out_transposed = packed.pack(matrices.out_transposed());
     if (s.first) job.residual_transposed = packed.pack(matrices.residual_transposed());
     job.dilated_transposed = packed.pack(matrices.dilated_transposed(job.condition_grad != nullptr));
+    jobs[static_cast<size_t>(layer)] = job;
+  });
+  for (int64_t layer = s.layers - 1; layer >= 0; --layer) {
+    const BackwardJob& job = jobs[static_cast<size_t>(layer)];
     sums.each(workers, s.batch * parts, [&](int64_t part, float* part_sums, float* scratch) {
       const int64_t first = part % parts * per_sum;
       for (int64_t i = first; i < std::min(first + per_sum, tiles); ++i) {
@@ -318,11 +335,8 @@ int32_t backward(const fw_stack_t& stack, const LayerKernels& kernels, int32_t t
       }
     });
     copy_layer_gradients(s, layer, sums_of(s, layer, sums.total()), to);
-    std::swap(job.to_earlier, from_later);
-    job.from_later = from_later;
-    job.later_start = start_of(s, rows, layer);
   }
-  workers.each(s.batch * tiles, [&](int64_t index, int32_t, float*) {
+  workers.each(s.batch * tiles, [&, job = job_of(-1)](int64_t index, int32_t, float*) {
     kernels.finish(job, tile_of(s, rows, index / tiles, index % tiles));
   });
   return FW_OK;

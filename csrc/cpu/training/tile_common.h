@@ -19,28 +19,32 @@ inline void clear(float* values, int64_t count) {
   memset(values, 0, static_cast<size_t>(count) * sizeof(float));
 }
 
+// As add_columns, of `kCount` vectors of columns.
+template <int kCount>
+void add_vectors(const float* rows, int64_t row, int64_t count, float* sums) {
+  Vec total[kCount];
+#pragma GCC unroll 4
+  for (int v = 0; v < kCount; ++v) total[v] = load(sums + v * kLanes);
+  for (int64_t first = 0; first < count; first += kRowsPerSum) {
+    Vec sum[kCount] = {};
+    const int64_t end = first + kRowsPerSum < count ? first + kRowsPerSum : count;
+    for (int64_t i = first; i < end; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kCount; ++v) sum[v] += load(rows + i * row + v * kLanes);
+    }
+#pragma GCC unroll 4
+    for (int v = 0; v < kCount; ++v) total[v] += sum[v];
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kCount; ++v) store(sums + v * kLanes, total[v]);
+}
+
 // sums[j] += the column sums, a few rows at a time: in one chain of 200 roundings a bias gradient, whose terms nearly
 // cancel, was further from float64 than PyTorch's.
 inline void add_columns(const float* rows, int64_t row, int64_t count, int64_t width, float* sums) {
-  constexpr int64_t kColumns = 4 * kLanes;
   int64_t j = 0;
-  for (; j + kColumns <= width; j += kColumns) {
-    Vec total[4];
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) total[v] = load(sums + j + v * kLanes);
-    for (int64_t first = 0; first < count; first += kRowsPerSum) {
-      Vec sum[4] = {};
-      const int64_t end = first + kRowsPerSum < count ? first + kRowsPerSum : count;
-      for (int64_t i = first; i < end; ++i) {
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; ++v) sum[v] += load(rows + i * row + j + v * kLanes);
-      }
-#pragma GCC unroll 4
-      for (int v = 0; v < 4; ++v) total[v] += sum[v];
-    }
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) store(sums + j + v * kLanes, total[v]);
-  }
+  for (; j + 4 * kLanes <= width; j += 4 * kLanes) add_vectors<4>(rows + j, row, count, sums + j);
+  for (; j + kLanes <= width; j += kLanes) add_vectors<1>(rows + j, row, count, sums + j);
   for (; j < width; ++j) {
     float total = sums[j];
     for (int64_t first = 0; first < count; first += kRowsPerSum) {

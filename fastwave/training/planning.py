@@ -29,15 +29,18 @@ LEAST_STEPS = 10
 FIRST_SAMPLE = 25.0  # seconds after the start
 AVERAGED = 0.02  # of the steps so far, about, is what the averaged weights look back
 FASTER = 1.1  # bfloat16 has to be so much faster than float32 to be chosen
-# A free shape is the largest that has time for so many targets, at the speed of the smallest (docs/training.md)
-SHAPES = (("ref", 400e6), ("small", 0.0))
+# A free shape is the largest that has time for so many targets (docs/training.md); the last is the smallest
+SHAPES = (("ref", 50e6), ("small", 0.0))
 # A run with fewer steps than this takes shorter windows, so that it has more steps
 SHORT, SHORT_WINDOW = 3000, 4096
 
 
-def shape_for(targets: float) -> str:
-    """The preset for a run in which the smallest one would see so many targets."""
-    return next(name for name, least in SHAPES if targets >= least)
+def shape_for(most: float, targets_of: Callable[[str], float]) -> str:
+    """The preset for a run in which the smallest one would see `most` targets, and another one `targets_of(name)`,
+    which takes seconds to measure and is asked for only where it may be enough.
+    """
+    *larger, (smallest, _) = SHAPES
+    return next((name for name, least in larger if most >= least and targets_of(name) >= least), smallest)
 
 
 def is_short(steps: float) -> bool:

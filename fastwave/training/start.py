@@ -178,14 +178,20 @@ class _Planner:
 
     def new(self, choices: Choices, chosen: Mapping[str, Any], free: bool) -> WaveNetTask:
         """A run whose length follows from the time, and its shape too where the user left that free."""
-        minutes = chosen.get("minutes", DEFAULT_MINUTES)
+        minutes: float = chosen.get("minutes", DEFAULT_MINUTES)
         preset = choices.preset or choices.start or PRESET
         settings, seconds = planning.fastest(Settings(**{**chosen, "minutes": minutes}), chosen, self._seconds)
         if free:
-            larger = planning.shape_for(60 * minutes / seconds * settings.batch * settings.window)
-            if larger != preset:
-                preset, self.config = larger, settle(dataclasses.replace(choices, preset=larger))[0]
-                seconds = self._seconds(settings)
+            measured = {preset: (self.config, seconds)}
+
+            def targets_of(name: str) -> float:
+                if name not in measured:
+                    self.config = settle(dataclasses.replace(choices, preset=name))[0]
+                    measured[name] = self.config, self._seconds(settings)
+                return 60 * minutes / measured[name][1] * settings.batch * settings.window
+
+            preset = planning.shape_for(targets_of(preset), targets_of)
+            self.config, seconds = measured[preset]
         if "window" not in chosen and planning.is_short(60 * minutes / seconds):
             settings = dataclasses.replace(settings, window=planning.SHORT_WINDOW)
             seconds = self._seconds(settings)

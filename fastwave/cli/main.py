@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from .. import __version__
 from ..errors import FastwaveError
 from ..locate import bundled
+from ..runtime import machine
 from . import (
     bench,
     copy,
@@ -99,10 +100,7 @@ def _import_torch() -> None:
     """Import what takes seconds. Ctrl-C meanwhile ends the process at once, as nothing is lost yet: an exception in the
     midst of these imports would end in a traceback, or abort.
     """
-    # After each of PyTorch's parallel loops, GNU's threads would look for more work for up to 20 ms, on cores that
-    # native code could use
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    machine.let_threads_sleep()
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if "torch" in sys.modules or not usual or threading.current_thread() is not threading.main_thread():
         return

@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,11 +19,10 @@ from ..config import WaveNetConfig
 from ..errors import CheckpointError, InputError
 from ..files import replacing
 from ..model import WaveNet
-from . import mapping, verify
-from .hyperparameters import Hyperparameters
 from .notes import Notes
-from .source import Source, open_source
-from .weights import Weights
+
+if TYPE_CHECKING:
+    from .source import Source
 
 REPORT_FILE = "import.json"
 
@@ -94,6 +93,12 @@ def import_model(
     replaces some; `source` names the project (registry.MAPPINGS) where the tensors alone do not. Nothing that the files
     contain is run.
     """
+    # Readers of other formats, which only this needs: imported above, they would make `import fastwave` slower
+    from . import mapping, verify
+    from .hyperparameters import Hyperparameters
+    from .source import open_source
+    from .weights import Weights
+
     notes = Notes()
     importer = None if source == "auto" else mapping.by_name(source)
     checkpoint = open_source(Path(src), None if hparams is None else Path(hparams), notes)

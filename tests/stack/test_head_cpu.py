@@ -41,13 +41,13 @@ def _nan(monkeypatch):
     fill_with_nan(monkeypatch)
 
 
-def draw(output, rows, skip, head, outputs):
+def draw(output, rows, skip, head, outputs, seed=5):
     """-> [skip sum, weight0, bias0, weight1, bias1], target, weight
 
     Log scales lie around -1. With narrower ones the rounding of a single output, times a hundred, decides how far off
     a gradient is, and eager may be lucky there; narrow ones are tested on outputs without rounding, in EDGES.
     """
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(seed)
     shapes = ((rows, skip), (skip, head), (head,), (head, outputs), (outputs,))
     scales = (1, (2 / skip) ** 0.5, 0.3, head**-0.5, 0.3)
     tensors = [torch.randn(*shape, generator=generator) * by for shape, by in zip(shapes, scales, strict=True)]
@@ -73,18 +73,24 @@ def by_kernels(output, tensors, target, weight, isa, products="float32", needed=
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("isa", ISAS)
 def test_loss_and_every_gradient_are_as_close_as_eager(isa, name):
-    output = SIZES[name][0]
-    judge(output, *draw(*SIZES[name]), isa)
+    judge(SIZES[name][0], [draw(*SIZES[name], seed) for seed in range(5, 9)], isa)
 
 
-def judge(output, tensors, target, weight, isa):
-    """Fail unless the loss and every gradient are as close to float64 as eager PyTorch."""
-    exact_loss, exact = by_autograd(output, [each.double() for each in tensors], target, weight.double())
-    eager_loss, eager = by_autograd(output, tensors, target, weight)
-    loss, gradients = by_kernels(output, tensors, target, weight, isa)
-    assert_as_close_as_eager(loss, eager_loss, exact_loss, "loss")
-    for each, a, b, c in zip(NAMES, gradients, eager, exact, strict=True):
-        assert_as_close_as_eager(a, b, c, f"gradient of {each}")
+def judge(output, draws, isa):
+    """Fail unless loss and gradients are as close to float64 as eager PyTorch: the largest errors of all draws, as of
+    one draw eager may be far more exact by chance.
+    """
+    losses, gradients = [], []
+    for tensors, target, weight in draws:
+        exact = by_autograd(output, [each.double() for each in tensors], target, weight.double())
+        eager = by_autograd(output, tensors, target, weight)
+        ours = by_kernels(output, tensors, target, weight, isa)
+        losses.append((ours[0], eager[0], exact[0]))
+        gradients.append((ours[1], eager[1], exact[1]))
+    assert_as_close_as_eager(*map(torch.stack, zip(*losses, strict=True)), "loss")
+    for index, name in enumerate(NAMES):
+        together = (torch.stack([each[index] for each in of]) for of in zip(*gradients, strict=True))
+        assert_as_close_as_eager(*together, f"gradient of {name}")
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
@@ -145,7 +151,7 @@ def test_a_nan_reaches_the_loss_and_the_gradients(isa, products, output):
 def test_logits_far_apart_do_not_overflow(isa):
     tensors, target, weight = draw("categorical", 50, 16, 16, 40)
     tensors[3] *= 1000
-    judge("categorical", tensors, target, weight, isa)
+    judge("categorical", [(tensors, target, weight)], isa)
 
 
 # Outputs that a row of ones makes: [logits | means | log scales]; the waveform lies within -1 and 1
@@ -168,7 +174,7 @@ def test_outputs_and_targets_at_the_edges_are_as_close_as_eager(isa, name):
     targets = (-1.5, -1.0, -1 + 0.9 / 65536, -0.99999, -0.7, 0.0, 0.1, 0.5 + 0.5 / 32768, 0.99996, 1.0, 1.5)
     target = torch.tensor(targets)
     tensors = [torch.ones(len(target), 4), torch.eye(4), torch.zeros(4), torch.zeros(4, len(bias)), torch.tensor(bias)]
-    judge(output, tensors, target, torch.linspace(0.1, 1, len(target)), isa)
+    judge(output, [(tensors, target, torch.linspace(0.1, 1, len(target)))], isa)
 
 
 def test_no_rows_are_no_loss():

@@ -132,13 +132,17 @@ def test_import_loads_no_native_library_no_triton_no_soundfile(tmp_path):
 
 
 @pytest.mark.alone
-def test_import_takes_under_300_ms_more_than_torch(tmp_path):
-    """Import times of torch and of fastwave on top of it, in one process: the best of three."""
+def test_import_takes_under_a_quarter_of_the_time_that_torch_takes(tmp_path):
+    """Both in one process, as machines are not equally fast all the time; the best of three."""
     use = "import fastwave; [getattr(fastwave, name) for name in fastwave.__all__]"  # names are imported on first use
-    code = f"import time, torch, numpy; begun = time.perf_counter(); {use}; print(time.perf_counter() - begun)"
+    clock = "time.perf_counter()"
+    code = (
+        f"import gc, time; begun = {clock}; import torch, numpy; gc.collect(); middle = {clock}; "  # its garbage too
+        f"{use}; print(({clock} - middle) / (middle - begun))"
+    )
     command = [sys.executable, "-c", code]  # started elsewhere: in a checkout it would import the folder beside it
     runs = [subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path) for _ in range(3)]
-    assert min(float(run.stdout) for run in runs) < 0.3
+    assert min(float(run.stdout) for run in runs) < 0.25
 
 
 def test_there_are_three_environment_variables():

@@ -17,6 +17,7 @@ from .stack.head import head_loss
 from .stack.sizes import StackSizes
 
 HEAD = ("head.0.weight", "head.0.bias", "head.1.weight", "head.1.bias")
+SMOOTH_COSINES = 6  # of the first layer's table for sound: the shortest wave is as long as 40% of the classes
 _GATED_POWER = 0.13  # mean of (tanh(a) * sigmoid(b))^2 for unit normal a and b
 
 
@@ -73,6 +74,9 @@ class WaveNet(nn.Module):
                 parameter.zero_()
             else:
                 parameter.normal_(0.0, scales[role])
+        if config.codec_object.is_audio and config.classes:
+            for tap in self.get_parameter("front.weight"):
+                tap.copy_(_smoothed(tap))
         self._spread_output_bias()
 
     def _start_upsampling(self, parameter: Tensor, role: str, leaf: str) -> None:
@@ -184,6 +188,21 @@ class WaveNet(nn.Module):
     def extra_repr(self) -> str:
         """What `print(model)` says beyond the parameter groups."""
         return f"{self.config.parameter_count:,} parameters, backend={self.backend}"
+
+
+def _smoothed(rows: Tensor) -> Tensor:
+    """What random rows for the classes of sound, [classes, channels], hold of the longest cosines over all classes.
+
+    The variance stays, and rows are alike where amplitudes are: what is learned about one amplitude holds for its
+    neighbours from the first step on, and loud ones are rare.
+    """
+    classes = rows.shape[0]
+    place = (torch.arange(classes, device=rows.device) + 0.5) / classes
+    number = torch.arange(min(SMOOTH_COSINES, classes), device=rows.device)
+    basis = torch.cos(math.pi * place[:, None] * number).to(rows)
+    basis = basis / basis.norm(dim=0)
+    smooth: Tensor = basis / basis.norm(dim=1, keepdim=True) @ (basis.T @ rows)
+    return smooth
 
 
 def saved_bytes(config: WaveNetConfig, backend: str, samples: int, recompute: bool = False) -> int:

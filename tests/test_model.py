@@ -46,6 +46,19 @@ def test_mask_warmup_counts_only_targets_with_a_full_past():
         model.loss(tokens[:, :field], mask_warmup=True)
 
 
+def test_the_first_table_of_sound_starts_smooth_and_that_of_text_does_not():
+    torch.manual_seed(0)
+
+    def likeness(distance, **fields):
+        config = WaveNetConfig(residual_channels=256, front_kernel=2, dilations=(1,), **fields)
+        tables = WaveNet(config).get_parameter("front.weight").detach()
+        assert abs(2 * float(tables.square().mean()) - 1) < 0.1  # both taps together have unit variance
+        return [float(torch.cosine_similarity(tap[:-distance], tap[distance:]).mean()) for tap in tables]
+
+    assert min(likeness(1)) > 0.99 and max(map(abs, likeness(100))) < 0.2
+    assert max(map(abs, likeness(1, codec="bytes", sample_rate=0))) < 0.05
+
+
 @pytest.mark.parametrize("name", ["ref", "small", "music8x10"])
 def test_a_fresh_model_knows_nothing_and_says_so(name):
     """The first loss is the entropy of a blind guess, whatever the depth."""

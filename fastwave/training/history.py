@@ -38,6 +38,7 @@ class History:
     step: int = 0
     elapsed: float = 0.0  # seconds
     ended: str = ""  # the reason, if nothing came after it
+    final: float | None = None  # the loss on held-out data that the end says, if the run has ended
     verdict: str = ""  # what the last samples are like, if the run has ended
     changed: float = 0.0  # when the log was last written, in seconds since 1970
 
@@ -60,6 +61,7 @@ class History:
         self.step = step
         self.elapsed = number(line.get("elapsed")) or self.elapsed
         self.ended = str(line.get("reason", DONE)) if event == "end" else ""
+        self.final = number(line.get(self.loss_name)) if event == "end" else None
         self.verdict = str(line.get("verdict", "")) if event == "end" else ""
 
     def part(self, name: str) -> dict[str, Any]:

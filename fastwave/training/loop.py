@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -267,21 +267,25 @@ class Loop:
             self._record("train", **values)
 
     def _validate(self) -> float:
-        """The mean loss of the averaged weights on the held-out data; NaN without any."""
+        """The mean loss on the held-out data that are taken every time; NaN without any."""
         if self._validated is not None and self._validated[0] == self.step:
             return self._validated[1]
-        sums = torch.zeros(2, dtype=torch.float64, device=self.group.device)
-        weights = dict(self.progress.model.named_parameters()) | self.progress.average
-        with torch.inference_mode():
-            for batch, targets in self.task.validation(self.group.rank, self.group.world):
-                total = self.gradients.loss(batch.to(self.group.device), 1, weights)
-                sums += torch.stack([total.double(), torch.tensor(float(targets)).to(sums)])
-        self.group.add([sums])
-        loss = float(sums[0] / sums[1]) / self.task.loss_unit if float(sums[1]) else math.nan
+        loss = self._mean_loss(self.task.validation(self.group.rank, self.group.world))
         if math.isfinite(loss):
             self._record("validation", **{self.task.loss_name: loss})
         self._validated = (self.step, loss)
         return loss
+
+    def _mean_loss(self, batches: Iterable[tuple[Batch, int]]) -> float:
+        """Of the averaged weights, on this process's batches and those of the others; NaN without any."""
+        sums = torch.zeros(2, dtype=torch.float64, device=self.group.device)
+        weights = dict(self.progress.model.named_parameters()) | self.progress.average
+        with torch.inference_mode():
+            for batch, targets in batches:
+                total = self.gradients.loss(batch.to(self.group.device), 1, weights)
+                sums += torch.stack([total.double(), torch.tensor(float(targets)).to(sums)])
+        self.group.add([sums])
+        return float(sums[0] / sums[1]) / self.task.loss_unit if float(sums[1]) else math.nan
 
     def _sample(self, at_end: bool) -> None:
         """Let the averaged weights make samples, and draw the report anew."""
@@ -314,6 +318,8 @@ class Loop:
     def finish(self, reason: str) -> float:
         """Validate, sample and draw the report a last time."""
         loss = self._validate()
+        more = self.task.last_validation(self.group.rank, self.group.world)
+        loss = loss if more is None else self._mean_loss(more)
         if self._sampled != self.step:
             self._sample(at_end=True)
         values = {self.task.loss_name: loss if math.isfinite(loss) else None}

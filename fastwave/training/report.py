@@ -110,8 +110,9 @@ def _state(history: History) -> str:
     sentence = f"Step {history.step:,}" + (f" of {int(steps):,}" if steps else "")
     sentence += f" after {duration(history.elapsed)}"
     losses = points(history.validation, history.loss_name)
-    if losses.size:
-        sentence += f": {losses[1, -1]:.3f} {_loss_unit(history)} on held-out data"
+    loss = losses[1, -1] if history.final is None and losses.size else history.final
+    if loss is not None:
+        sentence += f": {loss:.3f} {_loss_unit(history)} on held-out data"
     rate = points(history.train[-1:], "samples_per_second")
     if rate.size:
         sentence += f", {rate[1, -1]:,.0f} {history.unit}s a second"

@@ -83,6 +83,10 @@ class Task(abc.ABC):
         """This process's share of the held-out batches, always the same ones, each with its number of targets."""
         return ()
 
+    def last_validation(self, rank: int, processes: int) -> Iterable[tuple[Batch, int]] | None:
+        """The same for the end of a run, where more can be heard; None where that is all already."""
+        return None
+
     def sample(self, average: Mapping[str, Tensor], run: Path, step: int, seconds_allowed: float) -> list[Sample]:
         """Write what the averaged weights make into RUN/samples, in about so many seconds at most.
 

@@ -58,6 +58,17 @@ def test_tensorboard_gets_curves_sounds_and_spectrograms(data, tmp_path):
     assert [each.value for each in events.Scalars("validation/bits")] == pytest.approx(logged, rel=1e-6)
 
 
+def test_the_end_of_a_run_is_judged_on_more_of_the_held_out_data_than_its_curve(data, tmp_path):
+    few = {"validation_targets": 64, "validate_every": 1000}
+    bits = train_wavenet(data, tmp_path / "few", make_config(), make_settings(steps=60, **few))
+    # a thirtieth of 60 steps of 4 windows of 64 targets
+    some = train_wavenet(data, tmp_path / "some", make_config(), make_settings(steps=60, validation_targets=512))
+    curve = lines_of(tmp_path / "few", "validation")[-1]["bits"]
+    assert bits == some == lines_of(tmp_path / "some", "validation")[-1]["bits"] != curve
+    assert lines_of(tmp_path / "few", "end")[-1]["bits"] == bits
+    assert f"{bits:.3f} bits a sample on held-out data" in (tmp_path / "few/report.html").read_text()
+
+
 def test_validation_is_the_score_of_the_held_out_files(data, tmp_path):
     bits = train_wavenet(data, tmp_path, make_config(), make_settings(validation_targets=1 << 20))
     held_out = [number for number, file in enumerate(data.files) if file["held_out_samples"]]

@@ -32,7 +32,7 @@ FASTER = 1.1  # bfloat16 has to be so much faster than float32 to be chosen
 # A free shape is the largest that has time for so many targets (docs/training.md); the last is the smallest
 SHAPES = (("ref", 50e6), ("small", 0.0))
 # A run with fewer steps than this takes shorter windows, so that it has more steps
-SHORT, SHORT_WINDOW = 3000, 4096
+SHORT, SHORT_WINDOW = 1000, 4096
 
 
 def shape_for(most: float, targets_of: Callable[[str], float]) -> str:

@@ -24,9 +24,9 @@ from .task import Sample, Task
 CPU_TARGETS = 8192  # at a time, which stay nearer to the caches: 1.25 times faster at `small`
 VALIDATION_ROWS = 4
 # Half a second of speech costs 0.5 bits more or less than another (standard deviation), so the 24 of them that a short
-# run validates on are 0.1 bits off. At its end it takes more: a minute, but at most a thirtieth of what it was trained
-# on, which is a hundredth of its time.
-LAST_TARGETS, LAST_SHARE = 1 << 20, 30
+# run validates on are 0.1 bits off. At its end it takes more: a minute, but at most a twelfth of what it was trained
+# on, which takes some hundredths of its time.
+LAST_TARGETS, LAST_SHARE = 1 << 20, 12
 UNTRAINED_MARGIN = 0.5  # bits above white noise, within which every model starts
 MATRICES = ("dilated.weight", "condition.weight", "residual.weight", "skip.weight", "head.0.weight")
 

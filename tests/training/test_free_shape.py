@@ -71,7 +71,12 @@ def test_a_named_preset_stays(planned):
 
 
 def test_a_short_run_has_shorter_windows_and_its_step_is_measured_anew(planned):
-    task, _, measured = planned(1.0, 2.0)
+    task, _, measured = planned(1.5, 3.0)  # 800 steps
     assert task.settings.window == planning.SHORT_WINDOW
     assert [window for *_, window in measured] == [8192, planning.SHORT_WINDOW]
-    assert task.settings.steps == pytest.approx(1200 * (1 - planning.OVERHEAD) / 0.5, rel=0.01)
+    assert task.settings.steps == pytest.approx(1200 * (1 - planning.OVERHEAD) / 0.75, rel=0.01)
+
+
+def test_a_run_of_some_thousand_steps_keeps_its_windows(planned):
+    task, _, measured = planned(0.9, 1.8)  # 1,333 steps
+    assert task.settings.window == 8192 and [window for *_, window in measured] == [8192]

@@ -51,7 +51,7 @@ class WaveNet(nn.Module):
     def reset_parameters(self) -> None:
         """Draw new weights. Activations start near unit variance for any width, depth and number of taps, so that they
         neither vanish nor grow from layer to layer. The output starts near uniform, so that the first loss is that of a
-        blind guess.
+        blind guess. The first layer's table of sound starts smooth.
         """
         config = self.config
         gated = config.layers * config.gate_channels  # channels of z, all layers together
